@@ -1,0 +1,5 @@
+#![doc = include_str!("README.md")]
+
+pub mod protocol;
+pub mod registry;
+pub mod sys;

@@ -1,0 +1,187 @@
+//! Why bytes are not a valid part of the protocol, and the closed set of error classes.
+
+/// What a caller does about an error; errno and exit code follow from it alone (DESIGN 6).
+///
+/// The set is closed: `fs/errno.rs` and `cli/exit.rs` match it exhaustively.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ErrorClass {
+    /// No such message, file, blob or tag.
+    NotFound,
+    /// The registry refused our credentials or our permission.
+    Denied,
+    /// A signature does not verify or speaks about something else.
+    SignatureBad,
+    /// The signer is not one that we trust for this sender.
+    SignerUnknown,
+    /// The message or the key has expired.
+    Expired,
+    /// The key was revoked.
+    Revoked,
+    /// Bytes do not hash to the digest that names them.
+    Corrupt,
+    /// A peer broke the protocol.
+    Malformed,
+    /// The registry cannot be reached now.
+    Unreachable,
+    /// The deadline passed before the registry answered.
+    TimedOut,
+    /// The local disk is full.
+    NoSpace,
+    /// A quota of ours or of the disk is used up.
+    QuotaExceeded,
+    /// The file is larger than the protocol can carry.
+    TooLarge,
+    /// The operation has no meaning for a message, which is immutable.
+    NotPermitted,
+    /// The operation is not offered.
+    NotSupported,
+    /// This part of the tree is read-only.
+    ReadOnly,
+    /// The name cannot be an identity or a file name.
+    InvalidName,
+    /// The thing exists already.
+    Exists,
+    /// The caller was interrupted by a signal.
+    Interrupted,
+    /// Another process holds what is needed.
+    Busy,
+    /// The configuration or the command line is wrong.
+    Configuration,
+    /// A defect of this program or of the local disk.
+    Internal,
+}
+
+impl ErrorClass {
+    /// Returns whether the same attempt may succeed later without any change on our side.
+    pub fn is_transient(self) -> bool {
+        matches!(self, Self::Unreachable | Self::TimedOut)
+    }
+
+    /// Returns the short code that `errors`, `status` and `--json` show.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::NotFound => "not-found",
+            Self::Denied => "denied",
+            Self::SignatureBad => "bad-signature",
+            Self::SignerUnknown => "untrusted-signer",
+            Self::Expired => "expired",
+            Self::Revoked => "revoked",
+            Self::Corrupt => "corrupt",
+            Self::Malformed => "malformed",
+            Self::Unreachable => "unreachable",
+            Self::TimedOut => "timed-out",
+            Self::NoSpace => "no-space",
+            Self::QuotaExceeded => "quota",
+            Self::TooLarge => "too-large",
+            Self::NotPermitted => "not-permitted",
+            Self::NotSupported => "not-supported",
+            Self::ReadOnly => "read-only",
+            Self::InvalidName => "bad-name",
+            Self::Exists => "exists",
+            Self::Interrupted => "interrupted",
+            Self::Busy => "busy",
+            Self::Configuration => "configuration",
+            Self::Internal => "internal",
+        }
+    }
+}
+
+/// Which rule of the protocol some bytes break.
+///
+/// The text never contains more than a field's name and a short reason; values from outside are
+/// left out, so an error is safe to print.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ProtocolError {
+    /// More bytes than the rule allows.
+    #[error("{what} is larger than {limit} bytes")]
+    TooLarge {
+        /// What was too large.
+        what: &'static str,
+        /// The limit in bytes.
+        limit: u64,
+    },
+    /// Not one JSON value of the expected shape.
+    #[error("not valid JSON: {reason}")]
+    NotJson {
+        /// The parser's reason.
+        reason: &'static str,
+    },
+    /// A JSON object has a key twice (P14).
+    #[error("a JSON object has a duplicate key")]
+    DuplicateKey,
+    /// A required field or annotation is missing.
+    #[error("{field} is missing")]
+    MissingField {
+        /// The field's name.
+        field: &'static str,
+    },
+    /// A field has a value that the rule does not allow.
+    #[error("{field} is not valid: {reason}")]
+    BadField {
+        /// The field's name.
+        field: &'static str,
+        /// Why.
+        reason: &'static str,
+    },
+    /// `dockercomms.version` is not 1.x (P14).
+    #[error("dockercomms.version is not 1.x")]
+    UnsupportedVersion,
+    /// The manifest is something else than the expected artifact.
+    #[error("not a {expected} artifact")]
+    WrongArtifact {
+        /// What was expected.
+        expected: &'static str,
+    },
+    /// The document could be read as two different things (an index and a manifest).
+    #[error("manifest could be read as two different documents")]
+    Ambiguous,
+    /// Chunks, sizes and indices do not fit together (P8, P9, P13).
+    #[error("chunk map is not consistent: {reason}")]
+    BadChunkMap {
+        /// Why.
+        reason: &'static str,
+    },
+    /// Not a name that the rule allows (P1, P7).
+    #[error("{what} is not a valid name: {reason}")]
+    BadName {
+        /// What kind of name.
+        what: &'static str,
+        /// Why.
+        reason: &'static str,
+    },
+}
+
+impl ProtocolError {
+    /// Returns the class that decides errno and exit code.
+    pub fn class(&self) -> ErrorClass {
+        match self {
+            Self::BadName { .. } => ErrorClass::InvalidName,
+            _ => ErrorClass::Malformed,
+        }
+    }
+
+    /// Returns the reason code that quarantine and receipts carry.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::TooLarge { .. } => "too-large",
+            Self::NotJson { .. } => "not-json",
+            Self::DuplicateKey => "duplicate-key",
+            Self::MissingField { .. } => "missing-field",
+            Self::BadField { .. } => "bad-field",
+            Self::UnsupportedVersion => "unsupported-version",
+            Self::WrongArtifact { .. } => "not-a-message",
+            Self::Ambiguous => "ambiguous",
+            Self::BadChunkMap { .. } => "bad-chunk-map",
+            Self::BadName { .. } => "bad-name",
+        }
+    }
+
+    pub(crate) fn missing(field: &'static str) -> Self {
+        Self::MissingField { field }
+    }
+
+    pub(crate) fn bad(field: &'static str, reason: &'static str) -> Self {
+        Self::BadField { field, reason }
+    }
+}

@@ -1,0 +1,97 @@
+//! Why a registry operation failed.
+
+use std::time::Duration;
+
+use crate::protocol::{Digest, ErrorClass};
+
+/// The cause of an error, kept for `-v`.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Why a registry operation failed; one variant for each decision that a caller makes.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RegistryError {
+    /// No such blob, manifest, tag or repository.
+    #[error("{what} not found")]
+    NotFound {
+        /// A digest or tag; never text from the registry.
+        what: String,
+    },
+    /// The registry refused our credentials or permission. Never retried.
+    #[error("registry refused access: {reason}")]
+    Denied {
+        /// A short reason of ours.
+        reason: String,
+    },
+    /// The bytes do not hash to the requested digest. Refetched once by the caller, never cached.
+    #[error("digest mismatch for {expected}")]
+    DigestMismatch {
+        /// The digest asked for.
+        expected: Digest,
+        /// The digest of what came.
+        actual: Digest,
+    },
+    /// More bytes than the limit or the descriptor allows.
+    #[error("{what} is larger than {limit} bytes")]
+    TooLarge {
+        /// What was too large.
+        what: &'static str,
+        /// The limit in bytes.
+        limit: u64,
+    },
+    /// The answer breaks the OCI distribution or image-layout specification.
+    #[error("registry answered outside the protocol: {reason}")]
+    Malformed {
+        /// A short reason; text from the registry is escaped and cut in it.
+        reason: String,
+    },
+    /// The registry did not answer in time; retrying may help.
+    #[error("registry did not answer in time")]
+    TimedOut,
+    /// The registry cannot be reached or failed; retrying may help.
+    #[error("registry unreachable")]
+    Unreachable(#[source] BoxError),
+    /// The registry asks us to wait (429, 503); retrying after `retry_after` may help.
+    #[error("registry is throttling")]
+    Throttled {
+        /// How long to wait, already clamped.
+        retry_after: Option<Duration>,
+    },
+    /// The registry refuses for good: an immutable tag, a size limit, no deletion.
+    #[error("registry refused the request: {reason}")]
+    Rejected {
+        /// A short reason of ours.
+        reason: String,
+    },
+    /// The disk of a layout directory is full.
+    #[error("no space left in the layout directory")]
+    NoSpace,
+    /// A local file operation on a layout directory failed.
+    #[error("layout directory: {0}")]
+    Io(std::io::Error),
+    /// The reference or configuration is wrong.
+    #[error("{0}")]
+    Configuration(String),
+}
+
+impl RegistryError {
+    /// Returns the class that decides errno, exit code and retries.
+    pub fn class(&self) -> ErrorClass {
+        match self {
+            Self::NotFound { .. } => ErrorClass::NotFound,
+            Self::Denied { .. } => ErrorClass::Denied,
+            Self::DigestMismatch { .. } => ErrorClass::Corrupt,
+            Self::TooLarge { .. } | Self::Malformed { .. } => ErrorClass::Malformed,
+            Self::TimedOut => ErrorClass::TimedOut,
+            Self::Unreachable(_) | Self::Throttled { .. } => ErrorClass::Unreachable,
+            Self::Rejected { .. } => ErrorClass::NotPermitted,
+            Self::NoSpace => ErrorClass::NoSpace,
+            Self::Io(_) => ErrorClass::Internal,
+            Self::Configuration(_) => ErrorClass::Configuration,
+        }
+    }
+
+    pub(crate) fn not_found(what: impl std::fmt::Display) -> Self {
+        Self::NotFound { what: what.to_string() }
+    }
+}

@@ -1,0 +1,119 @@
+//! One OCI repository as an object: blobs, manifests and tags.
+//!
+//! It moves bytes and checks their digests; it never interprets a message, verifies a signature
+//! or decides whom to trust. Start at [`Repository`].
+//!
+//! **Invariant:** bytes that were asked for by digest hash to that digest, or the call fails.
+
+mod error;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+pub use error::{BoxError, RegistryError};
+
+use crate::protocol::{Descriptor, Digest, Tag};
+
+/// A manifest by tag (a claim of the registry) or by digest (checked).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ManifestRef {
+    /// Whatever the registry says the tag points to.
+    Tag(Tag),
+    /// Exactly the manifest with this digest.
+    Digest(Digest),
+}
+
+/// The raw bytes of a manifest and the digest computed from them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FetchedManifest {
+    /// The exact bytes as received.
+    pub bytes: Bytes,
+    /// The SHA-256 of `bytes`, computed here; a registry's header is never used.
+    pub digest: Digest,
+}
+
+/// A manifest to push, with what the registry must index about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ManifestUpload {
+    /// The exact bytes; the digest is computed from them.
+    pub bytes: Bytes,
+    /// The media type, almost always `media_type::IMAGE_MANIFEST`.
+    pub media_type: &'static str,
+    /// The tag to point to it; none = by digest only.
+    pub tag: Option<Tag>,
+    /// Set when the manifest has a `subject`: the implementation then makes it discoverable from
+    /// there, by the referrers API or by maintaining the fallback tag `sha256-<hex>` (P16).
+    pub referrer: Option<ReferrerEntry>,
+}
+
+/// What a referrers index says about a manifest with a subject.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReferrerEntry {
+    /// The manifest that the uploaded one speaks about.
+    pub subject: Digest,
+    /// The artifact type of the uploaded manifest.
+    pub artifact_type: String,
+}
+
+/// The tags of a repository that have a prefix.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct TagList {
+    /// The tags, sorted and without duplicates; each has the prefix.
+    pub tags: Vec<Tag>,
+    /// Whether a bound ended the listing early: there may be more.
+    pub truncated: bool,
+}
+
+/// One repository in an OCI registry.
+///
+/// # Contract
+/// - Everything is bounded: bodies by `len_max` or the size asked for, lists by count, every call
+///   by a deadline of the implementation. No call hangs.
+/// - Pushes are idempotent: the same bytes may be pushed again, also by several processes.
+/// - What a push reported as done is found by the next fetch of any process.
+/// - Errors mean the same everywhere; see [`RegistryError`].
+#[async_trait]
+pub trait Repository: Send + Sync + 'static {
+    /// Returns the reference for people: `oci:/path` or `docker://host/name`. No credentials.
+    fn reference(&self) -> String;
+
+    /// Checks that the repository answers and that we may read it. Creates nothing.
+    async fn probe(&self) -> Result<(), RegistryError>;
+
+    /// Fetches a manifest of at most `len_max` bytes; one asked for by digest is checked.
+    async fn fetch_manifest(
+        &self,
+        reference: &ManifestRef,
+        len_max: u64,
+    ) -> Result<FetchedManifest, RegistryError>;
+
+    /// Returns the digest a tag points to, without fetching; `None` when there is no such tag.
+    ///
+    /// The answer is the registry's claim.
+    async fn resolve_tag(&self, tag: &Tag) -> Result<Option<Digest>, RegistryError>;
+
+    /// Pushes a manifest unchanged and returns the digest of its bytes.
+    async fn push_manifest(&self, manifest: &ManifestUpload) -> Result<Digest, RegistryError>;
+
+    /// Returns whether the blob is there.
+    async fn blob_exists(&self, digest: &Digest) -> Result<bool, RegistryError>;
+
+    /// Fetches a whole blob of exactly `size` bytes and checks its digest.
+    async fn fetch_blob(&self, digest: &Digest, size: u64) -> Result<Bytes, RegistryError>;
+
+    /// Pushes a blob whose digest the caller has computed.
+    async fn push_blob(&self, digest: &Digest, bytes: Bytes) -> Result<(), RegistryError>;
+
+    /// Lists the tags that start with `prefix`, following every page (P24).
+    ///
+    /// Starts at the prefix and stops past it where the registry sorts and honours `last`;
+    /// notices where it does not, and lists whole.
+    async fn list_tags(&self, prefix: &str) -> Result<TagList, RegistryError>;
+
+    /// Lists manifests whose subject is `subject`: the union of the referrers API and the fallback
+    /// tag, at most 1,000, unfiltered by type. The entries are claims.
+    async fn list_referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>, RegistryError>;
+
+    /// Deletes a manifest and every tag of it.
+    async fn delete_manifest(&self, digest: &Digest) -> Result<(), RegistryError>;
+}

@@ -1,0 +1,10 @@
+//! Facts of the process and the machine: clock, durable files, text from outside.
+//!
+//! Usable by every layer; knows no word of the domain.
+
+pub mod clock;
+pub mod durable;
+pub mod untrusted;
+
+pub use clock::{Clock, ManualClock, SystemClock};
+pub use untrusted::Untrusted;

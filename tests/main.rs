@@ -1,1 +1,1 @@
-
+//! The test suite: one binary, each module a category.

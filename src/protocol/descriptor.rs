@@ -54,18 +54,17 @@ impl Descriptor {
 
     /// Returns the descriptor as JSON, members in canonical order.
     pub fn to_json(&self) -> Value {
-        let mut object = json!({
-            "mediaType": self.media_type,
-            "digest": self.digest.to_string(),
-            "size": self.size,
-        });
+        let mut object = Map::new();
+        object.insert("mediaType".into(), json!(self.media_type));
+        object.insert("digest".into(), json!(self.digest.to_string()));
+        object.insert("size".into(), json!(self.size));
         if !self.annotations.is_empty() {
-            object["annotations"] = json!(self.annotations);
+            object.insert("annotations".into(), json!(self.annotations));
         }
         if let Some(artifact_type) = &self.artifact_type {
-            object["artifactType"] = json!(artifact_type);
+            object.insert("artifactType".into(), json!(artifact_type));
         }
-        object
+        Value::Object(object)
     }
 
     /// Reads a descriptor; `field` names it in errors.

@@ -1,6 +1,6 @@
 //! The image manifest that messages, receipts and bundles share: strict parsing, canonical bytes.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::descriptor::{Annotations, Descriptor, annotations_from_json};
 use super::digest::Digest;
@@ -77,20 +77,20 @@ impl ImageManifest {
     ///
     /// Equal manifests give equal bytes and so equal digests, which makes a retry idempotent.
     pub fn encode(&self) -> Vec<u8> {
-        let mut object = json!({
-            "schemaVersion": 2,
-            "mediaType": media_type::IMAGE_MANIFEST,
-            "config": self.config.to_json(),
-            "layers": self.layers.iter().map(Descriptor::to_json).collect::<Vec<_>>(),
-            "annotations": self.annotations,
-        });
+        let layers: Vec<Value> = self.layers.iter().map(Descriptor::to_json).collect();
+        let mut object = Map::new();
+        object.insert("schemaVersion".into(), json!(2));
+        object.insert("mediaType".into(), json!(media_type::IMAGE_MANIFEST));
         if let Some(artifact_type) = &self.artifact_type {
-            object["artifactType"] = json!(artifact_type);
+            object.insert("artifactType".into(), json!(artifact_type));
         }
+        object.insert("config".into(), self.config.to_json());
+        object.insert("layers".into(), Value::Array(layers));
         if let Some(subject) = &self.subject {
-            object["subject"] = subject.to_json();
+            object.insert("subject".into(), subject.to_json());
         }
-        object.to_string().into_bytes()
+        object.insert("annotations".into(), json!(self.annotations));
+        Value::Object(object).to_string().into_bytes()
     }
 
     /// Returns the digest of [`ImageManifest::encode`].

@@ -1,5 +1,6 @@
 #![doc = include_str!("README.md")]
 
+pub mod chunk;
 pub mod protocol;
 pub mod registry;
 pub mod sys;

@@ -129,7 +129,7 @@ proptest! {
         let created_at = Timestamp::from_unix_secs(time);
         let draft = ReceiptDraft {
             message: &descriptor,
-            envelope: &message.envelope,
+            annotations: &message.envelope.to_annotations(),
             status,
             verified,
             reason: reason.as_deref(),

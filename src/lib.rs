@@ -3,3 +3,4 @@
 pub mod protocol;
 pub mod registry;
 pub mod sys;
+pub mod trust;

@@ -258,7 +258,7 @@ fn b13_b14_b15_bundles_of_another_form_are_refused() {
         set_sig(sig.trim_end_matches('=').to_owned()),
         set_sig(format!(" {sig}")),
         set_sig(sig.replacen('A', "A ", 1)),
-        set_sig(format!("{}\n", sig)),
+        set_sig(format!("{sig}\n")),
         set_sig(String::new()),
         text.replacen("\"mediaType\"", "\"mediaType\":\"x\",\"mediaType\"", 1),
         text.replacen("\"hint\"", "\"hint\":\"x\",\"hint\"", 1),
@@ -343,7 +343,7 @@ fn the_refusal_of_the_bundle_that_came_furthest_is_reported() {
     let bundles = [&eve, &bob, &alice].map(|key| bundle(key, &manifest()));
 
     let codes: Vec<_> = (0..=3)
-        .map(|n| code(&store, &manifest(), &[&[junk.clone()], &bundles[..n]].concat()))
+        .map(|n| code(&store, &manifest(), &[std::slice::from_ref(&junk), &bundles[..n]].concat()))
         .collect();
 
     assert_eq!(codes, ["bad-signature", "untrusted-signer", "sender-mismatch", "revoked"]);

@@ -4,3 +4,4 @@ pub mod chunk;
 pub mod protocol;
 pub mod registry;
 pub mod sys;
+pub mod trust;

@@ -2,4 +2,5 @@
 
 pub mod protocol;
 pub mod registry;
+pub mod store;
 pub mod sys;

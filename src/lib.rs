@@ -3,5 +3,6 @@
 pub mod chunk;
 pub mod protocol;
 pub mod registry;
+pub mod store;
 pub mod sys;
 pub mod trust;

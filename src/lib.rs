@@ -1,8 +1,13 @@
 #![doc = include_str!("README.md")]
 
-pub mod chunk;
+pub mod sys;
+
 pub mod protocol;
+
+pub mod cache;
+pub mod chunk;
 pub mod registry;
 pub mod store;
-pub mod sys;
 pub mod trust;
+
+pub mod mailbox;

@@ -11,3 +11,6 @@ pub mod store;
 pub mod trust;
 
 pub mod mailbox;
+
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;

@@ -6,11 +6,17 @@
 //! **Invariant:** bytes that were asked for by digest hash to that digest, or the call fails.
 
 mod error;
+mod reference;
+pub mod remote;
+pub mod retry;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 
 pub use error::{BoxError, RegistryError};
+pub use reference::RepositoryReference;
+pub use remote::{RemoteOptions, RemoteRepository};
+pub use retry::{RetryPolicy, RetryRepository};
 
 use crate::protocol::{Descriptor, Digest, Tag};
 

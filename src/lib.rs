@@ -1,12 +1,17 @@
 #![doc = include_str!("README.md")]
 
+pub mod sys;
+
+pub mod protocol;
+
+pub mod cache;
+pub mod chunk;
+pub mod registry;
+pub mod store;
+pub mod trust;
+
 pub mod fs;
 pub mod mailbox;
-pub mod protocol;
-pub mod registry;
-#[allow(missing_docs)]
-pub mod trust_stub {
-    #[derive(Debug)]
-    pub struct TrustStore;
-}
-pub mod sys;
+
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;

@@ -10,8 +10,9 @@ pub mod registry;
 pub mod store;
 pub mod trust;
 
-pub mod fs;
 pub mod mailbox;
+
+pub mod fs;
 
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use super::node::{Dir, Node};
 use super::tree;
-use crate::mailbox::{OutboxFile, SendState, Snapshot};
+use crate::mailbox::{OutboxFile, Snapshot};
 
 /// How long names and attributes of `inbox/` are believed; every change is announced.
 const INBOX_TTL: Duration = Duration::from_hours(1);
@@ -123,8 +123,7 @@ fn of_outgoing(file: Attr, outgoing: &OutboxFile) -> Attr {
     Attr {
         len: outgoing.len(),
         mtime: outgoing.mtime(),
-        // A sent message is immutable, and looks it.
-        mode: if outgoing.state() == SendState::Sent { 0o444 } else { kept },
+        mode: kept,
         link_count: u32::from(!outgoing.is_unlinked()),
         ttl: Duration::ZERO,
         entry_ttl: Duration::ZERO,

@@ -79,11 +79,10 @@ pub fn on_flush(facts: FlushFacts, has_other_writers: impl FnOnce() -> bool) -> 
 /// Returns whether a release must mark the file as never to be sent.
 ///
 /// A close that failed told its program that the file was not sent, so the background must not
-/// send it after all. Failed files are kept from sending by their state.
+/// send it after all. Failed files are kept from sending by their state; a Prepared one was
+/// promised by a later close.
 pub fn abandons_on_release(close_failed: bool, state: SendState, is_unlinked: bool) -> bool {
-    close_failed
-        && !is_unlinked
-        && matches!(state, SendState::Draft | SendState::Preparing | SendState::Prepared)
+    close_failed && !is_unlinked && matches!(state, SendState::Draft | SendState::Preparing)
 }
 
 /// What a rename inside one recipient does after the name changed.
@@ -93,6 +92,8 @@ pub enum RenameStep {
     Nothing,
     /// An empty file waits in its settle window under the new name.
     Settle,
+    /// What nobody completed is not completed by a new name.
+    StayAbandoned,
     /// The new name is final: push everything now; the result is the rename's result.
     Prepare,
 }
@@ -102,7 +103,8 @@ pub enum RenameStep {
 /// A file that failed is tried again; an abandoned one is not completed by a new name.
 pub fn on_rename(to_is_temporary: bool, state: SendState, len: u64) -> RenameStep {
     match state {
-        SendState::Abandoned | SendState::Sent => RenameStep::Nothing,
+        SendState::Abandoned => RenameStep::StayAbandoned,
+        SendState::Sent => RenameStep::Nothing,
         SendState::Draft | SendState::Preparing | SendState::Prepared | SendState::Failed => {
             if to_is_temporary {
                 RenameStep::Nothing
@@ -264,7 +266,8 @@ mod tests {
             (false, SendState::Draft, 0, RenameStep::Settle),
             (true, SendState::Draft, 5, RenameStep::Nothing),
             (true, SendState::Prepared, 5, RenameStep::Nothing),
-            (false, SendState::Abandoned, 5, RenameStep::Nothing),
+            (false, SendState::Abandoned, 5, RenameStep::StayAbandoned),
+            (true, SendState::Abandoned, 5, RenameStep::StayAbandoned),
         ];
 
         for (temporary, state, len, step) in table {

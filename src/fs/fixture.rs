@@ -63,7 +63,7 @@ fn listing<T>(dir: &str, files: Vec<(&str, T)>) -> BTreeMap<String, Arc<BTreeMap
 pub(super) fn snapshot() -> Snapshot {
     let why = Arc::new(QuarantineItem {
         digest: None,
-        tag: None,
+        tag: "inbox-x".parse().unwrap(),
         code: "bad-signature".into(),
         pending: false,
         first_seen: Timestamp::from_unix_secs(4000),
@@ -88,6 +88,7 @@ pub(super) fn snapshot() -> Snapshot {
             subject: "outbox/bob@example.com/a\u{1b}b".into(),
             text: "registry unreachable".into(),
             hint: Some("check the network".into()),
-        }],
+        }]
+        .into(),
     }
 }

@@ -222,18 +222,18 @@ impl Filesystem for FuseAdapter {
             (None, _) => answer_attr(reply, self.fs.setattr(ino.0, changes), owner),
             (Some(size), Some(handle)) => {
                 let _context = self.runtime.enter();
-                let changed = self
+                let outcome = self
                     .fs
                     .ftruncate(handle.0, size)
                     .and_then(|()| self.fs.setattr(ino.0, changes));
-                answer_attr(reply, changed, owner);
+                answer_attr(reply, outcome, owner);
             }
             (Some(size), None) => self.later(|fs| async move {
-                let changed = match fs.truncate(ino.0, size).await {
+                let outcome = match fs.truncate(ino.0, size).await {
                     Ok(()) => fs.setattr(ino.0, changes),
                     Err(error) => Err(error),
                 };
-                answer_attr(reply, changed, owner);
+                answer_attr(reply, outcome, owner);
             }),
         }
     }

@@ -35,13 +35,16 @@ impl std::fmt::Debug for MessageReaderHandle {
     }
 }
 
+/// Entries by name, shared between the reads of one directory stream.
+pub type Entries = Arc<Vec<(String, Node)>>;
+
 /// An open directory: the listing as it was at the last rewind, so that a reader sees no entry
 /// twice and misses none that stayed, whatever arrives meanwhile.
 #[derive(Debug)]
 pub struct DirHandle {
     /// Which directory.
     pub dir: Dir,
-    listing: Mutex<Option<Arc<Vec<(String, Node)>>>>,
+    listing: Mutex<Option<Entries>>,
 }
 
 impl DirHandle {
@@ -51,11 +54,7 @@ impl DirHandle {
     }
 
     /// Returns the listing for a read at `offset`; offset 0 takes a new one.
-    pub fn listing(
-        &self,
-        offset: u64,
-        take: impl FnOnce() -> Vec<(String, Node)>,
-    ) -> Arc<Vec<(String, Node)>> {
+    pub fn listing(&self, offset: u64, take: impl FnOnce() -> Vec<(String, Node)>) -> Entries {
         let mut listing = self.listing.lock();
         match &*listing {
             Some(taken) if offset > 0 => Arc::clone(taken),
@@ -85,7 +84,6 @@ pub struct Writer {
     pub file: Arc<OutboxFile>,
     /// The process that opened it.
     pub opener: Option<u32>,
-    has_written: AtomicBool,
     close_failed: AtomicBool,
     /// 0, or the errno of the first write that failed.
     write_errno: AtomicI32,
@@ -98,7 +96,6 @@ impl Writer {
             ino,
             file,
             opener,
-            has_written: AtomicBool::new(false),
             close_failed: AtomicBool::new(false),
             write_errno: AtomicI32::new(0),
         }
@@ -106,7 +103,6 @@ impl Writer {
 
     /// Notes a write that succeeded: what an earlier close said about the file is void.
     pub fn note_written(&self) {
-        self.has_written.store(true, Ordering::Relaxed);
         self.close_failed.store(false, Ordering::Relaxed);
     }
 
@@ -119,11 +115,6 @@ impl Writer {
     /// Returns the errno of the first write that failed.
     pub fn write_errno(&self) -> Option<i32> {
         Some(self.write_errno.load(Ordering::Relaxed)).filter(|&errno| errno != 0)
-    }
-
-    /// Returns whether anything was written through this handle.
-    pub fn has_written(&self) -> bool {
-        self.has_written.load(Ordering::Relaxed)
     }
 
     /// Notes what the last close told its program.

@@ -1,6 +1,6 @@
 //! Waiting on behalf of a process that may be interrupted.
 //!
-//! fuser 0.18 does not pass FUSE_INTERRUPT on, so the kernel stops sending it and a caller waits
+//! fuser 0.18 does not pass `FUSE_INTERRUPT` on, so the kernel stops sending it and a caller waits
 //! in the kernel, deaf even to SIGKILL, until we answer. Looking at its pending signals ourselves
 //! frees it within a second.
 
@@ -68,11 +68,16 @@ mod tests {
         Requester::new(child.id())
     }
 
-    #[tokio::test(start_paused = true)]
+    async fn interruption_looks(count: u32) {
+        tokio::time::sleep(FIRST_LOOK + LOOK_EVERY * count).await;
+    }
+
+    #[tokio::test]
     async fn work_of_a_living_caller_may_take_its_time() {
         let (stop, cancel) = (CancellationToken::new(), CancellationToken::new());
         let work = async {
-            tokio::time::sleep(Duration::from_secs(60)).await;
+            // Past the first looks at the caller.
+            interruption_looks(3).await;
             Ok(7)
         };
 
@@ -82,7 +87,7 @@ mod tests {
         assert!(!cancel.is_cancelled());
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_killed_caller_is_let_go_within_a_second_even_if_the_work_hangs() {
         let (stop, cancel) = (CancellationToken::new(), CancellationToken::new());
         let started = tokio::time::Instant::now();
@@ -95,7 +100,7 @@ mod tests {
         assert!(started.elapsed() < Duration::from_secs(1));
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_stopping_mount_lets_everybody_go() {
         let (stop, cancel) = (CancellationToken::new(), CancellationToken::new());
         stop.cancel();

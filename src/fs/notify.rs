@@ -75,7 +75,7 @@ pub fn watch(
     loop {
         let goes_on = runtime.block_on(async {
             tokio::select! {
-                changed = changes.changed() => changed.is_ok(),
+                news = changes.changed() => news.is_ok(),
                 () = stop.cancelled() => false,
             }
         });

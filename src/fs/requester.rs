@@ -63,13 +63,8 @@ impl Requester {
     /// the code it is 0, which counts as success.
     pub fn dies(self) -> bool {
         let Some(stat) = self.read("stat") else { return false };
-        // The command name in field 2 may hold blanks and parentheses.
-        let Some((_, fields)) = stat.rsplit_once(')') else { return false };
-        let field = |number: usize| -> Option<u64> {
-            fields.split_ascii_whitespace().nth(number - 3)?.parse().ok()
-        };
-        field(9).is_some_and(|flags| flags & PF_EXITING != 0)
-            && field(52).is_some_and(|exit_code| exit_code != 0)
+        stat_field(&stat, 9).is_some_and(|flags| flags & PF_EXITING != 0)
+            && stat_field(&stat, 52).is_some_and(|exit_code| exit_code != 0)
     }
 
     /// Returns whether the caller should be let go: it has a signal pending that ends or stops
@@ -107,27 +102,53 @@ fn has_stopping_signal(status: &str) -> bool {
     pending & (STOPPING | !(handled | HARMLESS_BY_DEFAULT)) != 0
 }
 
-/// Returns whether `process` holds a descriptor that may write to inode `ino`.
-pub fn process_writes(process: u32, ino: u64) -> bool {
-    let mut budget = DESCRIPTOR_COUNT_MAX;
-    directory_writes(&PathBuf::from(format!("/proc/{process}/fdinfo")), ino, &mut budget)
+/// Whose descriptors are looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// Every process that we may look at; costs about 100 ms on a desktop.
+    Everybody,
+    /// Processes in the sessions of these ones: a shell, its jobs and their children. Costs one
+    /// small read for each process.
+    SessionsOf([Option<u32>; 2]),
 }
 
-/// Returns whether any process that we may look at holds a descriptor that may write to `ino`.
+/// Returns whether a process in `scope` holds a descriptor that may write to inode `ino`.
 ///
 /// Our inode numbers are 64-bit hashes, which no other file system hands out, so the number alone
 /// names the file, also through bind mounts and in other mount namespaces.
-pub fn anybody_writes(ino: u64) -> bool {
+pub fn is_written_by(scope: Scope, ino: u64) -> bool {
     let Ok(processes) = fs::read_dir("/proc") else { return false };
-    let own = std::process::id().to_string();
+    let sessions = match scope {
+        Scope::Everybody => None,
+        Scope::SessionsOf(processes) => Some(processes.map(|process| session_of(process?))),
+    };
+    let own = std::process::id();
     let mut budget = DESCRIPTOR_COUNT_MAX;
-    processes.filter_map(Result::ok).any(|entry| {
-        let name = entry.file_name();
-        let is_other = name
-            .to_str()
-            .is_some_and(|name| name != own && name.bytes().all(|byte| byte.is_ascii_digit()));
-        is_other && directory_writes(&entry.path().join("fdinfo"), ino, &mut budget)
-    })
+    processes
+        .filter_map(Result::ok)
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .filter(|&process: &u32| process != own)
+        .filter(|&process| match sessions {
+            None => true,
+            Some(sessions) => {
+                session_of(process).is_some_and(|session| sessions.contains(&Some(session)))
+            }
+        })
+        .any(|process| {
+            directory_writes(Path::new(&format!("/proc/{process}/fdinfo")), ino, &mut budget)
+        })
+}
+
+/// Field 6 of `stat`.
+fn session_of(process: u32) -> Option<u64> {
+    stat_field(&Requester::new(process).read("stat")?, 6)
+}
+
+/// Returns a numeric field of `stat`, counted as in proc(5).
+fn stat_field(stat: &str, number: usize) -> Option<u64> {
+    // The command name in field 2 may hold blanks and parentheses.
+    let (_, fields) = stat.rsplit_once(')')?;
+    fields.split_ascii_whitespace().nth(number.checked_sub(3)?)?.parse().ok()
 }
 
 fn directory_writes(fdinfo: &Path, ino: u64, budget: &mut usize) -> bool {
@@ -203,11 +224,15 @@ mod tests {
 
     #[test]
     fn a_thread_belongs_to_its_process() {
-        let thread = std::thread::spawn(|| nix::unistd::gettid().as_raw());
-        let own = Requester::new(std::process::id());
+        let asked = std::thread::spawn(|| {
+            let thread = u32::try_from(nix::unistd::gettid().as_raw()).unwrap();
+            (thread, Requester::new(thread).process())
+        });
 
-        assert_eq!(own.process(), Some(std::process::id()));
-        assert!(thread.join().unwrap() > 0);
+        let (thread, process) = asked.join().unwrap();
+
+        assert_ne!(thread, std::process::id());
+        assert_eq!(process, Some(std::process::id()));
     }
 
     #[test]
@@ -277,10 +302,22 @@ mod tests {
         let reader = Shell::after(&format!("exec 3<'{path}'"));
         let writer = Shell::after(&format!("exec 3>>'{path}'"));
 
-        assert!(!process_writes(reader.0.id(), ino));
-        assert!(process_writes(writer.0.id(), ino));
-        assert!(anybody_writes(ino));
+        let in_session_of = |shell: &Shell| Scope::SessionsOf([None, Some(shell.0.id())]);
+        assert!(is_written_by(in_session_of(&writer), ino));
+        assert!(is_written_by(Scope::Everybody, ino));
+        assert!(!is_written_by(Scope::SessionsOf([None, Some(1)]), ino));
         drop(writer);
-        assert!(!anybody_writes(ino));
+        assert!(!is_written_by(in_session_of(&reader), ino));
+        assert!(!is_written_by(Scope::Everybody, ino));
+    }
+
+    #[test]
+    fn fields_are_counted_behind_the_command_name() {
+        let stat = "7 (a) b (c) S 1 2 3 4 5 6 7";
+
+        assert_eq!(stat_field(stat, 4), Some(1));
+        assert_eq!(stat_field(stat, 6), Some(3));
+        assert_eq!(stat_field(stat, 99), None);
+        assert_eq!(stat_field("7 torn", 4), None);
     }
 }

@@ -91,6 +91,7 @@ mod tests {
             fingerprint: "SHA256:abc".into(),
             repository: "oci:/srv/mail".into(),
             version: "0.1.0",
+            pid: 7,
             registry: "unreachable: \u{1b}[2J".into(),
             last_poll: None,
             inbox_count: 2,

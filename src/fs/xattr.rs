@@ -5,7 +5,7 @@
 
 use super::error::FsError;
 use super::node::Node;
-use crate::mailbox::{InboxItem, OutboxFile, SendState};
+use crate::mailbox::{InboxItem, OutboxFile};
 use crate::protocol::{Identity, ReceiptStatus};
 
 /// What we show; nobody else may set these names.
@@ -94,7 +94,7 @@ pub fn of_message(item: &InboxItem) -> Vec<(String, Vec<u8>)> {
 pub fn of_outgoing(file: &OutboxFile, me: &Identity) -> Vec<(String, Vec<u8>)> {
     let (done, total) = file.progress();
     let mut shown = vec![
-        ours("state", state_name(file.state())),
+        ours("state", file.state().as_str()),
         ours("sender", me.as_str()),
         ours("recipient", file.recipient().as_str()),
         ours("filename", &file.name()),
@@ -129,17 +129,6 @@ pub fn encode_names(attributes: &[(String, Vec<u8>)]) -> Vec<u8> {
 
 fn ours(name: &str, value: &str) -> (String, Vec<u8>) {
     (format!("{OURS}{name}"), value.as_bytes().to_vec())
-}
-
-fn state_name(state: SendState) -> &'static str {
-    match state {
-        SendState::Draft => "draft",
-        SendState::Preparing => "preparing",
-        SendState::Prepared => "prepared",
-        SendState::Sent => "sent",
-        SendState::Failed => "failed",
-        SendState::Abandoned => "abandoned",
-    }
 }
 
 #[cfg(test)]
@@ -198,7 +187,7 @@ mod tests {
 
         assert_eq!(value("sender").as_deref(), Some("alice@example.com"));
         assert_eq!(value("filename").as_deref(), Some("report.pdf"));
-        assert_eq!(value("expires").as_deref(), Some("1970-01-01T00:16:40Z"));
+        assert_eq!(value("expires").as_deref(), Some("1970-01-01T00:21:40Z"));
         assert_eq!(value("receipt").as_deref(), Some("accepted"));
         assert_eq!(encode_names(&shown[..2]), b"user.dockercomms.state\0user.dockercomms.sender\0");
     }

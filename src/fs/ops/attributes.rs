@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::sync::Arc;
 
-use super::Fs;
+use super::{Fs, subject_of};
 use crate::fs::error::FsError;
 use crate::fs::node::Node;
 use crate::fs::xattr;
@@ -59,7 +59,7 @@ impl Fs {
                 if !is_there && file.xattr_names().len() >= xattr::ATTRIBUTE_COUNT_MAX {
                     return Err(FsError::AttributesFull);
                 }
-                file.set_xattr(name, Some(value));
+                self.noted(&subject_of(file), file.set_xattr(name, Some(value)))?;
                 Ok(None)
             }
             (xattr::Write::Acknowledge(status, reason), Node::Message(item)) => {
@@ -83,8 +83,7 @@ impl Fs {
         xattr::on_remove(&node, name)?;
         match &node {
             Node::Outgoing(file) if file.xattr(name).is_some() => {
-                file.set_xattr(name, None);
-                Ok(())
+                self.noted(&subject_of(file), file.set_xattr(name, None))
             }
             _ => Err(FsError::NoAttribute),
         }
@@ -93,10 +92,7 @@ impl Fs {
     fn attributes(&self, ino: u64) -> Result<Vec<(String, Vec<u8>)>, FsError> {
         match self.node(ino)? {
             Node::Message(item) => Ok(xattr::of_message(&self.newest(&item))),
-            Node::Outgoing(file) => match self.mailbox.options().me.first() {
-                Some(me) => Ok(xattr::of_outgoing(&file, me)),
-                None => Ok(Vec::new()),
-            },
+            Node::Outgoing(file) => Ok(xattr::of_outgoing(&file, self.mailbox.options().sender())),
             Node::Dir(_) | Node::Live(_) | Node::Listed(..) => Ok(Vec::new()),
         }
     }

@@ -12,11 +12,11 @@ use crate::fs::commit::{
 use crate::fs::error::FsError;
 use crate::fs::handle::{Handle, Writer};
 use crate::fs::interrupt::until_interrupted;
-use crate::fs::requester::{Requester, anybody_writes, process_writes};
+use crate::fs::requester::{Requester, Scope, is_written_by};
 use crate::mailbox::OutboxFile;
 
 /// How long `sync FILE` waits for the tag; retries with back-off fit in it.
-const SENT_WAIT_MAX: Duration = Duration::from_secs(60);
+const SENT_WAIT_MAX: Duration = Duration::from_mins(1);
 
 impl Fs {
     /// Answers the closes that need no thought: nothing was written.
@@ -139,12 +139,13 @@ fn flush_step(writer: &Writer, requester: Requester) -> FlushStep {
         is_unlinked: file.is_unlinked(),
     };
     on_flush(facts, || {
-        let process = requester.process();
-        // The process's own other descriptors come first: they decide for a shell that keeps the
-        // file open (`exec 3>file`). Who opened the file and wrote to it has it alone, as a rule;
-        // a wrong guess costs one upload, because the tag waits for the last release anyway.
-        let is_opener = process.is_some() && process == writer.opener && writer.has_written();
-        process.is_some_and(|process| process_writes(process, writer.ino))
-            || (!is_opener && anybody_writes(writer.ino))
+        // One open file description can be shared only by `dup` and by `fork`, which stay inside
+        // a session; several may belong to anybody.
+        let scope = if file.writer_count() > 1 {
+            Scope::Everybody
+        } else {
+            Scope::SessionsOf([requester.process(), writer.opener])
+        };
+        is_written_by(scope, writer.ino)
     })
 }

@@ -117,18 +117,24 @@ impl Fs {
         match on_rename(is_temporary, state, file.len()) {
             RenameStep::Nothing => Ok(()),
             RenameStep::Settle => self.settle_again(&file).await,
-            RenameStep::Prepare => {
-                let prepared = self.prepare(&file, requester).await;
-                if matches!(prepared, Err(FsError::Interrupted)) {
+            RenameStep::StayAbandoned => {
+                self.mailbox.outbox().abandon(&file, "the program that wrote it was killed");
+                Ok(())
+            }
+            RenameStep::Prepare => match self.prepare(&file, requester).await {
+                Ok(()) => self.settle_again(&file).await,
+                Err(FsError::Interrupted) => {
                     // The caller was told that it failed; nothing else would ever end the draft.
                     self.mailbox.outbox().abandon(&file, "its rename was interrupted");
+                    Err(FsError::Interrupted)
                 }
-                prepared
-            }
+                Err(error) => Err(error),
+            },
         }
     }
 
-    /// Starts the settle window of a file that nobody holds open.
+    /// Starts the settle window anew for a file that nobody holds open; the rename ended the one
+    /// that its last close began.
     async fn settle_again(&self, file: &Arc<OutboxFile>) -> Result<(), FsError> {
         if file.writer_count() > 0 {
             return Ok(());

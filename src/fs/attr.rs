@@ -153,7 +153,7 @@ mod tests {
         let attr = attr_of(&Dir::Sender("alice@example.com".into()), "report.pdf");
 
         assert_eq!((attr.len, attr.mtime, attr.mode), (5, fixture::time(900), 0o400));
-        assert!(attr.ttl >= Duration::from_secs(3600) && !attr.is_dir);
+        assert!(attr.ttl >= Duration::from_hours(1) && !attr.is_dir);
     }
 
     #[test]

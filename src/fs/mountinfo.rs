@@ -161,7 +161,7 @@ mod tests {
         assert!(refusal(&root.join("link"), &[]).ends_with("is a symbolic link"));
         assert!(refusal(&root.join("file"), &[]).ends_with("is not a directory"));
         assert!(refusal(&root, &[]).ends_with("is not empty"));
-        assert!(refusal(&empty, &[empty.clone()]).ends_with("own files"));
+        assert!(refusal(&empty, std::slice::from_ref(&empty)).ends_with("own files"));
     }
 
     #[test]

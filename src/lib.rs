@@ -12,5 +12,7 @@ pub mod trust;
 
 pub mod mailbox;
 
+pub mod fs;
+
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

@@ -1,8 +1,12 @@
 #![doc = include_str!("README.md")]
 
+pub mod mailbox;
 pub mod protocol;
 pub mod registry;
-pub mod mailbox;
 #[allow(missing_docs)]
-pub mod trust_stub { #[derive(Debug)] pub struct TrustStore; }
+pub mod trust_stub {
+    #[derive(Debug)]
+    pub struct TrustStore;
+}
+pub mod config;
 pub mod sys;

@@ -1,12 +1,17 @@
 #![doc = include_str!("README.md")]
 
-pub mod mailbox;
-pub mod protocol;
-pub mod registry;
-#[allow(missing_docs)]
-pub mod trust_stub {
-    #[derive(Debug)]
-    pub struct TrustStore;
-}
-pub mod config;
 pub mod sys;
+
+pub mod protocol;
+
+pub mod chunk;
+pub mod registry;
+pub mod store;
+pub mod trust;
+
+pub mod mailbox;
+
+pub mod config;
+
+pub mod app;
+pub mod cli;

@@ -4,6 +4,7 @@ pub mod sys;
 
 pub mod protocol;
 
+pub mod cache;
 pub mod chunk;
 pub mod registry;
 pub mod store;

@@ -64,7 +64,7 @@ fn manifest() -> Bytes {
 fn receipt_manifest(message: &Bytes, envelope: &Envelope) -> Bytes {
     let draft = ReceiptDraft {
         message: &Descriptor::of(media_type::IMAGE_MANIFEST, message),
-        envelope,
+        annotations: &envelope.to_annotations(),
         status: ReceiptStatus::Accepted,
         verified: true,
         reason: None,

@@ -17,6 +17,7 @@ pub use repository::open_repository;
 pub use setup::{Created, Setup};
 pub use trust_file::TrustFile;
 
+use crate::cache::{CacheLimits, ChunkCache};
 use crate::mailbox::{Mailbox, MailboxOptions, MailboxParts, TrustSource};
 use crate::protocol::Identity;
 use crate::store::Store;
@@ -43,13 +44,23 @@ pub async fn open_mailbox(setup: &Setup, role: Role) -> Result<Mailbox, AppError
     let parts = MailboxParts {
         repository: open_repository(&setup.settings)?,
         store: Store::open(setup.places.state_dir()).await?,
-        key: Arc::new(key),
+        cache: open_cache(setup),
+        key,
         trust: Arc::new(trust),
         clock: Arc::new(SystemClock),
         spool: setup.places.spool_dir(),
         options: mailbox_options(setup)?,
+        recover: role == Role::Mount,
     };
     Ok(Mailbox::open(parts).await?)
+}
+
+fn open_cache(setup: &Setup) -> ChunkCache {
+    let limits = CacheLimits {
+        memory_bytes: setup.settings.cache_memory,
+        disk_bytes: setup.settings.cache_disk,
+    };
+    ChunkCache::open(Some(setup.places.cache_dir()), limits)
 }
 
 fn mailbox_options(setup: &Setup) -> Result<MailboxOptions, AppError> {
@@ -58,6 +69,7 @@ fn mailbox_options(setup: &Setup) -> Result<MailboxOptions, AppError> {
     Ok(MailboxOptions {
         me: settings.me.clone(),
         compression: settings.compression,
+        compression_of: settings.recipient_compression.clone(),
         chunk_bytes: settings.chunk_bytes,
         ttl_secs: settings.ttl_secs,
         poll: settings.poll,
@@ -66,4 +78,24 @@ fn mailbox_options(setup: &Setup) -> Result<MailboxOptions, AppError> {
         temporary_names: settings.temporary_names.clone(),
         ..MailboxOptions::new(first.clone())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{HomeVariables, Overrides};
+
+    #[test]
+    fn the_defaults_of_the_configuration_are_those_of_the_mailbox() {
+        let home = tempfile::tempdir().unwrap();
+        let dockercomms_home = Some(home.path().to_owned());
+        let variables = HomeVariables { dockercomms_home, ..HomeVariables::default() };
+        let (setup, _) = Setup::create(&variables, "default", &Overrides::default()).unwrap();
+        let expected = MailboxOptions::new(setup.me().unwrap().clone());
+
+        let options = mailbox_options(&setup).unwrap();
+
+        // Every field is compared, also those that come later.
+        assert_eq!(format!("{options:?}"), format!("{expected:?}"));
+    }
 }

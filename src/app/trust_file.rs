@@ -101,7 +101,7 @@ impl TrustSource for TrustFile {
             return Ok(Arc::clone(store));
         }
         let store = self.read_again().map_err(|error| MailboxError::Io {
-            what: "trust store",
+            what: "read the trust store",
             source: std::io::Error::new(std::io::ErrorKind::InvalidData, error),
         })?;
         let store = Arc::new(store);

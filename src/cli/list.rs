@@ -9,7 +9,7 @@ use super::running;
 use super::session::Session;
 use super::exit;
 use crate::config::{ByteSize, Overrides};
-use crate::mailbox::{Mailbox, MailboxError, SendState, Snapshot};
+use crate::mailbox::{Mailbox, MailboxError, Snapshot};
 
 /// List messages, receipts or what was refused
 ///
@@ -166,7 +166,7 @@ fn inbox(snapshot: &Snapshot) -> Vec<Row> {
 }
 
 fn outbox(snapshot: &Snapshot) -> Vec<Row> {
-    let files = snapshot.outbox.values().flat_map(|dir| dir.files.values());
+    let files = snapshot.outbox_files();
     files
         .map(|file| Row {
             listing: "outbox",
@@ -174,24 +174,13 @@ fn outbox(snapshot: &Snapshot) -> Vec<Row> {
             name: file.name(),
             bytes: Some(file.len()),
             at: Some(crate::protocol::Timestamp::from(file.mtime()).to_string()),
-            state: Some(state_name(file.state()).to_owned()),
+            state: Some(file.state().to_string()),
             receipt: file.receipt().map(|status| status.to_string()),
             digest: file.digest().map(|digest| digest.to_string()),
             message_id: file.message_id().map(|id| id.to_string()),
             why: file.error().map(|(_class, text)| text),
         })
         .collect()
-}
-
-fn state_name(state: SendState) -> &'static str {
-    match state {
-        SendState::Draft => "draft",
-        SendState::Preparing => "sending",
-        SendState::Prepared => "prepared",
-        SendState::Sent => "sent",
-        SendState::Failed => "failed",
-        SendState::Abandoned => "abandoned",
-    }
 }
 
 fn receipts(snapshot: &Snapshot) -> Vec<Row> {

@@ -103,8 +103,7 @@ fn one_with_prefix(prefix: &str, snapshot: &Snapshot) -> Result<Digest, Failure>
 /// Returns the digest of every message that any listing names.
 fn known(snapshot: &Snapshot) -> Vec<Digest> {
     let inbox = snapshot.inbox.values().flat_map(|dir| dir.values()).map(|item| item.digest);
-    let outbox =
-        snapshot.outbox.values().flat_map(|dir| dir.files.values()).filter_map(|file| file.digest());
+    let outbox = snapshot.outbox_files().filter_map(|file| file.digest());
     let receipts = [&snapshot.receipts_sent, &snapshot.receipts_issued]
         .into_iter()
         .flat_map(|dirs| dirs.values())
@@ -123,7 +122,7 @@ fn one_with_id(id: MessageId, snapshot: &Snapshot) -> Result<Digest, Failure> {
         .find(|item| item.message.id == id)
         .map(|item| item.digest);
     let sent = || {
-        let mut files = snapshot.outbox.values().flat_map(|dir| dir.files.values());
+        let mut files = snapshot.outbox_files();
         files.find(|file| file.message_id() == Some(id)).and_then(|file| file.digest())
     };
     inbox.or_else(sent).ok_or_else(|| not_found(&format!("no message with id {id} is known")))

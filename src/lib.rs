@@ -12,7 +12,12 @@ pub mod trust;
 
 pub mod mailbox;
 
+pub mod fs;
+
 pub mod config;
 
 pub mod app;
 pub mod cli;
+
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;

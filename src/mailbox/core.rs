@@ -132,6 +132,14 @@ impl Core {
         self.tasks.wait().await;
     }
 
+    /// Waits until no background task runs, without refusing new ones.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) async fn idle(&self) {
+        while !self.tasks.is_empty() {
+            tokio::task::yield_now().await;
+        }
+    }
+
     pub(crate) fn now(&self) -> Timestamp {
         self.clock.now().into()
     }

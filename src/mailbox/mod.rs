@@ -14,6 +14,8 @@ mod outbox;
 mod receipt;
 mod snapshot;
 mod status;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -228,6 +230,12 @@ impl Mailbox {
     /// The registry's or the database's.
     pub async fn poll_receipts(&self) -> Result<usize, MailboxError> {
         receipt::collect(&self.core).await
+    }
+
+    /// Waits until no background task runs; for tests, which have no settle window.
+    #[cfg(any(test, feature = "testing"))]
+    pub async fn idle(&self) {
+        self.core.idle().await;
     }
 
     async fn load_errors(&self) -> Result<(), MailboxError> {

@@ -5,12 +5,20 @@
 //!
 //! **Invariant:** bytes that were asked for by digest hash to that digest, or the call fails.
 
+#[cfg(any(test, feature = "testing"))]
+pub mod conformance;
 mod error;
+#[cfg(any(test, feature = "testing"))]
+pub mod fault;
+mod layout;
+#[cfg(any(test, feature = "testing"))]
+pub mod memory;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 
 pub use error::{BoxError, RegistryError};
+pub use layout::LayoutRepository;
 
 use crate::protocol::{Descriptor, Digest, Tag};
 

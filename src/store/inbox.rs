@@ -93,7 +93,7 @@ pub enum Admission {
 impl Store {
     /// Admits a verified message and decides the name under which it is listed.
     ///
-    /// The name is the first of `report.pdf`, `report (2).pdf`, … that no other message of this
+    /// The name is the first of `report.pdf`, `report (2).pdf` and so on that no other message of this
     /// sender has ever had, dismissed ones included.
     pub async fn admit(&self, new: NewInbox) -> Result<Admission, StoreError> {
         self.write(move |transaction| {

@@ -16,7 +16,7 @@ use crate::mailbox::MailboxError;
 use crate::mailbox::core::Core;
 use crate::mailbox::inbox::MessageReader;
 use crate::protocol::limits::PAYLOAD_LEN_MAX;
-use crate::protocol::{Digest, ErrorClass, FileName, Identity, MessageId, ReceiptStatus};
+use crate::protocol::{Digest, ErrorClass, FileName, Identity, MessageId, ReceiptStatus, Tag};
 use crate::store::PreparedMessage;
 
 /// Most bytes that extended attributes of one file may take, as ext4 allows.
@@ -151,6 +151,11 @@ impl OutboxFile {
     /// Returns the id of the message, once it was prepared.
     pub fn message_id(&self) -> Option<MessageId> {
         self.inner.lock().current_message().map(|message| message.id)
+    }
+
+    /// Returns the tag that commits the message, once it was prepared.
+    pub fn tag(&self) -> Option<Tag> {
+        self.inner.lock().current_message().map(|message| message.tag.clone())
     }
 
     /// Returns the newest verified receipt.

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use rusqlite::ffi;
 
-use super::super::{OutboxChange, StoreError};
+use super::super::{InboxEntry, OutboxChange, OutboxEntry, StoreError};
 use super::*;
 use crate::protocol::ErrorClass;
 
@@ -98,14 +98,7 @@ async fn a_garbled_page_is_noticed_and_the_file_is_left_as_it_is() {
             drop(file);
             let damaged = fs::read(&path).unwrap();
 
-            // Damage inside a long value is not the structure's: it shows when the value is read.
-            let found = match Store::open(dir.path()).await {
-                Err(error) => Err(error),
-                Ok(store) => match store.inbox_entries().await {
-                    Err(error) => Err(error),
-                    Ok(_) => store.outbox_entries().await.map(|_| ()),
-                },
-            };
+            let found = load_all(dir.path()).await.map(|_| ());
 
             assert!(matches!(found, Err(StoreError::Corrupt { .. })), "page {page}: {found:?}");
             assert!(fs::read(&path).unwrap() == damaged, "page {page} was changed");
@@ -113,6 +106,39 @@ async fn a_garbled_page_is_noticed_and_the_file_is_left_as_it_is() {
             restore(&path, &whole);
         }
     }
+}
+
+/// Opens the state and reads all mail: damage inside a long value shows only then.
+async fn load_all(dir: &Path) -> Result<(Vec<InboxEntry>, Vec<OutboxEntry>), StoreError> {
+    let store = Store::open(dir).await?;
+    Ok((store.inbox_entries().await?, store.outbox_entries().await?))
+}
+
+#[tokio::test]
+async fn one_flipped_bit_in_a_digest_is_noticed_wherever_it_counts() {
+    let dir = filled_state().await;
+    let path = dir.path().join("state.db");
+    let whole = fs::read(&path).unwrap();
+    let mail = load_all(dir.path()).await.unwrap();
+    let digest = Digest::of(&[1; 9_000]).to_string();
+    let places = (0..whole.len()).filter(|at| whole[*at..].starts_with(digest.as_bytes()));
+
+    let mut noticed_count = 0;
+    for place in places {
+        let mut damaged = whole.clone();
+        damaged[place + 20] ^= 1;
+        restore(&path, &damaged);
+
+        match load_all(dir.path()).await {
+            Err(StoreError::Corrupt { .. }) => noticed_count += 1,
+            // SQLite leaves old copies in the unused part of a page.
+            found => assert!(found.is_ok_and(|found| found == mail), "{place}"),
+        }
+        remove_log(dir.path());
+    }
+
+    // In the row, and in the index, where it would let the message in twice.
+    assert_eq!(noticed_count, 2);
 }
 
 /// A refused database may leave an empty log, which belongs to the damaged file.

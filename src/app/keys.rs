@@ -75,8 +75,9 @@ pub fn create_key(places: &Places, algorithm: KeyAlgorithm) -> Result<SigningKey
     let linked = std::fs::hard_link(&temporary, &path);
     std::fs::remove_file(&temporary).map_err(failed)?;
     linked.map_err(failed)?;
-    let dir = path.parent().expect("the key's path has the directory it was joined to");
-    durable::sync_dir(dir).map_err(failed)?;
+    if let Some(dir) = path.parent() {
+        durable::sync_dir(dir).map_err(failed)?;
+    }
     Ok(key)
 }
 

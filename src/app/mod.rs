@@ -18,7 +18,7 @@ pub use setup::{Created, Setup};
 pub use trust_file::TrustFile;
 
 use crate::cache::{CacheLimits, ChunkCache};
-use crate::mailbox::{Mailbox, MailboxOptions, MailboxParts, TrustSource};
+use crate::mailbox::{Mailbox, MailboxOptions, MailboxParts, TrustSource as _};
 use crate::protocol::Identity;
 use crate::store::Store;
 use crate::sys::SystemClock;

@@ -6,7 +6,7 @@ use super::keys::{ContactCardFile, create_key, load_key};
 use super::{AppError, TrustFile};
 use crate::config::{
     ConfigError, ConfigFile, DEFAULT_PROFILE, HomeVariables, Overrides, Places, ProfileFile,
-    Settings, render_profile,
+    Settings, absolute_reference, render_profile,
 };
 use crate::protocol::Identity;
 use crate::sys::durable;
@@ -43,11 +43,10 @@ impl Setup {
         overrides: &Overrides,
     ) -> Result<Self, AppError> {
         let places = Places::find(variables, profile)?;
-        let file = load_profile(&places, profile)?;
-        let file = match file {
-            Found::Profile(file) => file,
-            Found::Nothing if profile == DEFAULT_PROFILE => ProfileFile::default(),
-            Found::Nothing => {
+        let file = match load_profile(&places, profile)? {
+            Some(file) => file,
+            None if profile == DEFAULT_PROFILE => ProfileFile::default(),
+            None => {
                 let (profile, file) = (profile.to_owned(), places.config_file());
                 return Err(ConfigError::NoProfile { profile, file }.into());
             }
@@ -77,20 +76,13 @@ impl Setup {
         let places = Places::find(variables, profile)?;
         let repaired = places.create()?;
         let mut created = Created { repaired, ..Created::default() };
-        let file = match load_profile(&places, profile)? {
-            Found::Profile(file) => file,
-            Found::Nothing => {
-                let settings = Settings::resolve(
-                    overrides,
-                    &ProfileFile::default(),
-                    &places,
-                    local_identity(),
-                )?;
-                created.config = Some(append_profile(&places, profile, overrides, &settings)?);
-                ProfileFile::default()
-            }
-        };
+        let found = load_profile(&places, profile)?;
+        let is_new = found.is_none();
+        let file = found.unwrap_or_default();
         let settings = Settings::resolve(overrides, &file, &places, local_identity())?;
+        if is_new {
+            created.config = Some(append_profile(&places, profile, overrides, &settings)?);
+        }
         let me = settings.me.first().ok_or(AppError::NoIdentity)?;
         if !places.key_file().exists() {
             let key = create_key(&places, KeyAlgorithm::EcdsaP256)?;
@@ -110,7 +102,7 @@ impl Setup {
         overrides: &Overrides,
     ) -> Result<(), AppError> {
         let places = Places::find(variables, profile)?;
-        let Found::Profile(file) = load_profile(&places, profile)? else { return Ok(()) };
+        let Some(file) = load_profile(&places, profile)? else { return Ok(()) };
         let differs = |setting, flag: &Option<String>, stated: Option<String>| match flag {
             Some(flag) if stated.as_ref() != Some(flag) => Err(AppError::AlreadyConfigured {
                 path: places.config_file(),
@@ -120,7 +112,8 @@ impl Setup {
             _ => Ok(()),
         };
         differs("me", &overrides.me, file.me.and_then(|me| me.0.first().cloned()))?;
-        differs("registry", &overrides.registry, file.registry)
+        let registry = overrides.registry.as_deref().map(absolute_reference).transpose()?;
+        differs("registry", &registry, file.registry)
     }
 
     /// Returns my first identity, which signs.
@@ -145,15 +138,10 @@ impl Setup {
     }
 }
 
-enum Found {
-    Profile(ProfileFile),
-    Nothing,
-}
-
-fn load_profile(places: &Places, profile: &str) -> Result<Found, ConfigError> {
+/// Returns what the configuration file says about the profile, if anything.
+fn load_profile(places: &Places, profile: &str) -> Result<Option<ProfileFile>, ConfigError> {
     let file = ConfigFile::load(&places.config_file())?;
-    let found = file.and_then(|mut file| file.profile.remove(profile));
-    Ok(found.map_or(Found::Nothing, Found::Profile))
+    Ok(file.and_then(|mut file| file.profile.remove(profile)))
 }
 
 /// Writes the profile behind what the file says already.
@@ -171,7 +159,8 @@ fn append_profile(
         Err(source) => return Err(failed(source)),
     };
     let me = settings.me.first().ok_or(AppError::NoIdentity)?;
-    text.push_str(&render_profile(profile, me.as_str(), overrides.registry.as_deref()));
+    let registry = overrides.registry.as_ref().map(|_given| settings.registry.as_str());
+    text.push_str(&render_profile(profile, me.as_str(), registry));
     durable::write_atomic(&path, text.as_bytes()).map_err(failed)?;
     Ok(path)
 }
@@ -261,10 +250,7 @@ mod tests {
         );
         assert_eq!(work.settings.registry, "oci:/b");
         assert_eq!(default.settings.registry, "oci:/a");
-        assert_ne!(
-            work.load_key().unwrap().public_key(),
-            default.load_key().unwrap().public_key()
-        );
+        assert_ne!(work.load_key().unwrap().public_key(), default.load_key().unwrap().public_key());
     }
 
     #[test]

@@ -14,7 +14,7 @@ use super::{env, exit, running};
 use crate::app::{self, Setup, TrustFile};
 use crate::config::Overrides;
 use crate::protocol::{Digest, EMPTY_BYTES, ErrorClass, Tag, Timestamp, media_type};
-use crate::registry::{ManifestUpload, Repository, RegistryError};
+use crate::registry::{ManifestUpload, RegistryError, Repository};
 use crate::sys::{Clock as _, SystemClock};
 
 /// How long the registry may take for the whole examination.
@@ -45,7 +45,8 @@ enum Outcome {
 
 #[derive(Debug, Serialize)]
 struct Check {
-    check: &'static str,
+    #[serde(rename = "check")]
+    name: &'static str,
     outcome: Outcome,
     detail: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -55,16 +56,16 @@ struct Check {
 }
 
 impl Check {
-    fn new(check: &'static str, outcome: Outcome, detail: impl Into<String>) -> Self {
-        Self { check, outcome, detail: detail.into(), hint: None, exit: exit::OK }
+    fn new(name: &'static str, outcome: Outcome, detail: impl Into<String>) -> Self {
+        Self { name, outcome, detail: detail.into(), hint: None, exit: exit::OK }
     }
 
-    fn failed(check: &'static str, failure: Failure) -> Self {
-        let causes = failure.causes.iter().map(|cause| format!(": {cause}")).collect::<String>();
+    fn failed(name: &'static str, failure: Failure) -> Self {
+        let said: Vec<String> = [failure.error].into_iter().chain(failure.causes).collect();
         Self {
-            check,
+            name,
             outcome: Outcome::Failed,
-            detail: format!("{}{causes}", failure.error),
+            detail: said.join(": "),
             hint: failure.hint,
             exit: failure.exit,
         }
@@ -85,7 +86,7 @@ impl Show for Check {
             Outcome::Failed => "FAIL",
         };
         let mut lines =
-            table(&[vec![format!("{mark:<4}"), format!("{:<12}", self.check), self.detail.clone()]]);
+            table(&[vec![format!("{mark:<4}"), format!("{:<12}", self.name), self.detail.clone()]]);
         lines.extend(self.hint.iter().map(|hint| format!("      hint: {hint}")));
         lines
     }
@@ -199,7 +200,11 @@ fn files(setup: &Setup) -> Vec<Check> {
                 .map(|metadata| metadata.permissions().mode() & 0o777)
                 .unwrap_or_default();
             let fingerprint = key.public_key().fingerprint();
-            Check::new("key", Outcome::Ok, format!("{} mode {mode:o} {fingerprint}", path.display()))
+            Check::new(
+                "key",
+                Outcome::Ok,
+                format!("{} mode {mode:o} {fingerprint}", path.display()),
+            )
         }
         Err(error) => Check::failed("key", error.into()),
     });
@@ -226,9 +231,9 @@ async fn registry(setup: &Setup, write: bool) -> Vec<Check> {
         Err(error) => return vec![Check::failed("registry", error.into())],
     };
     let examined = examine(repository.as_ref(), write);
-    tokio::time::timeout(REGISTRY_TIMEOUT, examined).await.unwrap_or_else(|_elapsed| {
-        vec![Check::failed("registry", RegistryError::TimedOut.into())]
-    })
+    tokio::time::timeout(REGISTRY_TIMEOUT, examined)
+        .await
+        .unwrap_or_else(|_elapsed| vec![Check::failed("registry", RegistryError::TimedOut.into())])
 }
 
 async fn examine(repository: &dyn Repository, write: bool) -> Vec<Check> {

@@ -44,7 +44,11 @@ impl Failure {
     }
 
     /// A failure that `error` and its sources explain.
-    pub(crate) fn of(class: ErrorClass, error: &(dyn Error + 'static), hint: Option<String>) -> Self {
+    pub(crate) fn of(
+        class: ErrorClass,
+        error: &(dyn Error + 'static),
+        hint: Option<String>,
+    ) -> Self {
         let mut failure = Self::new(class, error.to_string());
         failure.hint = hint.or_else(|| default_hint(class).map(str::to_owned));
         failure.push_causes(error.source());
@@ -202,7 +206,8 @@ mod tests {
 
     #[test]
     fn about_puts_the_subject_first() {
-        let failure = Failure::new(ErrorClass::NotFound, "no such file").about("report.pdf was not sent");
+        let failure =
+            Failure::new(ErrorClass::NotFound, "no such file").about("report.pdf was not sent");
 
         assert_eq!(failure.error, "report.pdf was not sent");
         assert_eq!(failure.causes, ["no such file"]);

@@ -3,11 +3,11 @@
 use clap::{Args as ClapArgs, ValueEnum};
 use serde::Serialize;
 
+use super::exit;
 use super::failure::Failure;
 use super::output::{Show, table};
 use super::running;
 use super::session::Session;
-use super::exit;
 use crate::config::{ByteSize, Overrides};
 use crate::mailbox::{Mailbox, MailboxError, Snapshot};
 

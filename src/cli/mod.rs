@@ -3,6 +3,7 @@
 //! One file a verb with its `Args` and `run`; the doc comments of `Args` are the help. Only
 //! [`output`] prints, only [`env`] reads the environment, only [`exit`] knows exit codes. Rules of
 //! the product live below, in `mailbox`. Start at [`main`].
+#![expect(clippy::doc_markdown, reason = "help texts are doc comments, and clap shows backticks")]
 
 mod ack;
 mod daemon;
@@ -40,7 +41,6 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 use failure::Failure;
-use output::Output;
 use session::Session;
 
 /// Send files to people over any OCI registry, signed and acknowledged
@@ -145,7 +145,7 @@ fn run(session: &Session, verb: Verb) -> Result<u8, Failure> {
         Verb::Key(args) => key::run(session, &args),
         Verb::Trust(args) => trust::run(session, &args),
         Verb::Doctor(args) => doctor::run(session, &args),
-        Verb::Completions(args) => pages::completions(session, &args),
+        Verb::Completions(args) => Ok(pages::completions(session, &args)),
         Verb::Man(args) => pages::man(session, &args),
         Verb::Watchdog(args) => watchdog::run(&args),
     }
@@ -156,8 +156,9 @@ fn usage(error: &clap::Error) -> ExitCode {
     // A reader of the help that went away is no error of ours.
     error.print().ok();
     match error.kind() {
-        clap::error::ErrorKind::DisplayHelp
-        | clap::error::ErrorKind::DisplayVersion => ExitCode::from(exit::OK),
+        clap::error::ErrorKind::DisplayHelp | clap::error::ErrorKind::DisplayVersion => {
+            ExitCode::from(exit::OK)
+        }
         _ => ExitCode::from(exit::CONFIGURATION),
     }
 }

@@ -16,7 +16,7 @@ use super::running::{self, RunningMount};
 use super::session::{self, Session, notes};
 use super::telemetry;
 use crate::app::{self, Role, Setup};
-use crate::config::{Overrides, Span};
+use crate::config::{Overrides, Span, absolute_reference};
 use crate::fs;
 use crate::protocol::ErrorClass;
 use crate::store::Store;
@@ -107,7 +107,7 @@ pub(crate) fn run(session: &Session, args: &Args) -> Result<u8, Failure> {
     for repaired in places.create()? {
         session.output.note(&repaired);
     }
-    let arguments = child_arguments(session, &dir, &wanted);
+    let arguments = child_arguments(session, &dir, &wanted)?;
     let notes = daemon::start(&arguments, &places.log_file())?;
     session.output.show(&Mounted { mounted: dir.display().to_string(), notes });
     Ok(exit::OK)
@@ -142,19 +142,28 @@ fn wanted(args: &Args) -> Result<Wanted, Failure> {
 }
 
 /// Returns the command line of the process in the background; the environment is inherited.
-fn child_arguments(session: &Session, dir: &Path, wanted: &Wanted) -> Vec<OsString> {
+///
+/// Relative paths become absolute: that process leaves the working directory.
+fn child_arguments(
+    session: &Session,
+    dir: &Path,
+    wanted: &Wanted,
+) -> Result<Vec<OsString>, Failure> {
     let mut arguments: Vec<OsString> = Vec::new();
     if let Some(home) = &session.variables.dockercomms_home {
+        let home = std::path::absolute(home)
+            .map_err(|error| Failure::io("cannot find the home directory", &error))?;
         arguments.extend(["--home".into(), home.into()]);
     }
     arguments.extend(["--profile".into(), session.profile.clone().into()]);
     arguments.extend((0..session.verbose).map(|_| OsString::from("-v")));
     arguments.extend(["mount".into(), "--background-child".into()]);
-    let overrides = &wanted.overrides;
+    let overrides = Session::overrides(wanted.overrides.clone());
+    let registry = overrides.registry.as_deref().map(absolute_reference).transpose()?;
     let poll = overrides.poll.map(|poll| poll.to_string());
     let flags = [
         ("--me", &overrides.me),
-        ("--registry", &overrides.registry),
+        ("--registry", &registry),
         ("--delivery", &overrides.delivery),
         ("--poll", &poll),
     ];
@@ -168,7 +177,7 @@ fn child_arguments(session: &Session, dir: &Path, wanted: &Wanted) -> Vec<OsStri
         arguments.push("--allow-other".into());
     }
     arguments.extend(["--".into(), dir.into()]);
-    arguments
+    Ok(arguments)
 }
 
 fn run_in_background(session: &Session, args: &Args, wanted: &Wanted) -> Result<u8, Failure> {

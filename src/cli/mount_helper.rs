@@ -13,9 +13,27 @@ use super::failure::Failure;
 /// Options of mount(8) and fstab that change nothing for us; the tree is `nosuid,nodev,noexec`
 /// whatever they say.
 const IGNORED: [&str; 21] = [
-    "rw", "auto", "noauto", "defaults", "user", "nouser", "users", "owner", "group", "nofail",
-    "_netdev", "nosuid", "nodev", "noexec", "noatime", "relatime", "nodiratime", "async",
-    "default_permissions", "nonempty", "sync",
+    "rw",
+    "auto",
+    "noauto",
+    "defaults",
+    "user",
+    "nouser",
+    "users",
+    "owner",
+    "group",
+    "nofail",
+    "_netdev",
+    "nosuid",
+    "nodev",
+    "noexec",
+    "noatime",
+    "relatime",
+    "nodiratime",
+    "async",
+    "default_permissions",
+    "nonempty",
+    "sync",
 ];
 
 /// What `-o` may say to us.

@@ -4,7 +4,8 @@
 //! a cursor nor start a line of its own. A reader that went away (`| head`) is no error.
 
 use std::cell::Cell;
-use std::io::{self, IsTerminal as _, Write};
+use std::fmt::Write as _;
+use std::io::{self, IsTerminal as _, Write as _};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -170,14 +171,12 @@ pub(crate) fn table(rows: &[Vec<String>]) -> Vec<String> {
 fn failure_text(failure: &Failure, color: bool) -> String {
     let (red, bold, plain) =
         if color { ("\u{1b}[1;31m", "\u{1b}[1m", "\u{1b}[0m") } else { ("", "", "") };
-    let mut text = format!("{red}error:{plain} {}\n", Untrusted(&failure.error));
-    for cause in &failure.causes {
-        text.push_str(&format!("  {bold}cause:{plain} {}\n", Untrusted(cause)));
-    }
-    if let Some(hint) = &failure.hint {
-        text.push_str(&format!("  {bold}hint:{plain} {}\n", Untrusted(hint)));
-    }
-    text
+    let mut lines = vec![format!("{red}error:{plain} {}\n", Untrusted(&failure.error))];
+    let cause = |cause: &String| format!("  {bold}cause:{plain} {}\n", Untrusted(cause));
+    lines.extend(failure.causes.iter().map(cause));
+    let hint = |hint: &String| format!("  {bold}hint:{plain} {}\n", Untrusted(hint));
+    lines.extend(failure.hint.iter().map(hint));
+    lines.concat()
 }
 
 /// Encodes one line of JSON in which deceptive characters are `\u` escapes.
@@ -191,7 +190,8 @@ fn json_line(value: &impl Serialize) -> String {
         // Outside of texts JSON is ASCII, so an escape never lands elsewhere.
         if is_deceptive(c) {
             for unit in c.encode_utf16(&mut [0; 2]) {
-                line.push_str(&format!("\\u{unit:04x}"));
+                // Writing to a String cannot fail.
+                write!(line, "\\u{unit:04x}").ok();
             }
         } else {
             line.push(c);

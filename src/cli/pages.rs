@@ -28,11 +28,11 @@ pub(crate) struct ManArgs {
 }
 
 /// Runs `completions`.
-pub(crate) fn completions(session: &Session, args: &CompletionsArgs) -> Result<u8, Failure> {
+pub(crate) fn completions(session: &Session, args: &CompletionsArgs) -> u8 {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut super::command(), "dockercomms", &mut script);
     session.output.document(&String::from_utf8_lossy(&script));
-    Ok(exit::OK)
+    exit::OK
 }
 
 /// Runs `man`.

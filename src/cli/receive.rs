@@ -14,8 +14,8 @@ use serde::Serialize;
 
 use super::failure::Failure;
 use super::output::Show;
+use super::send;
 use super::session::Session;
-use super::{exit, send};
 use crate::config::{Overrides, Span};
 use crate::mailbox::{InboxItem, Mailbox, Snapshot};
 use crate::protocol::{ErrorClass, FileName, ReceiptStatus, Timestamp};

@@ -70,8 +70,7 @@ pub(crate) fn is_ours(dir: &Path) -> bool {
     String::from_utf8_lossy(&text)
         .lines()
         .filter_map(mount_point_and_type)
-        .filter(|(mount_point, _)| mount_point == dir)
-        .last()
+        .rfind(|(mount_point, _)| mount_point == dir)
         .is_some_and(|(_, file_system_type)| file_system_type == FILE_SYSTEM_TYPE)
 }
 

@@ -87,7 +87,9 @@ pub(crate) fn run(session: &Session, args: &Args) -> Result<u8, Failure> {
                 Ok(message) => {
                     session.output.show(&SentShown { to: to.as_str().to_owned(), message });
                 }
-                Err(failure) => failures.push(failure.about(format!("{} was not sent", file.display()))),
+                Err(failure) => {
+                    failures.push(failure.about(format!("{} was not sent", file.display())));
+                }
             }
         }
         conclude(session, args.files.len(), failures)
@@ -145,8 +147,9 @@ fn open(path: &Path, name: Option<&str>) -> Result<Source, Failure> {
     let file = File::open(path).map_err(|error| failed(&error))?;
     let metadata = file.metadata().map_err(|error| failed(&error))?;
     if metadata.is_dir() {
-        return Err(Failure::new(ErrorClass::NotSupported, "it is a directory")
-            .hint("send an archive of it: `tar c DIR | dockercomms send - --name DIR.tar --to WHO`"));
+        return Err(Failure::new(ErrorClass::NotSupported, "it is a directory").hint(
+            "send an archive of it: `tar c DIR | dockercomms send - --name DIR.tar --to WHO`",
+        ));
     }
     let name = match (name, path.file_name()) {
         (Some(name), _) => safe_name(name)?,

@@ -51,8 +51,14 @@ impl Show for StatusShown {
             let bytes = self.status.get(field).and_then(Value::as_u64).unwrap_or(0);
             ByteSize(bytes).to_string()
         };
-        let me: Vec<&str> =
-            self.status.get("me").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
+        let me: Vec<&str> = self
+            .status
+            .get("me")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .collect();
         let row = |name: &str, value: String| vec![name.to_owned(), value];
         let mut rows = vec![
             row("me", me.join(", ")),
@@ -74,10 +80,15 @@ impl Show for StatusShown {
             row("quarantine", text("quarantine_count")),
             row(
                 "cache",
-                format!("{} in memory, {} on disk", size("cache_memory_bytes"), size("cache_disk_bytes")),
+                format!(
+                    "{} in memory, {} on disk",
+                    size("cache_memory_bytes"),
+                    size("cache_disk_bytes")
+                ),
             ),
         ];
-        for transfer in self.status.get("transfers").and_then(Value::as_array).into_iter().flatten() {
+        for transfer in self.status.get("transfers").and_then(Value::as_array).into_iter().flatten()
+        {
             let part = |field: &str| transfer.get(field).map(shown).unwrap_or_default();
             rows.push(row(
                 &part("direction"),
@@ -121,7 +132,9 @@ pub(crate) fn run(session: &Session, args: &Args) -> Result<u8, Failure> {
     });
     match result {
         // That is how one stops watching.
-        Err(failure) if args.watch && failure.code == ErrorClass::Interrupted.code() => Ok(exit::OK),
+        Err(failure) if args.watch && failure.code == ErrorClass::Interrupted.code() => {
+            Ok(exit::OK)
+        }
         result => result,
     }
 }

@@ -119,16 +119,14 @@ fn read_card(source: &str, name: Option<&str>) -> Result<ContactCard, Failure> {
     let failed = |error: &io::Error| Failure::io(format!("cannot read {source}"), error);
     let bytes = if source == "-" {
         let mut bytes = Vec::new();
-        io::stdin()
-            .take(CARD_LEN_MAX)
-            .read_to_end(&mut bytes)
-            .map_err(|error| failed(&error))?;
+        io::stdin().take(CARD_LEN_MAX).read_to_end(&mut bytes).map_err(|error| failed(&error))?;
         bytes
     } else {
         durable::read_bounded(Path::new(source), CARD_LEN_MAX).map_err(|error| failed(&error))?
     };
-    let text = String::from_utf8(bytes)
-        .map_err(|_source| Failure::new(ErrorClass::Configuration, format!("{source} is not text")))?;
+    let text = String::from_utf8(bytes).map_err(|_source| {
+        Failure::new(ErrorClass::Configuration, format!("{source} is not text"))
+    })?;
     let is_key = text.trim_start().starts_with("-----BEGIN ");
     match (is_key, name) {
         (true, Some(name)) => Ok(ContactCard {
@@ -140,14 +138,12 @@ fn read_card(source: &str, name: Option<&str>) -> Result<ContactCard, Failure> {
             format!("{source} holds a key but no name"),
         )
         .hint("say whose it is with `--name ID`")),
-        (false, Some(_)) => Err(Failure::new(
-            ErrorClass::Configuration,
-            "a contact card has a name of its own",
-        )
-        .hint("leave `--name` away; it is for files that hold a public key only")),
-        (false, None) => {
-            Ok(ContactCard::parse(&text).map_err(|error| Failure::from(error).about(format!("cannot use {source}")))?)
+        (false, Some(_)) => {
+            Err(Failure::new(ErrorClass::Configuration, "a contact card has a name of its own")
+                .hint("leave `--name` away; it is for files that hold a public key only"))
         }
+        (false, None) => Ok(ContactCard::parse(&text)
+            .map_err(|error| Failure::from(error).about(format!("cannot use {source}")))?),
     }
 }
 
@@ -305,8 +301,10 @@ fn pending(session: &Session) -> Result<u8, Failure> {
     let pending = session.with_mailbox(&setup, async |mailbox| {
         let snapshot = mailbox.snapshot();
         let senders = snapshot.quarantine.iter().filter_map(|(sender, items)| {
-            let waiting: Vec<_> =
-                items.values().filter(|item| UNTRUSTED_CODES.contains(&item.code.as_str())).collect();
+            let waiting: Vec<_> = items
+                .values()
+                .filter(|item| UNTRUSTED_CODES.contains(&item.code.as_str()))
+                .collect();
             let latest = waiting.iter().max_by_key(|item| item.first_seen)?;
             Some(PendingSender {
                 claimed_sender: sender.clone(),

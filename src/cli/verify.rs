@@ -40,7 +40,8 @@ struct Verified {
     filename: String,
     bytes: u64,
     created_at: String,
-    verified: bool,
+    #[serde(rename = "verified")]
+    is_verified: bool,
     signer: Option<String>,
     /// The reason code of a refusal.
     code: Option<String>,
@@ -59,7 +60,7 @@ impl Verified {
             filename: envelope.filename.clone(),
             bytes: envelope.total_bytes,
             created_at: envelope.created_at.to_string(),
-            verified: inspection.verdict.is_ok(),
+            is_verified: inspection.verdict.is_ok(),
             signer: inspection.signer.clone(),
             code: inspection.verdict.as_ref().err().map(|(_class, code, _text)| code.clone()),
             explain: if explain { inspection.explain.clone() } else { Vec::new() },
@@ -70,7 +71,7 @@ impl Verified {
 impl Show for Verified {
     fn lines(&self) -> Vec<String> {
         let mut lines = self.explain.clone();
-        if self.verified {
+        if self.is_verified {
             lines.push(format!(
                 "verified: {} ({} bytes) of {} from `{}` to `{}`",
                 self.filename, self.bytes, self.created_at, self.sender, self.recipient
@@ -95,7 +96,7 @@ pub(crate) fn run(session: &Session, args: &Args) -> Result<u8, Failure> {
             Ok(()) => read_all(session, &mailbox, &inspection).await,
             Err((class, _code, text)) => Err(refused(&inspection, *class, text, args)),
         };
-        shown.verified = payload.is_ok();
+        shown.is_verified = payload.is_ok();
         if let Err(failure) = &payload {
             shown.code.get_or_insert_with(|| failure.code.clone());
         }

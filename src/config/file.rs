@@ -27,6 +27,7 @@ pub struct ProfileFile {
     pub me: Option<OneOrMany>,
     pub registry: Option<String>,
     pub insecure: Option<bool>,
+    pub loopback_tls: Option<bool>,
     pub ca_file: Option<PathBuf>,
     pub auth_realms: Option<Vec<String>>,
     pub deadline: Option<Span>,

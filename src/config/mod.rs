@@ -154,8 +154,8 @@ impl ConfigError {
         }
     }
 
-    pub(crate) fn setting(setting: &'static str, reason: impl ToString) -> Self {
-        Self::BadSetting { setting, reason: reason.to_string() }
+    pub(crate) fn setting(setting: &'static str, reason: impl Into<String>) -> Self {
+        Self::BadSetting { setting, reason: reason.into() }
     }
 }
 
@@ -187,6 +187,8 @@ pub struct Settings {
     pub registry: String,
     /// Whether plain HTTP is allowed elsewhere than on loopback (P27).
     pub insecure: bool,
+    /// Whether a registry on this machine is spoken to with TLS.
+    pub loopback_tls: bool,
     /// Certificates to trust besides the system's.
     pub ca_file: Option<PathBuf>,
     /// Other hosts that may ask for our registry credentials.
@@ -227,16 +229,15 @@ impl Settings {
         default_me: Option<Identity>,
     ) -> Result<Self, ConfigError> {
         check_delivery(overrides.delivery.as_deref().or(file.delivery.as_deref()))?;
-        let registry = overrides.registry.clone().or_else(|| file.registry.clone());
         let ttl = overrides.ttl.or(file.ttl).map_or(TTL_SECS_DEFAULT, |ttl| ttl.0.as_secs());
         if ttl > TTL_SECS_MAX {
             return Err(ConfigError::setting("ttl", "longer than ten years"));
         }
         Ok(Self {
             me: identities(overrides.me.as_deref(), file, default_me)?,
-            registry: registry
-                .unwrap_or_else(|| format!("oci:{}", places.repository_dir().display())),
+            registry: registry(overrides.registry.as_deref(), file.registry.as_deref(), places)?,
             insecure: file.insecure.unwrap_or(false),
+            loopback_tls: file.loopback_tls.unwrap_or(false),
             ca_file: file.ca_file.clone(),
             auth_realms: file.auth_realms.clone().unwrap_or_default(),
             deadline: duration("deadline", file.deadline, Duration::from_mins(1), POLL_MIN)?,
@@ -265,6 +266,35 @@ impl Settings {
     }
 }
 
+fn registry(
+    flag: Option<&str>,
+    file: Option<&str>,
+    places: &Places,
+) -> Result<String, ConfigError> {
+    match (flag, file) {
+        (Some(flag), _) => absolute_reference(flag),
+        // The file is read from many working directories and must mean the same in each.
+        (None, Some(file)) if absolute_reference(file)? != file => {
+            Err(ConfigError::setting("registry", "write the directory as an absolute path"))
+        }
+        (None, Some(file)) => Ok(file.to_owned()),
+        (None, None) => Ok(format!("oci:{}", places.repository_dir().display())),
+    }
+}
+
+/// Makes the directory of an `oci:` reference independent of the working directory.
+///
+/// # Errors
+/// When the working directory is needed and gone.
+pub fn absolute_reference(reference: &str) -> Result<String, ConfigError> {
+    let Some(path) = reference.strip_prefix("oci:").filter(|path| !path.is_empty()) else {
+        return Ok(reference.to_owned());
+    };
+    let absolute = std::path::absolute(path)
+        .map_err(|error| ConfigError::setting("registry", error.to_string()))?;
+    Ok(format!("oci:{}", absolute.display()))
+}
+
 fn identities(
     flag: Option<&str>,
     file: &ProfileFile,
@@ -280,7 +310,11 @@ fn identities(
     }
     texts
         .iter()
-        .map(|text| text.parse().map_err(|error| ConfigError::setting("me", error)))
+        .map(|text| {
+            text.parse().map_err(|error: crate::protocol::ProtocolError| {
+                ConfigError::setting("me", error.to_string())
+            })
+        })
         .collect()
 }
 
@@ -306,9 +340,10 @@ fn recipient_compression(
         .iter()
         .flatten()
         .map(|(recipient, text)| {
-            let recipient = recipient
-                .parse()
-                .map_err(|error| ConfigError::setting("recipient_compression", error))?;
+            let recipient =
+                recipient.parse().map_err(|error: crate::protocol::ProtocolError| {
+                    ConfigError::setting("recipient_compression", error.to_string())
+                })?;
             Ok((recipient, compression("recipient_compression", text)?))
         })
         .collect()

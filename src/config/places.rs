@@ -134,7 +134,7 @@ impl Places {
             let failed = |source| ConfigError::Directory { dir: dir.clone(), source };
             durable::create_private_dir(dir).map_err(failed)?;
             check_owner(dir).map_err(failed)?;
-            if mode.is_some_and(|mode| mode & 0o077 != 0) {
+            if mode.is_some_and(is_open_to_others) {
                 repaired.push(format!("{} was open to others; it is 0700 now", dir.display()));
             }
         }
@@ -155,7 +155,7 @@ impl Places {
             return Err(failed(io::Error::other("it is a link or not a plain file")));
         }
         check_owner(&path).map_err(failed)?;
-        if metadata.mode() & 0o077 == 0 {
+        if !is_open_to_others(metadata.mode()) {
             return Ok(None);
         }
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).map_err(failed)?;
@@ -164,6 +164,10 @@ impl Places {
             path.display()
         )))
     }
+}
+
+fn is_open_to_others(mode: u32) -> bool {
+    mode & 0o077 != 0
 }
 
 fn check_owner(path: &Path) -> io::Result<()> {

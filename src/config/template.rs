@@ -7,9 +7,11 @@ use std::fmt::Write as _;
 /// A line that starts with `#` and no space is a setting; the tests take these marks away and
 /// compare the result with the defaults of `Settings`, so that the two cannot drift apart.
 const OPTIONAL: &str = r##"
-# Plain HTTP and unverified TLS are refused, except plain HTTP on this machine.
-# true allows plain HTTP for this registry.
+# Registries are spoken to with TLS, those on this machine with plain HTTP.
+# true: plain HTTP although the registry is elsewhere. Whoever listens learns your password.
 #insecure = false
+# true: TLS although the registry is on this machine.
+#loopback_tls = false
 
 # A PEM file with certificates to trust for this registry besides the system's.
 # ca_file = "/etc/ssl/our-ca.pem"

@@ -55,6 +55,7 @@ fn the_generated_file_states_exactly_the_defaults() {
     assert_eq!(settings, defaults);
     let optional = [
         stated.insecure.is_some(),
+        stated.loopback_tls.is_some(),
         stated.auth_realms.is_some(),
         stated.deadline.is_some(),
         stated.compression.is_some(),
@@ -89,6 +90,7 @@ fn every_setting_is_read() {
         me = ["a@x", "b@x"]
         registry = "docker://registry.example.org/mail"
         insecure = true
+        loopback_tls = true
         ca_file = "/ca.pem"
         auth_realms = ["auth.example.org"]
         deadline = "90s"
@@ -111,6 +113,7 @@ fn every_setting_is_read() {
         me: vec!["a@x".parse().unwrap(), "b@x".parse().unwrap()],
         registry: "docker://registry.example.org/mail".to_owned(),
         insecure: true,
+        loopback_tls: true,
         ca_file: Some("/ca.pem".into()),
         auth_realms: vec!["auth.example.org".to_owned()],
         deadline: Duration::from_secs(90),
@@ -203,4 +206,17 @@ fn a_missing_file_is_no_error_and_a_huge_one_is() {
 
     assert!(ConfigFile::load(&dir.path().join("absent.toml")).unwrap().is_none());
     assert!(matches!(ConfigFile::load(&huge), Err(ConfigError::Read { .. })));
+}
+
+#[test]
+fn a_relative_layout_directory_is_made_absolute_in_a_flag_and_refused_in_the_file() {
+    let here = std::env::current_dir().unwrap();
+    let flag = Overrides { registry: Some("oci:mail".to_owned()), ..Overrides::default() };
+
+    let by_flag = Settings::resolve(&flag, &ProfileFile::default(), &places(), me()).unwrap();
+    let by_file = resolve("registry = \"oci:mail\"").unwrap_err();
+
+    assert_eq!(by_flag.registry, format!("oci:{}", here.join("mail").display()));
+    assert!(matches!(by_file, ConfigError::BadSetting { setting: "registry", .. }), "{by_file}");
+    assert_eq!(absolute_reference("docker://h/mail").unwrap(), "docker://h/mail");
 }

@@ -116,6 +116,8 @@ impl Mailbox {
         if tokio::time::timeout(within, work).await.is_err() {
             self.core.stop.cancel();
         }
+        // Staged files are locked while they are listed; the next owner must be able to take them.
+        self.core.listing.update(|snapshot| *snapshot = Snapshot::default());
     }
 
     /// Returns a counter that changes whenever a listing changed.

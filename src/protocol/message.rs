@@ -1,5 +1,6 @@
 //! The message: envelope, chunk map, and the manifest that carries both.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::str::FromStr;
 
@@ -282,6 +283,11 @@ fn chunk_map(envelope: &Envelope, layers: &[Descriptor]) -> Result<Vec<ChunkLaye
             return Err(bad("a layer has a size that its chunk cannot have"));
         }
         *slot = Some(ChunkLayer { digest: layer.digest, size: layer.size });
+    }
+    // The entry inside a layer carries its index, so one blob cannot be two chunks.
+    let distinct: HashSet<Digest> = layers.iter().map(|layer| layer.digest).collect();
+    if distinct.len() != layers.len() {
+        return Err(bad("one layer stands for two chunks"));
     }
     slots.into_iter().collect::<Option<_>>().ok_or_else(|| bad("a chunk is missing"))
 }

@@ -4,6 +4,8 @@
 //! Only the repository is in memory, and the clock stands still unless a test moves it. Start at
 //! [`World`].
 
+#![expect(clippy::missing_panics_doc, reason = "a failed set-up ends a test")]
+
 use std::io::Cursor;
 use std::path::Path;
 use std::sync::Arc;
@@ -21,7 +23,9 @@ use crate::protocol::{
     Annotations, ChunkLayer, Compression, Descriptor, Digest, EMPTY_BYTES, Envelope, FileName,
     Identity, Message, MessageId, Tag, Timestamp, encode_bundle_manifest, media_type,
 };
-use crate::registry::{FaultyRepository, MemoryRepository, Repository};
+use crate::registry::Repository;
+use crate::registry::fault::FaultyRepository;
+use crate::registry::memory::MemoryRepository;
 use crate::store::Store;
 use crate::sys::ManualClock;
 use crate::trust::{ContactCard, KeyAlgorithm, SigningKey, TrustStore, sign_manifest};
@@ -244,7 +248,7 @@ pub fn message_manifest(
 }
 
 /// Pushes `manifest`, signed by `sender`, with its layers, under an inbox tag of `recipient`.
-pub async fn push_signed(
+pub fn push_signed(
     world: &World,
     sender: &Person,
     recipient: &Person,

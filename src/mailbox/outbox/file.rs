@@ -33,6 +33,8 @@ pub struct OutboxFile {
     pub(super) inner: Mutex<Inner>,
     /// Held by the one task that prepares or publishes this file.
     pub(super) delivery: tokio::sync::Mutex<()>,
+    /// Held by the one batch of chunks that is on its way.
+    pub(super) batch: tokio::sync::Mutex<()>,
     /// Follows `inner.state` for those who wait for it.
     pub(super) watch: watch::Sender<SendState>,
 }
@@ -217,7 +219,9 @@ impl OutboxFile {
         if let Err(error) = &written {
             inner.fail(error);
         }
-        let begin_upload = written.is_ok() && inner.wants_upload();
+        let chunk_bytes = inner.chunks.chunk_bytes();
+        let filled_a_chunk = offset / chunk_bytes != end / chunk_bytes;
+        let begin_upload = written.is_ok() && filled_a_chunk && !inner.uploading;
         drop(inner);
         if begin_upload {
             upload::begin(self);
@@ -347,9 +351,5 @@ impl Inner {
     pub(super) fn fail(&mut self, error: &MailboxError) {
         self.state = SendState::Failed;
         self.error = Some((error.class(), error.to_string()));
-    }
-
-    fn wants_upload(&self) -> bool {
-        !self.uploading && self.len >= self.chunks.chunk_bytes()
     }
 }

@@ -10,20 +10,22 @@
 
 mod chunks;
 mod file;
+mod names;
 mod recover;
 mod sender;
 mod spool;
+mod stage;
 mod state;
 mod upload;
 
-use std::io::Read;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
 pub use file::OutboxFile;
 pub(crate) use sender::{manifest_upload, push_bundle, push_small_blob};
+pub use stage::SentMessage;
 pub use state::{Event, SendState};
 pub(crate) use upload::UploadPool;
 
@@ -33,24 +35,6 @@ use super::core::Core;
 use super::snapshot::OutboxDir;
 use crate::protocol::{Digest, FileName, Identity};
 use crate::store::{NewOutbox, OutboxChange, OutboxState};
-
-/// Bytes that the command line stages at once.
-const STAGE_LEN: usize = 1 << 20;
-
-/// A message that was sent.
-#[derive(Debug, Clone, serde::Serialize)]
-pub struct SentMessage {
-    /// The message's identity.
-    pub digest: String,
-    /// Its UUID.
-    pub message_id: String,
-    /// The tag that committed it.
-    pub tag: String,
-    /// The file's name.
-    pub name: String,
-    /// The payload in bytes.
-    pub total_bytes: u64,
-}
 
 /// What I send.
 #[derive(Clone)]
@@ -356,92 +340,6 @@ impl Outbox {
         sender::sync_spool(file).await
     }
 
-    /// Renames inside one recipient; a target of that name leaves the list.
-    ///
-    /// The new name needs a new signature: the file is dirty afterwards, and the caller prepares
-    /// it when the commit rule says so.
-    ///
-    /// # Errors
-    /// `NotPermitted` for a sent file.
-    pub async fn rename(&self, file: &Arc<OutboxFile>, to: &FileName) -> Result<(), MailboxError> {
-        let _delivery = file.delivery.lock().await;
-        let from = {
-            let mut inner = file.inner.lock();
-            if inner.state == SendState::Sent {
-                return Err(MailboxError::NotPermitted("a sent message is immutable"));
-            }
-            let from = inner.name.clone();
-            if from == *to {
-                return Ok(());
-            }
-            inner.name = to.clone();
-            inner.generation += 1;
-            inner.epoch += 1;
-            file.apply_locked(&mut inner, Event::Changed);
-            from
-        };
-        let replaced = self.core.listing.update(|snapshot| {
-            let dir = snapshot.outbox.get_mut(&file.recipient.dir_name())?;
-            let dir = Arc::make_mut(dir);
-            if dir.files.get(from.as_str()).is_some_and(|listed| Arc::ptr_eq(listed, file)) {
-                dir.files.remove(from.as_str());
-            }
-            dir.files.insert(to.as_str().to_owned(), Arc::clone(file))
-        });
-        let change = OutboxChange {
-            updated_at: Some(self.core.now()),
-            name: Some(to.as_str().to_owned()),
-            state: Some(OutboxState::Draft),
-            ..OutboxChange::default()
-        };
-        self.core.store.update_outbox(file.id, change).await?;
-        match replaced {
-            Some(replaced) if !Arc::ptr_eq(&replaced, file) => self.unlink(&replaced).await,
-            _ => Ok(()),
-        }
-    }
-
-    /// Removes a file from the list. What is not sent yet never will be.
-    ///
-    /// # Errors
-    /// When it cannot be recorded; the file stays listed then.
-    pub async fn remove(&self, file: &Arc<OutboxFile>) -> Result<(), MailboxError> {
-        let _delivery = file.delivery.lock().await;
-        self.unlink(file).await?;
-        self.core.listing.update(|snapshot| {
-            if let Some(dir) = snapshot.outbox.get_mut(&file.recipient.dir_name()) {
-                let name = file.name();
-                if dir.files.get(&name).is_some_and(|listed| Arc::ptr_eq(listed, file)) {
-                    Arc::make_mut(dir).files.remove(&name);
-                }
-            }
-        });
-        Ok(())
-    }
-
-    /// Takes a file out of use: a sent one is hidden, any other one is forgotten.
-    async fn unlink(&self, file: &Arc<OutboxFile>) -> Result<(), MailboxError> {
-        if file.state() == SendState::Sent {
-            let change = OutboxChange { hidden: Some(true), ..OutboxChange::default() };
-            self.core.store.update_outbox(file.id, change).await?;
-            file.inner.lock().unlinked = true;
-            return Ok(());
-        }
-        self.discard(file).await
-    }
-
-    async fn discard(&self, file: &Arc<OutboxFile>) -> Result<(), MailboxError> {
-        self.core.store.remove_outbox(file.id).await?;
-        let mut inner = file.inner.lock();
-        inner.unlinked = true;
-        inner.epoch += 1;
-        // Open handles go on reading and writing; only the name is gone.
-        if let Some(spool) = &inner.spool {
-            spool.remove();
-        }
-        Ok(())
-    }
-
     /// Returns how many bytes the disk of the staged files has, and how many are free for us.
     ///
     /// # Errors
@@ -452,58 +350,6 @@ impl Outbox {
         })?;
         let block = stat.fragment_size();
         Ok((stat.blocks().saturating_mul(block), stat.blocks_available().saturating_mul(block)))
-    }
-
-    /// Stages `content`, prepares and publishes it; for the command line.
-    ///
-    /// # Errors
-    /// Nothing was sent, unless the error is the registry's about the tag: then it follows from
-    /// the durable queue.
-    pub async fn send(
-        &self,
-        recipient: &Identity,
-        name: &FileName,
-        mut content: Box<dyn Read + Send>,
-        mtime: SystemTime,
-        progress: Arc<dyn Fn(u64) + Send + Sync>,
-    ) -> Result<SentMessage, MailboxError> {
-        let listed = {
-            let snapshot = self.core.listing.snapshot();
-            let dir = snapshot.outbox.get(&recipient.dir_name());
-            dir.and_then(|dir| dir.files.get(name.as_str())).cloned()
-        };
-        let file = self.create_in_place_of(recipient, name, 0o600, listed.as_ref()).await?;
-        let staged = Arc::clone(&file);
-        let copied = tokio::task::spawn_blocking(move || {
-            let mut buffer = vec![0; STAGE_LEN];
-            let mut offset = 0;
-            loop {
-                let count = content.read(&mut buffer).map_err(MailboxError::io("read the file"))?;
-                if count == 0 {
-                    return Ok(());
-                }
-                staged.write_at(offset, buffer.get(..count).unwrap_or_default())?;
-                offset += count as u64;
-                progress(offset);
-            }
-        });
-        let copied = copied.await.map_err(|_panicked| MailboxError::TaskLost)?;
-        if let Err(error) = copied {
-            self.remove(&file).await?;
-            return Err(error);
-        }
-        file.set_mtime(mtime);
-        self.prepare(&file, &CancellationToken::new()).await?;
-        self.publish(&file).await?;
-        let inner = file.inner.lock();
-        let message = inner.current_message().ok_or(MailboxError::TaskLost)?;
-        Ok(SentMessage {
-            digest: message.digest.to_string(),
-            message_id: message.id.to_string(),
-            tag: message.tag.to_string(),
-            name: name.as_str().to_owned(),
-            total_bytes: inner.len,
-        })
     }
 
     /// Publishes every Prepared file at once, as an unmount does.

@@ -54,6 +54,7 @@ impl OutboxFile {
             watch: tokio::sync::watch::Sender::new(inner.state),
             inner: parking_lot::Mutex::new(inner),
             delivery: tokio::sync::Mutex::new(()),
+            batch: tokio::sync::Mutex::new(()),
         })
     }
 

@@ -122,6 +122,9 @@ async fn upload_pending(
     file: &Arc<OutboxFile>,
     whole_only: bool,
 ) -> Result<usize, MailboxError> {
+    // One batch at a time: a close that finds the pipeline at work waits for its chunks instead of
+    // sending them a second time.
+    let _batch = file.batch.lock().await;
     let pending = {
         let inner = file.inner.lock();
         if inner.unlinked {

@@ -1,7 +1,7 @@
 //! The product's verbs over a real database, real signatures and a repository in memory.
 
-mod receive;
 mod receipts;
+mod receive;
 mod send;
 
 use std::sync::Arc;

@@ -3,7 +3,9 @@
 use super::{digest_of, payload, tags};
 use crate::protocol::{Descriptor, ReceiptDraft, ReceiptStatus, Tag, TagRandom, Timestamp};
 use crate::protocol::{ImageManifest, media_type};
-use crate::registry::{Fault, ManifestRef, Operation, RegistryError, Repository as _};
+use crate::registry::fault::Fault;
+use crate::registry::memory::Operation;
+use crate::registry::{ManifestRef, RegistryError, Repository as _};
 use crate::testing::{Person, World};
 
 /// The receipt files that `person` sees for what they sent.
@@ -88,7 +90,7 @@ async fn a_signed_layer_that_is_no_chunk_is_rejected_by_receipt() {
     let world = World::new();
     let (alice, bob) = world.alice_and_bob().await;
     let manifest = crate::testing::message_manifest(&alice, &bob, "a.bin", 3, b"not a layer");
-    crate::testing::push_signed(&world, &alice, &bob, &manifest, &[b"not a layer"]).await;
+    crate::testing::push_signed(&world, &alice, &bob, &manifest, &[b"not a layer"]);
     let item = bob.receive(&alice).await.remove(0);
 
     let read = bob.read(&item).await;
@@ -105,11 +107,10 @@ async fn a_signed_manifest_that_breaks_a_rule_is_rejected_by_receipt() {
     let world = World::new();
     let (alice, bob) = world.alice_and_bob().await;
     let good = crate::testing::message_manifest(&alice, &bob, "a.bin", 3, b"layer");
-    let bad = String::from_utf8(good).unwrap().replace(
-        "\"dockercomms.total_bytes\":\"3\"",
-        "\"dockercomms.total_bytes\":\"03\"",
-    );
-    crate::testing::push_signed(&world, &alice, &bob, bad.as_bytes(), &[b"layer"]).await;
+    let bad = String::from_utf8(good)
+        .unwrap()
+        .replace("\"dockercomms.total_bytes\":\"3\"", "\"dockercomms.total_bytes\":\"03\"");
+    crate::testing::push_signed(&world, &alice, &bob, bad.as_bytes(), &[b"layer"]);
 
     assert!(bob.receive(&alice).await.is_empty());
     bob.settle().await;

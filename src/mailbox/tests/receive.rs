@@ -6,7 +6,9 @@ use bytes::Bytes;
 
 use super::{digest_of, payload, tags};
 use crate::protocol::{ErrorClass, Identity, Tag};
-use crate::registry::{Fault, Operation, RegistryError};
+use crate::registry::RegistryError;
+use crate::registry::fault::Fault;
+use crate::registry::memory::Operation;
 use crate::testing::World;
 
 #[tokio::test]
@@ -108,7 +110,7 @@ async fn an_expired_message_leaves_the_list_and_a_late_one_never_enters() {
     alice.send(&bob, "a.txt", b"abc").await.unwrap();
 
     assert_eq!(bob.receive(&alice).await.len(), 1);
-    world.clock.advance(Duration::from_secs(60 + 300));
+    world.clock.advance(Duration::from_mins(6));
     assert!(bob.receive(&alice).await.is_empty());
     assert!(late.receive(&alice).await.is_empty());
     assert_eq!(late.quarantined(), ["expired"]);

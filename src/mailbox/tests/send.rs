@@ -5,7 +5,9 @@ use tokio_util::sync::CancellationToken;
 use super::{digest_of, draft, name, payload, tags};
 use crate::mailbox::{MailboxError, SendState};
 use crate::protocol::ErrorClass;
-use crate::registry::{Fault, Gate, Operation, RegistryError};
+use crate::registry::RegistryError;
+use crate::registry::fault::{Fault, Gate};
+use crate::registry::memory::Operation;
 use crate::testing::World;
 
 #[tokio::test]

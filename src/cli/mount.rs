@@ -17,12 +17,16 @@ use super::session::{self, Session, notes};
 use super::telemetry;
 use crate::app::{self, Role, Setup};
 use crate::config::{Overrides, Span, absolute_reference};
-use crate::fs;
+use crate::fs::{self, FsError};
+use crate::mailbox::Mailbox;
 use crate::protocol::ErrorClass;
 use crate::store::Store;
 
-/// How long an orderly end may take before what is left stays in the durable queue.
-const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long programs may go on with open files after the mount was told to end.
+const OPEN_FILES_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// How long publishing may take after that; what is left stays in the durable queue.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(6);
 
 /// How long the runtime may take to end after that.
 const RUNTIME_END_TIMEOUT: Duration = Duration::from_secs(2);
@@ -56,7 +60,7 @@ pub(crate) struct Args {
     /// Time between two looks for new messages: seconds, or like 500ms
     #[arg(long, value_name = "TIME")]
     poll: Option<Span>,
-    /// Let other users in, root too (needs user_allow_other in /etc/fuse.conf)
+    /// Let root in too (needs user_allow_other in /etc/fuse.conf)
     #[arg(long)]
     allow_other: bool,
     /// Options as in fstab: home=, profile=, me=, registry=, poll=, delivery=, `allow_other`
@@ -216,12 +220,12 @@ fn serve(
         notes.extend(probe(&setup).await?);
         let mailbox = app::open_mailbox(&setup, Role::Mount).await?;
         let options = fs::MountOptions {
-            mount_point: dir.to_owned(),
             allow_other: wanted.allow_other,
-            source: setup.settings.registry.clone(),
+            private_dirs: setup.places.private_dirs(),
+            ..fs::MountOptions::new(dir)
         };
-        let mut mount = fs::mount(&options, mailbox.clone(), tokio::runtime::Handle::current())
-            .map_err(|error| Failure::of(error.class(), &error, error.hint()))?;
+        let mount = fs::mount(&options, mailbox.clone(), tokio::runtime::Handle::current())
+            .map_err(|error| mount_failure(&error))?;
         mailbox.start();
         let running = RunningMount {
             pid: std::process::id(),
@@ -234,16 +238,29 @@ fn serve(
         tracing::info!(dir = %dir.display(), "mounted");
         tokio::select! {
             () = interrupted => tracing::info!("a signal ends the mount"),
-            () = mount.ended() => tracing::info!("unmounted"),
+            () = mount.wait_unmounted() => tracing::info!("unmounted"),
         }
         daemon::notify("STOPPING=1");
-        mailbox.shutdown(SHUTDOWN_TIMEOUT).await;
-        let unmounted = mount.unmount();
+        let unmounted = end(&mount, &mailbox).await;
         RunningMount::forget(&setup.places);
-        unmounted.map_err(|error| Failure::of(error.class(), &error, error.hint()))
+        unmounted
     });
     runtime.shutdown_timeout(RUNTIME_END_TIMEOUT);
     result.map(|()| exit::OK)
+}
+
+/// Detaches first, so that nothing new begins; then lets what is under way finish, in bounds.
+async fn end(mount: &fs::Mount, mailbox: &Mailbox) -> Result<(), Failure> {
+    let unmounted = mount.unmount().map_err(|error| mount_failure(&error));
+    if tokio::time::timeout(OPEN_FILES_TIMEOUT, mount.wait_unmounted()).await.is_err() {
+        mount.let_go();
+    }
+    mailbox.shutdown(SHUTDOWN_TIMEOUT).await;
+    unmounted
+}
+
+fn mount_failure(error: &FsError) -> Failure {
+    Failure::of(error.class(), error, error.hint())
 }
 
 /// Asks the registry once: a refusal ends the mount, silence does not.

@@ -15,6 +15,7 @@ use super::output::Show;
 use super::running::{self, RunningMount};
 use super::session::Session;
 use super::status;
+use crate::fs;
 use crate::protocol::ErrorClass;
 
 /// How long the process may take to publish what is prepared and to go.
@@ -49,7 +50,7 @@ pub(crate) fn run(session: &Session, args: &Args) -> Result<u8, Failure> {
     let what = format!("cannot find {}", args.dir.display());
     let dir =
         running::absolute_mount_point(&args.dir).map_err(|error| Failure::io(what, &error))?;
-    if !running::is_ours(&dir) {
+    if !fs::is_mounted(&dir) {
         let what = format!("no mount of dockercomms is at {}", dir.display());
         return Err(Failure::new(ErrorClass::NotFound, what));
     }
@@ -127,7 +128,3 @@ fn failed(dir: &Path, error: &io::Error) -> Failure {
     failure
 }
 
-/// Detaches a mount of ours whose process is gone; anything else at `dir` is left alone.
-pub(crate) fn detach_if_ours(dir: &Path) -> Result<(), Failure> {
-    if running::is_ours(dir) { unmount(dir, true) } else { Ok(()) }
-}

@@ -91,11 +91,6 @@ impl Places {
         &self.state
     }
 
-    /// Returns the file whose lock the mount holds.
-    pub fn lock_file(&self) -> PathBuf {
-        self.state.join("mount.lock")
-    }
-
     /// Returns the file that says where the mount is.
     pub fn mount_file(&self) -> PathBuf {
         self.state.join("mount.json")
@@ -119,6 +114,13 @@ impl Places {
     /// Returns the image-layout directory that is used when no registry is configured.
     pub fn repository_dir(&self) -> &Path {
         &self.repository
+    }
+
+    /// Returns every directory of ours, which a mount must not hide.
+    pub fn private_dirs(&self) -> Vec<PathBuf> {
+        [&self.config_root, &self.config, &self.state, &self.cache, &self.repository]
+            .map(PathBuf::clone)
+            .to_vec()
     }
 
     /// Creates the directories, and tightens to 0700 those that others could enter.

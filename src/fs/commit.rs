@@ -1,0 +1,296 @@
+//! When a file in `outbox/` counts as complete: the commit rule, as pure functions.
+//!
+//! Programs never say "done"; they close. These functions turn what is known at a close, a rename
+//! or an fsync into one step; `ops` gathers the facts and carries the step out. Start at
+//! [`on_flush`].
+//!
+//! **Invariant:** a file whose writer dies, fails or is interrupted is never sent.
+
+use crate::mailbox::SendState;
+
+/// What is known when a descriptor of a writable handle is closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is one independent fact of the rule")]
+pub struct FlushFacts {
+    /// Content that no prepare has covered.
+    pub is_dirty: bool,
+    /// An earlier write through this handle failed.
+    pub write_failed: bool,
+    /// Where the file is on its way.
+    pub state: SendState,
+    /// The caller is exiting with a code that is not 0, or by a signal.
+    pub dies: bool,
+    /// Bytes in the file.
+    pub len: u64,
+    /// The name is one that stays local.
+    pub is_temporary: bool,
+    /// The file has no name any more.
+    pub is_unlinked: bool,
+}
+
+/// What a close does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FlushStep {
+    /// Nothing to do; the close succeeds.
+    Nothing,
+    /// The earlier error once more; the file is not sent.
+    RepeatError,
+    /// Never to be sent: its writer died.
+    Abandon,
+    /// The content becomes durable on the local disk only.
+    SyncSpool,
+    /// Push everything now; the result is the close's result.
+    Prepare,
+}
+
+/// Decides what closing a descriptor does; the numbers are those of the commit rule.
+///
+/// `has_other_writers` costs a walk through `/proc` and is asked last.
+pub fn on_flush(facts: FlushFacts, has_other_writers: impl FnOnce() -> bool) -> FlushStep {
+    // 1: also the flush that every `dup2` of a shell causes before anything was written.
+    if facts.is_unlinked || (!facts.is_dirty && !facts.write_failed) {
+        return FlushStep::Nothing;
+    }
+    // 2: programs that ignored ENOSPC at write must not send a truncated file. A file whose writer
+    // died stays unsent until somebody writes to it again.
+    if facts.write_failed || facts.state == SendState::Abandoned {
+        return FlushStep::RepeatError;
+    }
+    // 3
+    if facts.dies {
+        return FlushStep::Abandon;
+    }
+    // 4: a shell creates the file long before the command writes to it.
+    if facts.len == 0 {
+        return FlushStep::Nothing;
+    }
+    // 5
+    if facts.is_temporary {
+        return FlushStep::SyncSpool;
+    }
+    // 6
+    if has_other_writers() {
+        return FlushStep::Nothing;
+    }
+    // 7
+    FlushStep::Prepare
+}
+
+/// Returns whether a release must mark the file as never to be sent.
+///
+/// A close that failed told its program that the file was not sent, so the background must not
+/// send it after all. Failed files are kept from sending by their state; a Prepared one was
+/// promised by a later close.
+pub fn abandons_on_release(close_failed: bool, state: SendState, is_unlinked: bool) -> bool {
+    close_failed && !is_unlinked && matches!(state, SendState::Draft | SendState::Preparing)
+}
+
+/// What a rename inside one recipient does after the name changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RenameStep {
+    /// The new name stays local too.
+    Nothing,
+    /// An empty file waits in its settle window under the new name.
+    Settle,
+    /// What nobody completed is not completed by a new name.
+    StayAbandoned,
+    /// The new name is final: push everything now; the result is the rename's result.
+    Prepare,
+}
+
+/// Decides what a rename does, by the new name, the state before it and the content.
+///
+/// A file that failed is tried again; an abandoned one is not completed by a new name.
+pub fn on_rename(to_is_temporary: bool, state: SendState, len: u64) -> RenameStep {
+    match state {
+        SendState::Abandoned => RenameStep::StayAbandoned,
+        SendState::Sent => RenameStep::Nothing,
+        SendState::Draft | SendState::Preparing | SendState::Prepared | SendState::Failed => {
+            if to_is_temporary {
+                RenameStep::Nothing
+            } else if len == 0 {
+                RenameStep::Settle
+            } else {
+                RenameStep::Prepare
+            }
+        }
+    }
+}
+
+/// What fsync does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FsyncStep {
+    /// There is nothing that could be lost.
+    Nothing,
+    /// The content becomes durable on the local disk.
+    SyncSpool,
+    /// `sync FILE` is the confirmation: wait until the tag exists.
+    WaitSent,
+    /// Report why it will not be sent.
+    ReportError,
+}
+
+/// Decides what fsync does.
+///
+/// Never sends unfinished content: vim, sqlite and git call it midway. Never waits for a tag that
+/// is published only after the caller's own release.
+pub fn on_fsync(state: SendState, writer_count: u32) -> FsyncStep {
+    match state {
+        SendState::Sent => FsyncStep::Nothing,
+        SendState::Failed if writer_count == 0 => FsyncStep::ReportError,
+        SendState::Preparing | SendState::Prepared if writer_count == 0 => FsyncStep::WaitSent,
+        SendState::Draft
+        | SendState::Preparing
+        | SendState::Prepared
+        | SendState::Failed
+        | SendState::Abandoned => FsyncStep::SyncSpool,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A finished copy: everything written, nobody else holds the file.
+    const COMPLETE: FlushFacts = FlushFacts {
+        is_dirty: true,
+        write_failed: false,
+        state: SendState::Draft,
+        dies: false,
+        len: 5,
+        is_temporary: false,
+        is_unlinked: false,
+    };
+
+    #[test]
+    fn the_flush_table_holds_in_its_order() {
+        let table = [
+            ("complete", COMPLETE, false, FlushStep::Prepare),
+            (
+                "1 nothing new",
+                FlushFacts { is_dirty: false, ..COMPLETE },
+                false,
+                FlushStep::Nothing,
+            ),
+            (
+                "1 before 3: nothing new in a dying process",
+                FlushFacts { is_dirty: false, dies: true, ..COMPLETE },
+                false,
+                FlushStep::Nothing,
+            ),
+            (
+                "2 an earlier write failed",
+                FlushFacts { write_failed: true, ..COMPLETE },
+                false,
+                FlushStep::RepeatError,
+            ),
+            (
+                "2 even when that write was the only one",
+                FlushFacts { write_failed: true, is_dirty: false, len: 0, ..COMPLETE },
+                false,
+                FlushStep::RepeatError,
+            ),
+            (
+                "2 before 3",
+                FlushFacts { write_failed: true, dies: true, ..COMPLETE },
+                false,
+                FlushStep::RepeatError,
+            ),
+            (
+                "2 abandoned by another writer",
+                FlushFacts { state: SendState::Abandoned, ..COMPLETE },
+                false,
+                FlushStep::RepeatError,
+            ),
+            ("3 dies", FlushFacts { dies: true, ..COMPLETE }, false, FlushStep::Abandon),
+            (
+                "3 before 4 and 5",
+                FlushFacts { dies: true, len: 0, is_temporary: true, ..COMPLETE },
+                false,
+                FlushStep::Abandon,
+            ),
+            ("4 empty", FlushFacts { len: 0, ..COMPLETE }, false, FlushStep::Nothing),
+            (
+                "5 temporary",
+                FlushFacts { is_temporary: true, ..COMPLETE },
+                true,
+                FlushStep::SyncSpool,
+            ),
+            ("6 held by another", COMPLETE, true, FlushStep::Nothing),
+            (
+                "7 again after a failure",
+                FlushFacts { state: SendState::Failed, ..COMPLETE },
+                false,
+                FlushStep::Prepare,
+            ),
+            (
+                "unlinked while open",
+                FlushFacts { is_unlinked: true, ..COMPLETE },
+                false,
+                FlushStep::Nothing,
+            ),
+        ];
+
+        for (case, facts, others, step) in table {
+            assert_eq!(on_flush(facts, || others), step, "{case}");
+        }
+    }
+
+    #[test]
+    fn proc_is_walked_only_when_it_decides() {
+        for facts in [
+            FlushFacts { is_dirty: false, ..COMPLETE },
+            FlushFacts { dies: true, ..COMPLETE },
+            FlushFacts { len: 0, ..COMPLETE },
+            FlushFacts { is_temporary: true, ..COMPLETE },
+        ] {
+            on_flush(facts, || panic!("asked for other writers with {facts:?}"));
+        }
+    }
+
+    #[test]
+    fn a_failed_close_keeps_the_background_from_sending() {
+        assert!(abandons_on_release(true, SendState::Draft, false));
+        assert!(abandons_on_release(true, SendState::Preparing, false));
+        assert!(!abandons_on_release(false, SendState::Draft, false));
+        assert!(!abandons_on_release(true, SendState::Failed, false));
+        assert!(!abandons_on_release(true, SendState::Draft, true));
+    }
+
+    #[test]
+    fn a_rename_to_a_final_name_commits() {
+        let table = [
+            (false, SendState::Draft, 5, RenameStep::Prepare),
+            (false, SendState::Prepared, 5, RenameStep::Prepare),
+            (false, SendState::Failed, 5, RenameStep::Prepare),
+            (false, SendState::Draft, 0, RenameStep::Settle),
+            (true, SendState::Draft, 5, RenameStep::Nothing),
+            (true, SendState::Prepared, 5, RenameStep::Nothing),
+            (false, SendState::Abandoned, 5, RenameStep::StayAbandoned),
+            (true, SendState::Abandoned, 5, RenameStep::StayAbandoned),
+        ];
+
+        for (temporary, state, len, step) in table {
+            assert_eq!(on_rename(temporary, state, len), step, "{temporary} {state:?} {len}");
+        }
+    }
+
+    #[test]
+    fn fsync_confirms_what_is_prepared_and_never_sends_a_draft() {
+        let table = [
+            (SendState::Draft, 1, FsyncStep::SyncSpool),
+            (SendState::Draft, 0, FsyncStep::SyncSpool),
+            (SendState::Prepared, 0, FsyncStep::WaitSent),
+            (SendState::Preparing, 0, FsyncStep::WaitSent),
+            (SendState::Prepared, 1, FsyncStep::SyncSpool),
+            (SendState::Sent, 0, FsyncStep::Nothing),
+            (SendState::Failed, 0, FsyncStep::ReportError),
+            (SendState::Failed, 1, FsyncStep::SyncSpool),
+            (SendState::Abandoned, 0, FsyncStep::SyncSpool),
+        ];
+
+        for (state, writers, step) in table {
+            assert_eq!(on_fsync(state, writers), step, "{state:?} {writers}");
+        }
+    }
+}

@@ -1,0 +1,678 @@
+//! The FUSE adapter: kernel requests to [`Fs`] operations and back, nothing else.
+//!
+//! A request is answered on the event thread when it needs no waiting; otherwise its reply moves
+//! into a task. Either way every reply is used exactly once: dropping one answers `EIO`.
+
+use std::ffi::OsStr;
+use std::future::Future;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use fuser::{
+    AccessFlags, BsdFileFlags, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags,
+    Generation, INodeNo, InitFlags, KernelConfig, LockOwner, Notifier, OpenFlags, RenameFlags,
+    ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry,
+    ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
+};
+use tokio::runtime::Handle;
+use tokio_util::task::TaskTracker;
+
+use super::attr::{Attr, BLOCK_LEN};
+use super::errno;
+use super::error::FsError;
+use super::notify::KernelCache;
+use super::ops::{Caching, Changes, Fs, Opened, Read};
+use super::requester::Requester;
+use crate::protocol::limits::NAME_LEN_MAX;
+
+/// Largest write in one request: fewer switches for large copies, one megabyte of buffer each.
+const WRITE_LEN_MAX: u32 = 1 << 20;
+
+/// Most read-ahead requests that the kernel has under way.
+const BACKGROUND_COUNT_MAX: u16 = 64;
+
+/// Inode numbers are never used for something else, so one generation is enough.
+const GENERATION: Generation = Generation(0);
+
+/// Entries that a directory shows before its own: `.` and `..`.
+const DOT_COUNT: u64 = 2;
+
+/// What the kernel is asked for; what it lacks is left out.
+const CAPABILITIES: [InitFlags; 5] = [
+    InitFlags::FUSE_DO_READDIRPLUS,
+    InitFlags::FUSE_READDIRPLUS_AUTO,
+    InitFlags::FUSE_PARALLEL_DIROPS,
+    // `cp` over a sent file arrives as one open, not as a truncation of an immutable message.
+    InitFlags::FUSE_ATOMIC_O_TRUNC,
+    // Without it the kernel asks for `security.capability` before every write.
+    InitFlags::FUSE_HANDLE_KILLPRIV_V2,
+];
+
+/// Translates between the kernel and [`Fs`].
+pub(super) struct FuseAdapter {
+    fs: Arc<Fs>,
+    tasks: TaskTracker,
+    runtime: Handle,
+    uid: u32,
+    gid: u32,
+}
+
+impl FuseAdapter {
+    /// Makes an adapter whose files belong to `owner` (user, group); every task is in `tasks`.
+    pub(super) fn new(
+        fs: Arc<Fs>,
+        tasks: TaskTracker,
+        runtime: Handle,
+        (uid, gid): (u32, u32),
+    ) -> Self {
+        Self { fs, tasks, runtime, uid, gid }
+    }
+
+    /// Runs `work` as a task; its reply went with it.
+    fn later<W>(&self, work: impl FnOnce(Arc<Fs>) -> W)
+    where
+        W: Future<Output = ()> + Send + 'static,
+    {
+        self.tasks.spawn_on(work(Arc::clone(&self.fs)), &self.runtime);
+    }
+
+    fn file_attr(&self, attr: &Attr) -> FileAttr {
+        to_file_attr(attr, self.uid, self.gid)
+    }
+}
+
+fn to_file_attr(attr: &Attr, uid: u32, gid: u32) -> FileAttr {
+    FileAttr {
+        ino: INodeNo(attr.ino),
+        size: attr.len,
+        blocks: attr.len.div_ceil(512),
+        atime: attr.mtime,
+        mtime: attr.mtime,
+        ctime: attr.mtime,
+        crtime: attr.mtime,
+        kind: kind(attr.is_dir),
+        perm: attr.mode,
+        nlink: attr.link_count,
+        uid,
+        gid,
+        rdev: 0,
+        blksize: BLOCK_LEN,
+        flags: 0,
+    }
+}
+
+fn kind(is_dir: bool) -> FileType {
+    if is_dir { FileType::Directory } else { FileType::RegularFile }
+}
+
+fn to_errno(error: &FsError) -> Errno {
+    Errno::from_i32(errno::of(error))
+}
+
+fn fopen_flags(opened: Opened) -> FopenFlags {
+    match opened.caching {
+        Caching::None => FopenFlags::empty(),
+        Caching::ReadOnly => FopenFlags::FOPEN_NOFLUSH,
+        Caching::Immutable => FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_NOFLUSH,
+        Caching::Listing => FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_CACHE_DIR,
+        Caching::Direct => FopenFlags::FOPEN_DIRECT_IO | FopenFlags::FOPEN_NOFLUSH,
+    }
+}
+
+fn answer_empty(reply: ReplyEmpty, result: Result<(), FsError>) {
+    match result {
+        Ok(()) => reply.ok(),
+        Err(error) => reply.error(to_errno(&error)),
+    }
+}
+
+fn answer_open(reply: ReplyOpen, result: Result<Opened, FsError>) {
+    match result {
+        Ok(opened) => reply.opened(FileHandle(opened.handle), fopen_flags(opened)),
+        Err(error) => reply.error(to_errno(&error)),
+    }
+}
+
+fn answer_entry(reply: ReplyEntry, result: Result<Attr, FsError>, (uid, gid): (u32, u32)) {
+    match result {
+        Ok(attr) => {
+            let shown = to_file_attr(&attr, uid, gid);
+            reply.entry_with_ttls(&attr.ttl, &attr.entry_ttl, &shown, GENERATION);
+        }
+        Err(error) => reply.error(to_errno(&error)),
+    }
+}
+
+fn answer_attr(reply: ReplyAttr, result: Result<Attr, FsError>, (uid, gid): (u32, u32)) {
+    match result {
+        Ok(attr) => reply.attr(&attr.ttl, &to_file_attr(&attr, uid, gid)),
+        Err(error) => reply.error(to_errno(&error)),
+    }
+}
+
+fn answer_xattr(reply: ReplyXattr, size: u32, result: Result<Vec<u8>, FsError>) {
+    match result {
+        Ok(value) => match u32::try_from(value.len()) {
+            Ok(len) if size == 0 => reply.size(len),
+            Ok(len) if len <= size => reply.data(&value),
+            _ => reply.error(Errno::ERANGE),
+        },
+        Err(error) => reply.error(to_errno(&error)),
+    }
+}
+
+impl Filesystem for FuseAdapter {
+    fn init(&mut self, _request: &Request, config: &mut KernelConfig) -> io::Result<()> {
+        for capability in CAPABILITIES {
+            // An older kernel answers with what it lacks; every one of them is optional.
+            config.add_capabilities(capability).ok();
+        }
+        // Both values are inside the crate's bounds.
+        config.set_max_write(WRITE_LEN_MAX).ok();
+        config.set_max_background(BACKGROUND_COUNT_MAX).ok();
+        Ok(())
+    }
+
+    fn lookup(&self, _request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        answer_entry(reply, self.fs.lookup(parent.0, name), (self.uid, self.gid));
+    }
+
+    fn forget(&self, _request: &Request, ino: INodeNo, count: u64) {
+        self.fs.forget(ino.0, count);
+    }
+
+    fn getattr(
+        &self,
+        _request: &Request,
+        ino: INodeNo,
+        _handle: Option<FileHandle>,
+        reply: ReplyAttr,
+    ) {
+        answer_attr(reply, self.fs.getattr(ino.0), (self.uid, self.gid));
+    }
+
+    fn setattr(
+        &self,
+        _request: &Request,
+        ino: INodeNo,
+        mode: Option<u32>,
+        uid: Option<u32>,
+        gid: Option<u32>,
+        size: Option<u64>,
+        atime: Option<TimeOrNow>,
+        mtime: Option<TimeOrNow>,
+        _ctime: Option<SystemTime>,
+        handle: Option<FileHandle>,
+        _crtime: Option<SystemTime>,
+        _chgtime: Option<SystemTime>,
+        _bkuptime: Option<SystemTime>,
+        _flags: Option<BsdFileFlags>,
+        reply: ReplyAttr,
+    ) {
+        let mtime = mtime.map(|time| match time {
+            TimeOrNow::SpecificTime(time) => time,
+            TimeOrNow::Now => self.fs.now(),
+        });
+        let others = uid.is_some() || gid.is_some() || atime.is_some();
+        let changes = Changes { mode, mtime, others };
+        let owner = (self.uid, self.gid);
+        match (size, handle) {
+            (None, _) => answer_attr(reply, self.fs.setattr(ino.0, changes), owner),
+            (Some(size), Some(handle)) => {
+                let _context = self.runtime.enter();
+                let outcome = self
+                    .fs
+                    .ftruncate(handle.0, size)
+                    .and_then(|()| self.fs.setattr(ino.0, changes));
+                answer_attr(reply, outcome, owner);
+            }
+            (Some(size), None) => self.later(|fs| async move {
+                let outcome = match fs.truncate(ino.0, size).await {
+                    Ok(()) => fs.setattr(ino.0, changes),
+                    Err(error) => Err(error),
+                };
+                answer_attr(reply, outcome, owner);
+            }),
+        }
+    }
+
+    fn mknod(
+        &self,
+        _request: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        _umask: u32,
+        _device: u32,
+        reply: ReplyEntry,
+    ) {
+        let owner = (self.uid, self.gid);
+        let name = name.to_owned();
+        if mode & libc::S_IFMT != libc::S_IFREG {
+            return answer_entry(reply, Err(self.fs.refuse_special(parent.0)), owner);
+        }
+        self.later(|fs| async move {
+            answer_entry(reply, fs.mknod(parent.0, &name, mode).await, owner);
+        });
+    }
+
+    fn mkdir(
+        &self,
+        _request: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        _mode: u32,
+        _umask: u32,
+        reply: ReplyEntry,
+    ) {
+        let owner = (self.uid, self.gid);
+        let name = name.to_owned();
+        self.later(|fs| async move {
+            answer_entry(reply, fs.mkdir(parent.0, &name).await, owner);
+        });
+    }
+
+    fn unlink(&self, _request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        let name = name.to_owned();
+        self.later(|fs| async move { answer_empty(reply, fs.unlink(parent.0, &name).await) });
+    }
+
+    fn rmdir(&self, _request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        let name = name.to_owned();
+        self.later(|fs| async move { answer_empty(reply, fs.rmdir(parent.0, &name).await) });
+    }
+
+    fn symlink(
+        &self,
+        _request: &Request,
+        parent: INodeNo,
+        _name: &OsStr,
+        _target: &Path,
+        reply: ReplyEntry,
+    ) {
+        reply.error(to_errno(&self.fs.refuse_special(parent.0)));
+    }
+
+    fn link(
+        &self,
+        _request: &Request,
+        _ino: INodeNo,
+        parent: INodeNo,
+        _name: &OsStr,
+        reply: ReplyEntry,
+    ) {
+        reply.error(to_errno(&self.fs.refuse_special(parent.0)));
+    }
+
+    fn rename(
+        &self,
+        request: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        new_parent: INodeNo,
+        new_name: &OsStr,
+        flags: RenameFlags,
+        reply: ReplyEmpty,
+    ) {
+        let (name, new_name) = (name.to_owned(), new_name.to_owned());
+        let requester = Requester::new(request.pid());
+        self.later(|fs| async move {
+            let (from, to) = ((parent.0, name.as_os_str()), (new_parent.0, new_name.as_os_str()));
+            answer_empty(reply, fs.rename(from, to, flags.bits(), requester).await);
+        });
+    }
+
+    fn open(&self, request: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
+        let _context = self.runtime.enter();
+        if let Some(opened) = self.fs.open_now(ino.0, flags.0) {
+            return answer_open(reply, opened);
+        }
+        let requester = Requester::new(request.pid());
+        self.later(|fs| async move {
+            answer_open(reply, fs.open_writer(ino.0, flags.0, requester).await);
+        });
+    }
+
+    fn read(
+        &self,
+        request: &Request,
+        _ino: INodeNo,
+        handle: FileHandle,
+        offset: u64,
+        size: u32,
+        _flags: OpenFlags,
+        _lock_owner: Option<LockOwner>,
+        reply: ReplyData,
+    ) {
+        let _context = self.runtime.enter();
+        let len = usize::try_from(size).unwrap_or(usize::MAX);
+        match self.fs.read(handle.0, offset, len) {
+            Ok(Read::Now(bytes)) => reply.data(&bytes),
+            Ok(Read::Later(reader)) => {
+                let requester = Requester::new(request.pid());
+                self.later(|fs| async move {
+                    match fs.read_later(reader, offset, len, requester).await {
+                        Ok(bytes) => reply.data(&bytes),
+                        Err(error) => reply.error(to_errno(&error)),
+                    }
+                });
+            }
+            Err(error) => reply.error(to_errno(&error)),
+        }
+    }
+
+    fn write(
+        &self,
+        _request: &Request,
+        _ino: INodeNo,
+        handle: FileHandle,
+        offset: u64,
+        data: &[u8],
+        _write_flags: WriteFlags,
+        _flags: OpenFlags,
+        _lock_owner: Option<LockOwner>,
+        reply: ReplyWrite,
+    ) {
+        let _context = self.runtime.enter();
+        match (self.fs.write(handle.0, offset, data), u32::try_from(data.len())) {
+            (Ok(()), Ok(len)) => reply.written(len),
+            (Ok(()), Err(_)) => reply.error(Errno::EINVAL),
+            (Err(error), _) => reply.error(to_errno(&error)),
+        }
+    }
+
+    fn flush(
+        &self,
+        request: &Request,
+        _ino: INodeNo,
+        handle: FileHandle,
+        _lock_owner: LockOwner,
+        reply: ReplyEmpty,
+    ) {
+        if let Some(flushed) = self.fs.flush_now(handle.0) {
+            return answer_empty(reply, flushed);
+        }
+        let requester = Requester::new(request.pid());
+        self.later(|fs| async move {
+            answer_empty(reply, fs.flush(handle.0, requester).await);
+        });
+    }
+
+    fn release(
+        &self,
+        _request: &Request,
+        _ino: INodeNo,
+        handle: FileHandle,
+        _flags: OpenFlags,
+        _lock_owner: Option<LockOwner>,
+        _flush: bool,
+        reply: ReplyEmpty,
+    ) {
+        let _context = self.runtime.enter();
+        self.fs.release(handle.0);
+        reply.ok();
+    }
+
+    fn fsync(
+        &self,
+        request: &Request,
+        _ino: INodeNo,
+        handle: FileHandle,
+        _data_only: bool,
+        reply: ReplyEmpty,
+    ) {
+        let requester = Requester::new(request.pid());
+        self.later(|fs| async move {
+            answer_empty(reply, fs.fsync(handle.0, requester).await);
+        });
+    }
+
+    fn opendir(&self, _request: &Request, ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
+        answer_open(reply, self.fs.opendir(ino.0));
+    }
+
+    fn readdir(
+        &self,
+        _request: &Request,
+        ino: INodeNo,
+        handle: FileHandle,
+        offset: u64,
+        mut reply: ReplyDirectory,
+    ) {
+        let listing = match self.fs.readdir(ino.0, handle.0, offset) {
+            Ok(listing) => listing,
+            Err(error) => return reply.error(to_errno(&error)),
+        };
+        let dots = [(".", &listing.own), ("..", &listing.parent)];
+        let mut next = offset;
+        for (name, attr) in dots.into_iter().skip(index(offset)) {
+            next += 1;
+            if reply.add(INodeNo(attr.ino), next, FileType::Directory, name) {
+                return reply.ok();
+            }
+        }
+        for (name, node) in listing.entries.iter().skip(index(next.saturating_sub(DOT_COUNT))) {
+            next += 1;
+            let ino = INodeNo(self.fs.number_of(node));
+            if reply.add(ino, next, kind(node.is_dir()), name) {
+                break;
+            }
+        }
+        reply.ok();
+    }
+
+    fn readdirplus(
+        &self,
+        _request: &Request,
+        ino: INodeNo,
+        handle: FileHandle,
+        offset: u64,
+        mut reply: ReplyDirectoryPlus,
+    ) {
+        let listing = match self.fs.readdir(ino.0, handle.0, offset) {
+            Ok(listing) => listing,
+            Err(error) => return reply.error(to_errno(&error)),
+        };
+        let dots = [(".", &listing.own), ("..", &listing.parent)];
+        let mut next = offset;
+        for (name, attr) in dots.into_iter().skip(index(offset)) {
+            next += 1;
+            let shown = self.file_attr(attr);
+            if reply.add(shown.ino, next, name, &attr.ttl, &shown, GENERATION) {
+                return reply.ok();
+            }
+        }
+        for (name, node) in listing.entries.iter().skip(index(next.saturating_sub(DOT_COUNT))) {
+            next += 1;
+            // The kernel counts a reference for every entry that fits.
+            let attr = self.fs.acquire(node);
+            let ttl = attr.ttl.min(attr.entry_ttl);
+            let shown = self.file_attr(&attr);
+            if reply.add(shown.ino, next, name, &ttl, &shown, GENERATION) {
+                self.fs.forget(attr.ino, 1);
+                break;
+            }
+        }
+        reply.ok();
+    }
+
+    fn releasedir(
+        &self,
+        _request: &Request,
+        _ino: INodeNo,
+        handle: FileHandle,
+        _flags: OpenFlags,
+        reply: ReplyEmpty,
+    ) {
+        self.fs.releasedir(handle.0);
+        reply.ok();
+    }
+
+    fn fsyncdir(
+        &self,
+        _request: &Request,
+        _ino: INodeNo,
+        _handle: FileHandle,
+        _data_only: bool,
+        reply: ReplyEmpty,
+    ) {
+        // Names are durable in the journal before their operation returns.
+        reply.ok();
+    }
+
+    fn statfs(&self, _request: &Request, _ino: INodeNo, reply: ReplyStatfs) {
+        /// Free inodes to show: there is no such limit, and 0 would look full.
+        const FILE_COUNT: u64 = 1 << 32;
+        let name_len = u32::try_from(NAME_LEN_MAX).unwrap_or(255);
+        match self.fs.statfs() {
+            Ok(space) => reply.statfs(
+                space.block_count,
+                space.free_block_count,
+                space.free_block_count,
+                FILE_COUNT,
+                FILE_COUNT,
+                BLOCK_LEN,
+                name_len,
+                BLOCK_LEN,
+            ),
+            Err(error) => reply.error(to_errno(&error)),
+        }
+    }
+
+    fn setxattr(
+        &self,
+        _request: &Request,
+        ino: INodeNo,
+        name: &OsStr,
+        value: &[u8],
+        flags: i32,
+        _position: u32,
+        reply: ReplyEmpty,
+    ) {
+        match self.fs.setxattr(ino.0, name, value, flags) {
+            Ok(None) => reply.ok(),
+            Ok(Some(wanted)) => self.later(|fs| async move {
+                answer_empty(reply, fs.acknowledge(wanted).await);
+            }),
+            Err(error) => reply.error(to_errno(&error)),
+        }
+    }
+
+    fn getxattr(
+        &self,
+        _request: &Request,
+        ino: INodeNo,
+        name: &OsStr,
+        size: u32,
+        reply: ReplyXattr,
+    ) {
+        answer_xattr(reply, size, self.fs.getxattr(ino.0, name));
+    }
+
+    fn listxattr(&self, _request: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
+        answer_xattr(reply, size, self.fs.listxattr(ino.0));
+    }
+
+    fn removexattr(&self, _request: &Request, ino: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        answer_empty(reply, self.fs.removexattr(ino.0, name));
+    }
+
+    fn access(&self, _request: &Request, ino: INodeNo, mask: AccessFlags, reply: ReplyEmpty) {
+        let (writes, executes) =
+            (mask.contains(AccessFlags::W_OK), mask.contains(AccessFlags::X_OK));
+        answer_empty(reply, self.fs.access(ino.0, writes, executes));
+    }
+
+    fn create(
+        &self,
+        request: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        _umask: u32,
+        flags: i32,
+        reply: ReplyCreate,
+    ) {
+        let name = name.to_owned();
+        let (uid, gid) = (self.uid, self.gid);
+        let requester = Requester::new(request.pid());
+        self.later(|fs| async move {
+            match fs.create(parent.0, &name, mode, flags, requester).await {
+                Ok((attr, opened)) => {
+                    let shown = to_file_attr(&attr, uid, gid);
+                    let handle = FileHandle(opened.handle);
+                    // One time to live for both: a new file changes with every write.
+                    let flags = fopen_flags(opened);
+                    reply.created(&Duration::ZERO, &shown, GENERATION, handle, flags);
+                }
+                Err(error) => reply.error(to_errno(&error)),
+            }
+        });
+    }
+
+    fn fallocate(
+        &self,
+        _request: &Request,
+        _ino: INodeNo,
+        handle: FileHandle,
+        offset: u64,
+        length: u64,
+        mode: i32,
+        reply: ReplyEmpty,
+    ) {
+        let _context = self.runtime.enter();
+        answer_empty(reply, self.fs.fallocate(handle.0, offset, length, mode));
+    }
+}
+
+fn index(offset: u64) -> usize {
+    usize::try_from(offset).unwrap_or(usize::MAX)
+}
+
+impl KernelCache for Notifier {
+    fn drop_entry(&self, dir: u64, name: &str) {
+        // The kernel may have forgotten it, or be gone; there is nothing to be done about either.
+        self.inval_entry(INodeNo(dir), OsStr::new(name)).ok();
+    }
+
+    fn drop_inode(&self, ino: u64) {
+        self.inval_inode(INodeNo(ino), 0, 0).ok();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attributes_translate_field_by_field() {
+        let attr = Attr {
+            ino: 42,
+            len: 1025,
+            mtime: SystemTime::UNIX_EPOCH,
+            is_dir: false,
+            mode: 0o400,
+            link_count: 1,
+            ttl: Duration::ZERO,
+            entry_ttl: Duration::ZERO,
+        };
+
+        let shown = to_file_attr(&attr, 7, 8);
+
+        assert_eq!((shown.ino, shown.size, shown.blocks), (INodeNo(42), 1025, 3));
+        assert_eq!((shown.uid, shown.gid, shown.perm), (7, 8, 0o400));
+        assert_eq!(shown.kind, FileType::RegularFile);
+    }
+
+    #[test]
+    fn only_immutable_content_survives_a_close() {
+        let flags = |caching| fopen_flags(Opened { handle: 1, caching });
+
+        assert!(flags(Caching::Immutable).contains(FopenFlags::FOPEN_KEEP_CACHE));
+        assert!(!flags(Caching::ReadOnly).contains(FopenFlags::FOPEN_KEEP_CACHE));
+        assert!(flags(Caching::Direct).contains(FopenFlags::FOPEN_DIRECT_IO));
+        assert!(flags(Caching::None).is_empty());
+    }
+}

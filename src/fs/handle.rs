@@ -1,0 +1,200 @@
+//! Open files and directories.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+use parking_lot::{Mutex, RwLock};
+
+use super::error::FsError;
+use super::node::{Dir, Node};
+use crate::mailbox::{MessageReader, OutboxFile};
+
+/// What an open file or directory remembers.
+#[derive(Debug)]
+pub enum Handle {
+    /// A directory.
+    Dir(DirHandle),
+    /// A message in `inbox/`.
+    Message(MessageReaderHandle),
+    /// A text as it was when it was opened.
+    Text(Bytes),
+    /// A file in `outbox/` opened for reading only.
+    OutgoingReader(OutgoingReader),
+    /// A file in `outbox/` opened for writing.
+    Writer(Arc<Writer>),
+}
+
+/// A reader with its own read-ahead.
+pub struct MessageReaderHandle(pub MessageReader);
+
+impl std::fmt::Debug for MessageReaderHandle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("MessageReaderHandle")
+    }
+}
+
+/// Entries by name, shared between the reads of one directory stream.
+pub type Entries = Arc<Vec<(String, Node)>>;
+
+/// An open directory: the listing as it was at the last rewind, so that a reader sees no entry
+/// twice and misses none that stayed, whatever arrives meanwhile.
+#[derive(Debug)]
+pub struct DirHandle {
+    /// Which directory.
+    pub dir: Dir,
+    listing: Mutex<Option<Entries>>,
+}
+
+impl DirHandle {
+    /// Opens `dir`; the listing is taken at the first read.
+    pub fn new(dir: Dir) -> Self {
+        Self { dir, listing: Mutex::new(None) }
+    }
+
+    /// Returns the listing for a read at `offset`; offset 0 takes a new one.
+    pub fn listing(&self, offset: u64, take: impl FnOnce() -> Vec<(String, Node)>) -> Entries {
+        let mut listing = self.listing.lock();
+        match &*listing {
+            Some(taken) if offset > 0 => Arc::clone(taken),
+            _ => Arc::clone(listing.insert(Arc::new(take()))),
+        }
+    }
+}
+
+/// A read-only handle of a file in `outbox/`.
+///
+/// It names the inode, not the file: when a sent file is truncated into a new message, readers see
+/// the new content, as they do on any file system.
+#[derive(Debug)]
+pub struct OutgoingReader {
+    /// The inode.
+    pub ino: u64,
+    /// The reader of a sent message whose staged copy is gone; made once for its read-ahead.
+    pub reader: OnceLock<MessageReaderHandle>,
+}
+
+/// A handle that may write; holds one writer reference of its file until released.
+#[derive(Debug)]
+pub struct Writer {
+    /// The inode, for finding other descriptors.
+    pub ino: u64,
+    /// The file.
+    pub file: Arc<OutboxFile>,
+    /// The process that opened it.
+    pub opener: Option<u32>,
+    close_failed: AtomicBool,
+    /// 0, or the errno of the first write that failed.
+    write_errno: AtomicI32,
+}
+
+impl Writer {
+    /// Wraps a file whose writer reference the caller took.
+    pub fn new(ino: u64, file: Arc<OutboxFile>, opener: Option<u32>) -> Self {
+        Self {
+            ino,
+            file,
+            opener,
+            close_failed: AtomicBool::new(false),
+            write_errno: AtomicI32::new(0),
+        }
+    }
+
+    /// Notes a write that succeeded: what an earlier close said about the file is void.
+    pub fn note_written(&self) {
+        self.close_failed.store(false, Ordering::Relaxed);
+    }
+
+    /// Notes a write that failed; the first error sticks until the handle is released.
+    pub fn note_write_error(&self, errno: i32) {
+        // Failing means that an earlier error is there already.
+        self.write_errno.compare_exchange(0, errno, Ordering::Relaxed, Ordering::Relaxed).ok();
+    }
+
+    /// Returns the errno of the first write that failed.
+    pub fn write_errno(&self) -> Option<i32> {
+        Some(self.write_errno.load(Ordering::Relaxed)).filter(|&errno| errno != 0)
+    }
+
+    /// Notes what the last close told its program.
+    pub fn note_close(&self, failed: bool) {
+        self.close_failed.store(failed, Ordering::Relaxed);
+    }
+
+    /// Returns whether the last close failed and nothing was written since.
+    pub fn close_failed(&self) -> bool {
+        self.close_failed.load(Ordering::Relaxed)
+    }
+}
+
+/// The table of handles that the kernel holds.
+#[derive(Debug)]
+pub struct Handles {
+    handles: RwLock<HashMap<u64, Arc<Handle>>>,
+    next: AtomicU64,
+}
+
+impl Handles {
+    /// Returns an empty table.
+    pub fn new() -> Self {
+        Self { handles: RwLock::default(), next: AtomicU64::new(1) }
+    }
+
+    /// Adds a handle and returns its number, which is never used again.
+    pub fn insert(&self, handle: Handle) -> u64 {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        self.handles.write().insert(number, Arc::new(handle));
+        number
+    }
+
+    /// Returns a handle.
+    ///
+    /// # Errors
+    /// `BadHandle` when it was released or never given out.
+    pub fn get(&self, number: u64) -> Result<Arc<Handle>, FsError> {
+        self.handles.read().get(&number).cloned().ok_or(FsError::BadHandle)
+    }
+
+    /// Takes a handle out of the table.
+    pub fn remove(&self, number: u64) -> Option<Arc<Handle>> {
+        self.handles.write().remove(&number)
+    }
+}
+
+impl Default for Handles {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(name: &str) -> (String, Node) {
+        (name.to_owned(), Node::Dir(Dir::Sender(name.to_owned())))
+    }
+
+    #[test]
+    fn a_directory_reader_keeps_its_listing_until_it_rewinds() {
+        let handle = DirHandle::new(Dir::Inbox);
+        let one = || vec![entry("a")];
+        let two = || vec![entry("a"), entry("b")];
+
+        assert_eq!(handle.listing(0, one).len(), 1);
+        assert_eq!(handle.listing(1, two).len(), 1);
+        assert_eq!(handle.listing(0, two).len(), 2);
+    }
+
+    #[test]
+    fn a_released_handle_is_refused() {
+        let handles = Handles::new();
+        let number = handles.insert(Handle::Text(Bytes::from_static(b"x")));
+
+        assert!(handles.get(number).is_ok());
+        handles.remove(number);
+        assert!(matches!(handles.get(number), Err(FsError::BadHandle)));
+        assert_ne!(handles.insert(Handle::Text(Bytes::new())), number);
+    }
+}

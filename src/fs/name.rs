@@ -1,0 +1,94 @@
+//! Names as the kernel hands them over: bytes, to a safe component or an errno.
+
+use std::ffi::OsStr;
+
+use unicode_normalization::UnicodeNormalization as _;
+
+use super::error::FsError;
+use crate::protocol::limits::NAME_LEN_MAX;
+use crate::protocol::{FileName, Identity};
+
+/// Reads the name of a file that a program wants to create.
+///
+/// A name that is not in NFC (what macOS tools write) is taken as its NFC form, so both forms
+/// find the same file (P7).
+///
+/// # Errors
+/// `NotUtf8`, `NameTooLong`, or `Invalid` for control and bidirectional characters.
+pub fn file_name(name: &OsStr) -> Result<FileName, FsError> {
+    normalized(name)?.parse().map_err(|_source| FsError::Invalid)
+}
+
+/// Reads the name of a recipient's directory.
+///
+/// # Errors
+/// As [`file_name`], and `Invalid` when the name encodes no identity.
+pub fn recipient(name: &OsStr) -> Result<Identity, FsError> {
+    if name.len() > NAME_LEN_MAX {
+        return Err(FsError::NameTooLong);
+    }
+    let name = name.to_str().ok_or(FsError::NotUtf8)?;
+    Identity::from_dir_name(name).map_err(|_source| FsError::Invalid)
+}
+
+/// Returns the NFC form of a name, in which listings keep file names.
+///
+/// # Errors
+/// `NotUtf8` or `NameTooLong`.
+pub fn normalized(name: &OsStr) -> Result<String, FsError> {
+    if name.len() > NAME_LEN_MAX {
+        return Err(FsError::NameTooLong);
+    }
+    let text = name.to_str().ok_or(FsError::NotUtf8)?;
+    let text: String = text.nfc().collect();
+    if text.len() > NAME_LEN_MAX {
+        return Err(FsError::NameTooLong);
+    }
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::ffi::OsStrExt as _;
+
+    use super::*;
+    use crate::fs::errno;
+
+    fn refusal(name: &[u8]) -> i32 {
+        errno::of(&file_name(OsStr::from_bytes(name)).unwrap_err())
+    }
+
+    #[test]
+    fn both_unicode_forms_are_one_name() {
+        let composed = file_name(OsStr::new("caf\u{e9}.txt")).unwrap();
+        let decomposed = file_name(OsStr::new("cafe\u{301}.txt")).unwrap();
+
+        assert_eq!(composed, decomposed);
+        assert_eq!(composed.as_str(), "caf\u{e9}.txt");
+    }
+
+    #[test]
+    fn hostile_names_have_their_errno() {
+        assert_eq!(refusal(b"\xff\xfe"), libc::EILSEQ);
+        assert_eq!(refusal(&[b'a'; 256]), libc::ENAMETOOLONG);
+        assert_eq!(refusal("a\u{202e}b".as_bytes()), libc::EINVAL);
+        assert_eq!(refusal(b"a\x1bb"), libc::EINVAL);
+        assert_eq!(refusal(b"a\nb"), libc::EINVAL);
+        assert_eq!(refusal(b""), libc::EINVAL);
+    }
+
+    #[test]
+    fn ordinary_names_of_every_script_pass() {
+        for name in ["-rf", "CON", "a b", "50%", "$(id)", "*", ".bashrc", "\u{65e5}\u{672c}"] {
+            assert_eq!(file_name(OsStr::new(name)).unwrap().as_str(), name);
+        }
+        assert!(file_name(OsStr::from_bytes(&[b'a'; 255])).is_ok());
+    }
+
+    #[test]
+    fn a_recipient_directory_is_the_one_escaped_form() {
+        assert_eq!(recipient(OsStr::new("a%2Fb")).unwrap().as_str(), "a/b");
+        assert_eq!(errno::of(&recipient(OsStr::new("%41")).unwrap_err()), libc::EINVAL);
+        assert_eq!(errno::of(&recipient(OsStr::from_bytes(b"\xff")).unwrap_err()), libc::EILSEQ);
+    }
+}

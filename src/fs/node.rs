@@ -1,0 +1,171 @@
+//! What an inode shows: a directory of the tree, a message, a file being sent, a text.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use sha2::{Digest as _, Sha256};
+
+use crate::mailbox::{InboxItem, OutboxFile, QuarantineItem, ReceiptItem};
+
+/// Whose receipts a directory of `receipts/` holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ReceiptSide {
+    /// Receipts that came back for what I sent.
+    Sent,
+    /// Receipts that I gave.
+    Issued,
+}
+
+/// A directory of the tree; the strings are directory names as listed.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Dir {
+    /// The mount point.
+    Root,
+    /// `inbox/`
+    Inbox,
+    /// `inbox/<sender>/`
+    Sender(String),
+    /// `outbox/`
+    Outbox,
+    /// `outbox/<recipient>/`
+    Recipient(String),
+    /// `receipts/`
+    Receipts,
+    /// `receipts/sent/` and `receipts/issued/`
+    ReceiptSide(ReceiptSide),
+    /// `receipts/sent/<recipient>/` and `receipts/issued/<sender>/`
+    ReceiptPeer(ReceiptSide, String),
+    /// `.dockercomms/`
+    Control,
+    /// `.dockercomms/quarantine/`
+    Quarantine,
+    /// `.dockercomms/quarantine/<claimed sender>/`
+    Claimed(String),
+}
+
+/// A text that is made anew whenever somebody looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum LiveText {
+    /// `.dockercomms/status`
+    Status,
+    /// `.dockercomms/status.json`
+    StatusJson,
+    /// `.dockercomms/errors`
+    Errors,
+}
+
+/// A text of a listing that changes only by being replaced.
+#[derive(Debug, Clone)]
+pub enum ListedText {
+    /// A receipt's JSON.
+    Receipt(Arc<ReceiptItem>),
+    /// Why something is in quarantine.
+    Why(Arc<QuarantineItem>),
+}
+
+impl ListedText {
+    /// Returns the whole content.
+    pub fn content(&self) -> &str {
+        match self {
+            Self::Receipt(item) => &item.json,
+            Self::Why(item) => &item.text,
+        }
+    }
+}
+
+/// What an inode shows. Cheap to clone; keeps alive what it shows.
+#[derive(Debug, Clone)]
+pub enum Node {
+    /// A directory.
+    Dir(Dir),
+    /// A verified message in `inbox/`.
+    Message(Arc<InboxItem>),
+    /// A file in `outbox/`, whatever its state.
+    Outgoing(Arc<OutboxFile>),
+    /// A status file.
+    Live(LiveText),
+    /// A receipt or a quarantine explanation, with its directory and name.
+    Listed(Dir, String, ListedText),
+}
+
+impl Node {
+    /// Returns the text that identifies what the inode shows, whatever it currently says.
+    ///
+    /// A message is its digest, a file being sent its row in the journal, all else its place.
+    pub fn identity(&self) -> String {
+        match self {
+            Self::Dir(dir) => dir.path(),
+            Self::Message(item) => format!("message {}", item.digest.hex()),
+            Self::Outgoing(file) => format!("outgoing {}", file.id()),
+            Self::Live(LiveText::Status) => "/.dockercomms/status".into(),
+            Self::Live(LiveText::StatusJson) => "/.dockercomms/status.json".into(),
+            Self::Live(LiveText::Errors) => "/.dockercomms/errors".into(),
+            Self::Listed(dir, name, _) => {
+                let mut path = dir.path();
+                // Writing to a String cannot fail.
+                write!(path, "/{name}").ok();
+                path
+            }
+        }
+    }
+
+    /// Returns whether the inode is a directory.
+    pub fn is_dir(&self) -> bool {
+        matches!(self, Self::Dir(_))
+    }
+}
+
+impl Dir {
+    fn path(&self) -> String {
+        match self {
+            Self::Root => "/".into(),
+            Self::Inbox => "/inbox".into(),
+            Self::Sender(name) => format!("/inbox/{name}"),
+            Self::Outbox => "/outbox".into(),
+            Self::Recipient(name) => format!("/outbox/{name}"),
+            Self::Receipts => "/receipts".into(),
+            Self::ReceiptSide(ReceiptSide::Sent) => "/receipts/sent".into(),
+            Self::ReceiptSide(ReceiptSide::Issued) => "/receipts/issued".into(),
+            Self::ReceiptPeer(side, name) => {
+                format!("{}/{name}", Self::ReceiptSide(*side).path())
+            }
+            Self::Control => "/.dockercomms".into(),
+            Self::Quarantine => "/.dockercomms/quarantine".into(),
+            Self::Claimed(name) => format!("/.dockercomms/quarantine/{name}"),
+        }
+    }
+
+    /// Returns the directory above; the root is its own parent.
+    pub fn parent(&self) -> Self {
+        match self {
+            Self::Root | Self::Inbox | Self::Outbox | Self::Receipts | Self::Control => Self::Root,
+            Self::Sender(_) => Self::Inbox,
+            Self::Recipient(_) => Self::Outbox,
+            Self::ReceiptSide(_) => Self::Receipts,
+            Self::ReceiptPeer(side, _) => Self::ReceiptSide(*side),
+            Self::Quarantine => Self::Control,
+            Self::Claimed(_) => Self::Quarantine,
+        }
+    }
+
+    /// Returns whether files and directories below belong to me, so that tools may adorn them.
+    pub fn is_outbox(&self) -> bool {
+        matches!(self, Self::Outbox | Self::Recipient(_))
+    }
+}
+
+/// The inode number of the mount point, by the FUSE protocol.
+pub const ROOT_INO: u64 = 1;
+
+/// Returns the inode number that an identity has unless another one took it.
+///
+/// A hash, so that the number survives restarts; 0 and the root's number are left out, and the top
+/// bit is clear because some programs keep inode numbers in signed integers.
+pub fn preferred_ino(identity: &str) -> u64 {
+    if identity == "/" {
+        return ROOT_INO;
+    }
+    let hash = Sha256::digest(identity.as_bytes());
+    let number = hash.iter().take(8).fold(0, |number, &byte| number << 8 | u64::from(byte));
+    (number & (u64::MAX >> 1)).max(ROOT_INO + 1)
+}

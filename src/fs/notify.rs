@@ -1,0 +1,141 @@
+//! Tells the kernel what changed in `inbox/`, which it may otherwise believe for an hour.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
+
+use super::node::{Dir, Node};
+use super::ops::Fs;
+use crate::mailbox::{InboxItem, Mailbox, Snapshot};
+
+/// What the kernel keeps and can be told to drop.
+pub trait KernelCache: Send + 'static {
+    /// Drops a name in a directory.
+    fn drop_entry(&self, dir: u64, name: &str);
+
+    /// Drops the attributes and the content (of a directory: the listing) of an inode.
+    fn drop_inode(&self, ino: u64);
+}
+
+/// A directory and the names in it that no longer lead where they led.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Changed {
+    /// The directory.
+    pub dir: Dir,
+    /// Names that came, went or lead elsewhere.
+    pub names: Vec<String>,
+}
+
+/// Returns what differs in `inbox/`. Everything else is believed for a second at most.
+pub fn differences(before: &Snapshot, after: &Snapshot) -> Vec<Changed> {
+    let mut changed = Vec::new();
+    let senders = differing(&before.inbox, &after.inbox, |_, _| true);
+    if !senders.is_empty() {
+        changed.push(Changed { dir: Dir::Inbox, names: senders });
+    }
+    let nothing = Arc::new(BTreeMap::new());
+    for (sender, now) in &after.inbox {
+        let then = before.inbox.get(sender).unwrap_or(&nothing);
+        if Arc::ptr_eq(then, now) {
+            continue;
+        }
+        let same = |one: &Arc<InboxItem>, other: &Arc<InboxItem>| one.digest == other.digest;
+        let names = differing(then, now, same);
+        if !names.is_empty() {
+            changed.push(Changed { dir: Dir::Sender(sender.clone()), names });
+        }
+    }
+    changed
+}
+
+fn differing<T>(
+    before: &BTreeMap<String, T>,
+    after: &BTreeMap<String, T>,
+    same: impl Fn(&T, &T) -> bool,
+) -> Vec<String> {
+    let gone = before.keys().filter(|name| !after.contains_key(*name));
+    let came =
+        after.iter().filter(|(name, now)| before.get(*name).is_none_or(|then| !same(then, now)));
+    gone.chain(came.map(|(name, _)| name)).cloned().collect()
+}
+
+/// Watches the mailbox until `stop`; blocks its thread, which must serve no requests, because the
+/// kernel answers a notification only once it has the directory's lock.
+pub fn watch(
+    mailbox: &Mailbox,
+    fs: &Fs,
+    cache: &impl KernelCache,
+    runtime: &Handle,
+    stop: &CancellationToken,
+) {
+    let mut changes = mailbox.changes();
+    let mut before = mailbox.snapshot();
+    loop {
+        let goes_on = runtime.block_on(async {
+            tokio::select! {
+                news = changes.changed() => news.is_ok(),
+                () = stop.cancelled() => false,
+            }
+        });
+        if !goes_on {
+            return;
+        }
+        let after = mailbox.snapshot();
+        for changed in differences(&before, &after) {
+            announce(fs, cache, &changed);
+        }
+        before = after;
+    }
+}
+
+/// A new name has no entry to drop, so the directory's own listing is dropped as well.
+fn announce(fs: &Fs, cache: &impl KernelCache, changed: &Changed) {
+    let Some(dir) = fs.inodes().known(&Node::Dir(changed.dir.clone())) else { return };
+    for name in &changed.names {
+        cache.drop_entry(dir, name);
+    }
+    cache.drop_inode(dir);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fs::fixture;
+
+    #[test]
+    fn nothing_is_announced_when_nothing_changed() {
+        let snapshot = fixture::snapshot();
+
+        assert_eq!(differences(&snapshot, &snapshot.clone()), []);
+        assert_eq!(differences(&snapshot, &fixture::snapshot()), []);
+    }
+
+    #[test]
+    fn a_first_message_announces_its_sender() {
+        let after = fixture::snapshot();
+
+        let changed = differences(&Snapshot::default(), &after);
+
+        let sender = "alice@example.com".to_owned();
+        assert_eq!(changed[0], Changed { dir: Dir::Inbox, names: vec![sender.clone()] });
+        assert_eq!(changed[1].dir, Dir::Sender(sender));
+        assert_eq!(changed[1].names, ["report (2).pdf", "report.pdf"]);
+    }
+
+    #[test]
+    fn a_dismissed_and_a_replaced_name_are_announced() {
+        let before = fixture::snapshot();
+        let mut after = fixture::snapshot();
+        let mut files = BTreeMap::clone(&after.inbox["alice@example.com"]);
+        files.remove("report (2).pdf");
+        files.insert("report.pdf".into(), fixture::message("another", 1));
+        after.inbox.insert("alice@example.com".into(), Arc::new(files));
+
+        let changed = differences(&before, &after);
+
+        assert_eq!(changed.len(), 1);
+        assert_eq!(changed[0].names, ["report (2).pdf", "report.pdf"]);
+    }
+}

@@ -1,0 +1,110 @@
+//! Extended attributes.
+
+use std::ffi::OsStr;
+use std::sync::Arc;
+
+use super::{Fs, subject_of};
+use crate::fs::error::FsError;
+use crate::fs::node::Node;
+use crate::fs::xattr;
+use crate::mailbox::InboxItem;
+use crate::protocol::{Digest, ReceiptStatus};
+
+/// A receipt that somebody asked for by writing an attribute.
+#[derive(Debug)]
+pub struct Acknowledgement {
+    message: Digest,
+    status: ReceiptStatus,
+    reason: Option<String>,
+}
+
+impl Fs {
+    /// Returns the value of an attribute.
+    pub fn getxattr(&self, ino: u64, name: &OsStr) -> Result<Vec<u8>, FsError> {
+        let name = name.to_str().ok_or(FsError::NoAttribute)?;
+        if !name.starts_with("user.") {
+            // Asked for on every `ls -l`; there is nothing to look up.
+            return Err(FsError::NoAttribute);
+        }
+        self.attributes(ino)?
+            .into_iter()
+            .find_map(|(shown, value)| (shown == name).then_some(value))
+            .ok_or(FsError::NoAttribute)
+    }
+
+    /// Returns all names, each ended by a zero byte.
+    pub fn listxattr(&self, ino: u64) -> Result<Vec<u8>, FsError> {
+        Ok(xattr::encode_names(&self.attributes(ino)?))
+    }
+
+    /// Sets an attribute; a receipt comes back to be issued with [`Fs::acknowledge`].
+    pub fn setxattr(
+        &self,
+        ino: u64,
+        name: &OsStr,
+        value: &[u8],
+        flags: i32,
+    ) -> Result<Option<Acknowledgement>, FsError> {
+        let node = self.node(ino)?;
+        let name = name.to_str().ok_or(FsError::NotUtf8)?;
+        match (xattr::on_set(&node, name, value)?, &node) {
+            (xattr::Write::Keep, Node::Outgoing(file)) => {
+                let is_there = file.xattr(name).is_some();
+                if is_there && flags & libc::XATTR_CREATE != 0 {
+                    return Err(FsError::Exists);
+                }
+                if !is_there && flags & libc::XATTR_REPLACE != 0 {
+                    return Err(FsError::NoAttribute);
+                }
+                if !is_there && file.xattr_names().len() >= xattr::ATTRIBUTE_COUNT_MAX {
+                    return Err(FsError::AttributesFull);
+                }
+                self.noted(&subject_of(file), file.set_xattr(name, Some(value)))?;
+                Ok(None)
+            }
+            (xattr::Write::Acknowledge(status, reason), Node::Message(item)) => {
+                Ok(Some(Acknowledgement { message: item.digest, status, reason }))
+            }
+            _ => Err(FsError::NotSupported),
+        }
+    }
+
+    /// Issues a receipt.
+    pub async fn acknowledge(&self, wanted: Acknowledgement) -> Result<(), FsError> {
+        let Acknowledgement { message, status, reason } = wanted;
+        let issued = self.mailbox.acknowledge(&message, status, reason.as_deref()).await;
+        self.noted(&format!("receipt for {message}"), issued)
+    }
+
+    /// Removes an attribute.
+    pub fn removexattr(&self, ino: u64, name: &OsStr) -> Result<(), FsError> {
+        let node = self.node(ino)?;
+        let name = name.to_str().ok_or(FsError::NoAttribute)?;
+        xattr::on_remove(&node, name)?;
+        match &node {
+            Node::Outgoing(file) if file.xattr(name).is_some() => {
+                self.noted(&subject_of(file), file.set_xattr(name, None))
+            }
+            _ => Err(FsError::NoAttribute),
+        }
+    }
+
+    fn attributes(&self, ino: u64) -> Result<Vec<(String, Vec<u8>)>, FsError> {
+        match self.node(ino)? {
+            Node::Message(item) => Ok(xattr::of_message(&self.newest(&item))),
+            Node::Outgoing(file) => Ok(xattr::of_outgoing(&file, self.mailbox.options().sender())),
+            Node::Dir(_) | Node::Live(_) | Node::Listed(..) => Ok(Vec::new()),
+        }
+    }
+
+    /// Returns what the listing says now: a receipt may have been issued since the lookup.
+    fn newest(&self, item: &Arc<InboxItem>) -> Arc<InboxItem> {
+        self.mailbox
+            .snapshot()
+            .inbox
+            .get(&item.sender.dir_name())
+            .and_then(|files| files.get(&item.name))
+            .filter(|listed| listed.digest == item.digest)
+            .map_or_else(|| Arc::clone(item), Arc::clone)
+    }
+}

@@ -1,0 +1,151 @@
+//! `close`, `fsync` and the last release: carries out what the commit rule decides.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::{Fs, subject_of};
+use crate::fs::commit::{
+    FlushFacts, FlushStep, FsyncStep, abandons_on_release, on_flush, on_fsync,
+};
+use crate::fs::error::FsError;
+use crate::fs::handle::{Handle, Writer};
+use crate::fs::interrupt::until_interrupted;
+use crate::fs::requester::{Requester, Scope, is_written_by};
+use crate::mailbox::OutboxFile;
+
+/// How long `sync FILE` waits for the tag; retries with back-off fit in it.
+const SENT_WAIT_MAX: Duration = Duration::from_mins(1);
+
+impl Fs {
+    /// Answers the closes that need no thought: nothing was written.
+    pub fn flush_now(&self, handle: u64) -> Option<Result<(), FsError>> {
+        match self.handles.get(handle).as_deref() {
+            Ok(Handle::Writer(writer)) => {
+                let has_news = writer.file.is_dirty() || writer.write_errno().is_some();
+                (!has_news).then_some(Ok(()))
+            }
+            Ok(_) => Some(Ok(())),
+            Err(_) => Some(Err(FsError::BadHandle)),
+        }
+    }
+
+    /// Closes one descriptor of a file that was written.
+    pub async fn flush(&self, handle: u64, requester: Requester) -> Result<(), FsError> {
+        let writer = self.writer(handle)?;
+        let outbox = self.mailbox.outbox();
+        let step = {
+            let writer = Arc::clone(&writer);
+            tokio::task::spawn_blocking(move || flush_step(&writer, requester))
+                .await
+                .map_err(|_stopped| FsError::Interrupted)?
+        };
+        let closed = match step {
+            FlushStep::Nothing => Ok(()),
+            FlushStep::RepeatError => {
+                outbox.abandon(&writer.file, "an earlier write failed or its writer died");
+                match writer.write_errno() {
+                    Some(errno) => Err(FsError::EarlierWrite(errno)),
+                    None => Err(FsError::Interrupted),
+                }
+            }
+            FlushStep::Abandon => {
+                outbox.abandon(&writer.file, "the program that wrote it was killed or failed");
+                Ok(())
+            }
+            FlushStep::SyncSpool => {
+                let synced = outbox.sync_spool(&writer.file).await;
+                self.noted(&subject_of(&writer.file), synced)
+            }
+            FlushStep::Prepare => self.prepare(&writer.file, requester).await,
+        };
+        writer.note_close(closed.is_err());
+        closed
+    }
+
+    /// Drops a handle; the last writer's release starts the settle window.
+    pub fn release(&self, handle: u64) {
+        let Some(handle) = self.handles.remove(handle) else { return };
+        if let Handle::Writer(writer) = &*handle {
+            let file = &writer.file;
+            if abandons_on_release(writer.close_failed(), file.state(), file.is_unlinked()) {
+                self.mailbox.outbox().abandon(file, "its close was interrupted");
+            }
+            self.mailbox.outbox().release_writer(file);
+        }
+    }
+
+    /// Makes content durable, or waits until a finished file is sent.
+    pub async fn fsync(&self, handle: u64, requester: Requester) -> Result<(), FsError> {
+        let handle = self.handles.get(handle)?;
+        let file = match &*handle {
+            Handle::Writer(writer) => match writer.write_errno() {
+                Some(errno) => return Err(FsError::EarlierWrite(errno)),
+                None => Arc::clone(&writer.file),
+            },
+            Handle::OutgoingReader(open) => self.outgoing(open.ino)?,
+            Handle::Dir(_) | Handle::Message(_) | Handle::Text(_) => return Ok(()),
+        };
+        match on_fsync(file.state(), file.writer_count()) {
+            FsyncStep::Nothing => Ok(()),
+            FsyncStep::SyncSpool => {
+                let synced = self.mailbox.outbox().sync_spool(&file).await;
+                self.noted(&subject_of(&file), synced)
+            }
+            FsyncStep::ReportError => match file.error() {
+                Some((class, _text)) => {
+                    Err(FsError::EarlierWrite(crate::fs::errno::of_class(class)))
+                }
+                None => Ok(()),
+            },
+            FsyncStep::WaitSent => {
+                let cancel = CancellationToken::new();
+                until_interrupted(requester, &self.stop, &cancel, async {
+                    let sent = self.mailbox.outbox().wait_sent(&file, SENT_WAIT_MAX).await;
+                    self.noted(&subject_of(&file), sent)
+                })
+                .await
+            }
+        }
+    }
+
+    /// Pushes everything but the tag; the mailbox keeps its errors for `.dockercomms/errors`.
+    pub(super) async fn prepare(
+        &self,
+        file: &Arc<OutboxFile>,
+        requester: Requester,
+    ) -> Result<(), FsError> {
+        let cancel = self.stop.child_token();
+        until_interrupted(requester, &self.stop, &cancel, async {
+            // The semaphore is never closed.
+            let _permit = self.commits.acquire().await.ok();
+            Ok(self.mailbox.outbox().prepare(file, &cancel).await?)
+        })
+        .await
+    }
+}
+
+/// Gathers the facts and decides; reads `/proc`, so it runs on a blocking thread.
+fn flush_step(writer: &Writer, requester: Requester) -> FlushStep {
+    let file = &writer.file;
+    let facts = FlushFacts {
+        is_dirty: file.is_dirty(),
+        write_failed: writer.write_errno().is_some(),
+        state: file.state(),
+        dies: requester.dies(),
+        len: file.len(),
+        is_temporary: file.is_temporary(),
+        is_unlinked: file.is_unlinked(),
+    };
+    on_flush(facts, || {
+        // One open file description can be shared only by `dup` and by `fork`, which stay inside
+        // a session; several may belong to anybody.
+        let scope = if file.writer_count() > 1 {
+            Scope::Everybody
+        } else {
+            Scope::SessionsOf([requester.process(), writer.opener])
+        };
+        is_written_by(scope, writer.ino)
+    })
+}

@@ -1,0 +1,156 @@
+//! `mkdir`, `rmdir`, `unlink`, `rename`, and what a mailbox has no use for.
+
+use std::ffi::OsStr;
+use std::sync::Arc;
+
+use super::{Fs, subject_of};
+use crate::fs::attr::Attr;
+use crate::fs::commit::{RenameStep, on_rename};
+use crate::fs::error::FsError;
+use crate::fs::node::{Dir, Node};
+use crate::fs::requester::Requester;
+use crate::fs::{name, tree};
+use crate::mailbox::OutboxFile;
+
+impl Fs {
+    /// Makes a directory for a recipient.
+    pub async fn mkdir(&self, parent: u64, name: &OsStr) -> Result<Attr, FsError> {
+        match self.dir(parent)? {
+            Dir::Outbox => {}
+            // A directory below a recipient has no moment of completion.
+            Dir::Root | Dir::Recipient(_) => return Err(FsError::NotPermitted),
+            _ => return Err(FsError::ReadOnly),
+        }
+        let recipient = name::recipient(name)?;
+        let dir_name = recipient.dir_name();
+        if self.mailbox.snapshot().outbox.contains_key(&dir_name) {
+            return Err(FsError::Exists);
+        }
+        let added = self.mailbox.outbox().add_recipient(&recipient).await;
+        self.noted(&format!("outbox/{recipient}"), added)?;
+        self.note_outbox_change();
+        Ok(self.acquire(&Node::Dir(Dir::Recipient(dir_name))))
+    }
+
+    /// Forgets an empty recipient directory.
+    pub async fn rmdir(&self, parent: u64, name: &OsStr) -> Result<(), FsError> {
+        let name = name::normalized(name)?;
+        match self.dir(parent)? {
+            Dir::Outbox => {
+                let snapshot = self.mailbox.snapshot();
+                let dir = snapshot.outbox.get(&name).ok_or(FsError::NoEntry)?;
+                if !dir.files.is_empty() {
+                    return Err(FsError::NotEmpty);
+                }
+                let removed = self.mailbox.outbox().remove_recipient(&dir.recipient).await;
+                self.noted(&format!("outbox/{}", dir.recipient), removed)?;
+                self.note_outbox_change();
+                Ok(())
+            }
+            // `rm -r inbox/alice` dismisses every message; the directory went with the last one.
+            Dir::Inbox if !self.mailbox.snapshot().inbox.contains_key(&name) => Ok(()),
+            Dir::Inbox => Err(FsError::NotEmpty),
+            Dir::Root => Err(FsError::NotPermitted),
+            _ => Err(FsError::ReadOnly),
+        }
+    }
+
+    /// Dismisses a message, or takes a file out of `outbox/`.
+    pub async fn unlink(&self, parent: u64, name: &OsStr) -> Result<(), FsError> {
+        let dir = self.dir(parent)?;
+        let name = name::normalized(name)?;
+        match tree::child(&self.mailbox.snapshot(), &dir, &name).ok_or(FsError::NoEntry)? {
+            Node::Message(item) => {
+                let dismissed = self.mailbox.inbox().dismiss(&item.digest).await;
+                self.noted(&format!("inbox/{}/{}", item.sender, item.name), dismissed)
+            }
+            Node::Outgoing(file) => {
+                let removed = self.mailbox.outbox().remove(&file).await;
+                self.noted(&subject_of(&file), removed)?;
+                self.note_outbox_change();
+                Ok(())
+            }
+            Node::Dir(_) => Err(FsError::IsADirectory),
+            Node::Live(_) | Node::Listed(..) => Err(FsError::ReadOnly),
+        }
+    }
+
+    /// Renames inside one recipient; a final name sends.
+    ///
+    /// Everywhere else the answer makes tools copy instead, with ordinary errors.
+    pub async fn rename(
+        &self,
+        from: (u64, &OsStr),
+        to: (u64, &OsStr),
+        flags: u32,
+        requester: Requester,
+    ) -> Result<(), FsError> {
+        if flags & !libc::RENAME_NOREPLACE != 0 {
+            return Err(FsError::Invalid);
+        }
+        let (from_dir, to_dir) = (self.dir(from.0)?, self.dir(to.0)?);
+        match (&from_dir, &to_dir) {
+            (Dir::Recipient(one), Dir::Recipient(other)) if one == other => {}
+            (_, Dir::Recipient(_)) => return Err(FsError::CrossDevice),
+            (_, Dir::Root | Dir::Outbox) => return Err(FsError::NotPermitted),
+            _ => return Err(FsError::ReadOnly),
+        }
+        let from_name = name::normalized(from.1)?;
+        let to_name = name::file_name(to.1)?;
+        let snapshot = self.mailbox.snapshot();
+        let Some(Node::Outgoing(file)) = tree::child(&snapshot, &from_dir, &from_name) else {
+            return Err(FsError::NoEntry);
+        };
+        if let Some(Node::Outgoing(target)) = tree::child(&snapshot, &to_dir, to_name.as_str()) {
+            if flags & libc::RENAME_NOREPLACE != 0 {
+                return Err(FsError::Exists);
+            }
+            if target.id() == file.id() {
+                return Ok(());
+            }
+        }
+        let state = file.state();
+        let renamed = self.mailbox.outbox().rename(&file, &to_name).await;
+        self.noted(&subject_of(&file), renamed)?;
+        self.note_outbox_change();
+        let is_temporary = self.mailbox.outbox().is_temporary(to_name.as_str());
+        match on_rename(is_temporary, state, file.len()) {
+            RenameStep::Nothing => Ok(()),
+            RenameStep::Settle => self.settle_again(&file).await,
+            RenameStep::StayAbandoned => {
+                self.mailbox.outbox().abandon(&file, "the program that wrote it was killed");
+                Ok(())
+            }
+            RenameStep::Prepare => match self.prepare(&file, requester).await {
+                Ok(()) => self.settle_again(&file).await,
+                Err(FsError::Interrupted) => {
+                    // The caller was told that it failed; nothing else would ever end the draft.
+                    self.mailbox.outbox().abandon(&file, "its rename was interrupted");
+                    Err(FsError::Interrupted)
+                }
+                Err(error) => Err(error),
+            },
+        }
+    }
+
+    /// Starts the settle window anew for a file that nobody holds open; the rename ended the one
+    /// that its last close began.
+    async fn settle_again(&self, file: &Arc<OutboxFile>) -> Result<(), FsError> {
+        if file.writer_count() > 0 {
+            return Ok(());
+        }
+        let opened = self.mailbox.outbox().open_for_write(file, false).await;
+        let opened = self.noted(&subject_of(file), opened)?;
+        self.mailbox.outbox().release_writer(&opened);
+        Ok(())
+    }
+
+    /// Refuses a symbolic link, hard link or device: a message is one regular file.
+    pub fn refuse_special(&self, parent: u64) -> FsError {
+        match self.dir(parent) {
+            Ok(Dir::Root | Dir::Outbox | Dir::Recipient(_)) => FsError::NotPermitted,
+            Ok(_) => FsError::ReadOnly,
+            Err(error) => error,
+        }
+    }
+}

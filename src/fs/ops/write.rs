@@ -1,0 +1,222 @@
+//! `create`, `open` for writing, `write`, `truncate`, `fallocate`, `chmod` and their like.
+
+use std::ffi::OsStr;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use super::{Caching, Fs, Opened, subject_of};
+use crate::fs::attr::Attr;
+use crate::fs::error::FsError;
+use crate::fs::handle::{Handle, Writer};
+use crate::fs::node::{Dir, Node};
+use crate::fs::requester::Requester;
+use crate::fs::{errno, name, tree};
+use crate::mailbox::OutboxFile;
+use crate::protocol::limits::PAYLOAD_LEN_MAX;
+use crate::protocol::{ErrorClass, FileName, Identity};
+
+/// Bits that would make a file run as somebody; a message never does.
+const SET_ID_BITS: u32 = 0o6000;
+
+/// Bits that a new file takes from `open`: mail is private until somebody says otherwise by
+/// `chmod`.
+const CREATE_MODE: u32 = 0o700;
+
+/// What `setattr` asks for, except the size.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// New permission bits.
+    pub mode: Option<u32>,
+    /// New modification time.
+    pub mtime: Option<SystemTime>,
+    /// Whether any other attribute was to be changed (owner, access time): accepted, not kept.
+    pub others: bool,
+}
+
+impl Fs {
+    /// Creates a file in a recipient's directory and opens it.
+    pub async fn create(
+        &self,
+        parent: u64,
+        name: &OsStr,
+        mode: u32,
+        flags: i32,
+        requester: Requester,
+    ) -> Result<(Attr, Opened), FsError> {
+        let (recipient_dir, recipient, name) = self.place_for_file(parent, name)?;
+        let created = self.mailbox.outbox().create(&recipient, &name, mode & CREATE_MODE).await;
+        let file = match created {
+            Err(error) if error.class() == ErrorClass::Exists && flags & libc::O_EXCL == 0 => {
+                // Somebody else was faster between the kernel's lookup and this.
+                let snapshot = self.mailbox.snapshot();
+                let dir = Dir::Recipient(recipient_dir);
+                let Some(Node::Outgoing(file)) = tree::child(&snapshot, &dir, name.as_str()) else {
+                    return Err(error.into());
+                };
+                let truncate = flags & libc::O_TRUNC != 0;
+                let opened = self.mailbox.outbox().open_for_write(&file, truncate).await;
+                self.noted(&subject_of(&file), opened)?
+            }
+            created => self.noted(&format!("outbox/{recipient}/{name}"), created)?,
+        };
+        self.note_outbox_change();
+        let attr = self.acquire(&Node::Outgoing(Arc::clone(&file)));
+        let opened = self.insert_writer(attr.ino, file, requester);
+        Ok((attr, opened))
+    }
+
+    /// Creates an empty file without opening it (`mknod`).
+    pub async fn mknod(&self, parent: u64, name: &OsStr, mode: u32) -> Result<Attr, FsError> {
+        let (_, recipient, name) = self.place_for_file(parent, name)?;
+        let created = self.mailbox.outbox().create(&recipient, &name, mode & CREATE_MODE).await;
+        let file = self.noted(&format!("outbox/{recipient}/{name}"), created)?;
+        self.mailbox.outbox().release_writer(&file);
+        self.note_outbox_change();
+        Ok(self.acquire(&Node::Outgoing(file)))
+    }
+
+    /// Opens a file in `outbox/` for writing.
+    ///
+    /// A sent file opened with `O_TRUNC` becomes a new message behind the same inode: the kernel
+    /// keeps its inode over a truncation and would otherwise show the old size.
+    pub async fn open_writer(
+        &self,
+        ino: u64,
+        flags: i32,
+        requester: Requester,
+    ) -> Result<Opened, FsError> {
+        let file = self.outgoing(ino)?;
+        let truncate = flags & libc::O_TRUNC != 0;
+        let opened = self.mailbox.outbox().open_for_write(&file, truncate).await;
+        let opened = self.noted(&subject_of(&file), opened)?;
+        if opened.id() != file.id() {
+            self.inodes.replace(ino, &Node::Outgoing(Arc::clone(&opened)));
+            self.note_outbox_change();
+        }
+        Ok(self.insert_writer(ino, opened, requester))
+    }
+
+    /// Writes into the spool.
+    pub fn write(&self, handle: u64, offset: u64, data: &[u8]) -> Result<(), FsError> {
+        let writer = self.writer(handle)?;
+        let fits = offset.checked_add(data.len() as u64).is_some_and(|end| end <= PAYLOAD_LEN_MAX);
+        let written = if fits {
+            self.noted(&subject_of(&writer.file), writer.file.write_at(offset, data))
+        } else {
+            Err(FsError::TooLarge)
+        };
+        note(&writer, written)
+    }
+
+    /// Changes the length through an open handle.
+    pub fn ftruncate(&self, handle: u64, len: u64) -> Result<(), FsError> {
+        let writer = self.writer(handle)?;
+        check_len(len)?;
+        note(&writer, self.noted(&subject_of(&writer.file), writer.file.set_len(len)))
+    }
+
+    /// Changes the length by name: a short opening for writing.
+    pub async fn truncate(&self, ino: u64, len: u64) -> Result<(), FsError> {
+        let file = match self.node(ino)? {
+            Node::Outgoing(file) => file,
+            Node::Dir(_) => return Err(FsError::IsADirectory),
+            Node::Message(_) | Node::Live(_) | Node::Listed(..) => return Err(FsError::ReadOnly),
+        };
+        check_len(len)?;
+        let opened = self.mailbox.outbox().open_for_write(&file, false).await;
+        let file = self.noted(&subject_of(&file), opened)?;
+        let changed = self.noted(&subject_of(&file), file.set_len(len));
+        self.mailbox.outbox().release_writer(&file);
+        changed
+    }
+
+    /// Reserves space: extends the file, as `posix_fallocate(3)` expects.
+    pub fn fallocate(&self, handle: u64, offset: u64, len: u64, mode: i32) -> Result<(), FsError> {
+        let writer = self.writer(handle)?;
+        if mode != 0 {
+            return Err(FsError::NotSupported);
+        }
+        let end = offset.checked_add(len).ok_or(FsError::TooLarge)?;
+        if end <= writer.file.len() {
+            return Ok(());
+        }
+        self.ftruncate(handle, end)
+    }
+
+    /// Changes attributes other than the length, and returns all.
+    ///
+    /// In `outbox/` everything is accepted, so that `cp -p`, `mv` and `rsync -a` work without a
+    /// warning; what is not kept (owner, access time) is silently the same afterwards.
+    pub fn setattr(&self, ino: u64, changes: Changes) -> Result<Attr, FsError> {
+        let node = self.node(ino)?;
+        match &node {
+            _ if changes == Changes::default() => {}
+            Node::Outgoing(file) => {
+                if let Some(mode) = changes.mode {
+                    if mode & SET_ID_BITS != 0 {
+                        return Err(FsError::NotPermitted);
+                    }
+                    file.set_mode(mode & 0o777);
+                }
+                if let Some(mtime) = changes.mtime {
+                    file.set_mtime(mtime);
+                }
+            }
+            Node::Dir(dir) if dir.is_outbox() => {}
+            Node::Dir(_) | Node::Message(_) | Node::Live(_) | Node::Listed(..) => {
+                return Err(FsError::ReadOnly);
+            }
+        }
+        Ok(self.attr(&self.mailbox.snapshot(), ino, &node))
+    }
+
+    /// Returns the time to set for `UTIME_NOW`.
+    pub fn now(&self) -> SystemTime {
+        self.clock.now()
+    }
+
+    pub(super) fn writer(&self, handle: u64) -> Result<Arc<Writer>, FsError> {
+        match &*self.handles.get(handle)? {
+            Handle::Writer(writer) => Ok(Arc::clone(writer)),
+            _ => Err(FsError::BadHandle),
+        }
+    }
+
+    fn insert_writer(&self, ino: u64, file: Arc<OutboxFile>, requester: Requester) -> Opened {
+        let writer = Writer::new(ino, file, requester.process());
+        let handle = self.handles.insert(Handle::Writer(Arc::new(writer)));
+        Opened { handle, caching: Caching::None }
+    }
+
+    /// Returns directory name, identity and file name for a new file, or why there can be none.
+    fn place_for_file(
+        &self,
+        parent: u64,
+        name: &OsStr,
+    ) -> Result<(String, Identity, FileName), FsError> {
+        match self.dir(parent)? {
+            Dir::Recipient(dir) => {
+                let name = name::file_name(name)?;
+                let snapshot = self.mailbox.snapshot();
+                let recipient = snapshot.outbox.get(&dir).ok_or(FsError::NoEntry)?;
+                Ok((dir, recipient.recipient.clone(), name))
+            }
+            // A file has to lie below a recipient.
+            Dir::Root | Dir::Outbox => Err(FsError::NotPermitted),
+            _ => Err(FsError::ReadOnly),
+        }
+    }
+}
+
+fn check_len(len: u64) -> Result<(), FsError> {
+    if len > PAYLOAD_LEN_MAX { Err(FsError::TooLarge) } else { Ok(()) }
+}
+
+/// Lets the handle remember how a write ended (rule 2 of the commit rule).
+fn note(writer: &Writer, written: Result<(), FsError>) -> Result<(), FsError> {
+    match &written {
+        Ok(()) => writer.note_written(),
+        Err(error) => writer.note_write_error(errno::of(error)),
+    }
+    written
+}

@@ -1,0 +1,122 @@
+//! The text files of `.dockercomms/`.
+
+use std::fmt::Write as _;
+
+use crate::mailbox::{ErrorLine, Status};
+use crate::sys::Untrusted;
+
+/// Returns `.dockercomms/errors`: one line for each error, newest last.
+pub(super) fn errors(lines: &[ErrorLine]) -> String {
+    let mut text = String::new();
+    for line in lines {
+        let subject = Untrusted(&line.subject);
+        // Writing to a String cannot fail, here and below.
+        write!(text, "{} {} {subject}: {}", line.at, line.code, Untrusted(&line.text)).ok();
+        if let Some(hint) = &line.hint {
+            write!(text, " (hint: {})", Untrusted(hint)).ok();
+        }
+        text.push('\n');
+    }
+    text
+}
+
+/// Returns `.dockercomms/status.json`.
+pub(super) fn status_json(status: &Status) -> String {
+    // Strings and numbers always serialise.
+    let mut text = serde_json::to_string_pretty(status).unwrap_or_default();
+    text.push('\n');
+    text
+}
+
+/// Returns `.dockercomms/status`, for people.
+pub(super) fn status(status: &Status) -> String {
+    let mut text = String::new();
+    let never = "never".to_owned();
+    let mut line = |name: &str, value: &dyn std::fmt::Display| {
+        writeln!(text, "{name:<12}{value}").ok();
+    };
+    line("me", &Untrusted(&status.me.join(", ")));
+    line("key", &status.fingerprint);
+    line("repository", &Untrusted(&status.repository));
+    line("registry", &Untrusted(&status.registry));
+    line("last poll", status.last_poll.as_ref().unwrap_or(&never));
+    line("inbox", &format_args!("{} messages", status.inbox_count));
+    line(
+        "outbox",
+        &format_args!("{} under way, {} failed", status.outbox_queued, status.outbox_failed),
+    );
+    line("quarantine", &status.quarantine_count);
+    line(
+        "fetched",
+        &format_args!("{} blobs, {} bytes", status.blobs_fetched, status.blob_bytes_fetched),
+    );
+    line(
+        "cache",
+        &format_args!(
+            "{} bytes in memory, {} on disk",
+            status.cache_memory_bytes, status.cache_disk_bytes
+        ),
+    );
+    line("version", &status.version);
+    for transfer in &status.transfers {
+        let (peer, name) = (Untrusted(&transfer.peer), Untrusted(&transfer.name));
+        let (done, total) = (transfer.bytes_done, transfer.bytes_total);
+        let (direction, state) = (transfer.direction, &transfer.state);
+        writeln!(text, "{direction:<12}{peer}/{name} {state} {done}/{total} bytes").ok();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fs::fixture;
+    use crate::mailbox::Transfer;
+
+    #[test]
+    fn an_error_is_one_escaped_line_with_what_to_do() {
+        let text = errors(&fixture::snapshot().errors);
+
+        assert_eq!(
+            text,
+            "1970-01-01T01:23:20Z unreachable outbox/bob@example.com/a%1Bb: \
+             registry unreachable (hint: check the network)\n"
+        );
+    }
+
+    #[test]
+    fn the_status_names_every_transfer_and_parses_as_json() {
+        let status = Status {
+            me: vec!["bob@example.com".into()],
+            fingerprint: "SHA256:abc".into(),
+            repository: "oci:/srv/mail".into(),
+            version: "0.1.0",
+            pid: 7,
+            registry: "unreachable: \u{1b}[2J".into(),
+            last_poll: None,
+            inbox_count: 2,
+            outbox_queued: 1,
+            outbox_failed: 0,
+            quarantine_count: 3,
+            transfers: vec![Transfer {
+                direction: "send",
+                peer: "alice".into(),
+                name: "big.iso".into(),
+                state: "preparing".into(),
+                bytes_done: 5,
+                bytes_total: 9,
+            }],
+            blobs_fetched: 0,
+            blob_bytes_fetched: 0,
+            cache_memory_bytes: 0,
+            cache_disk_bytes: 0,
+        };
+
+        let text = super::status(&status);
+        let json: serde_json::Value = serde_json::from_str(&status_json(&status)).unwrap();
+
+        assert!(text.contains("alice/big.iso preparing 5/9 bytes\n"), "{text}");
+        assert!(text.contains("unreachable: %1B[2J\n"), "{text}");
+        assert_eq!(json["inbox_count"], 2);
+    }
+}

@@ -1,5 +1,16 @@
 #![doc = include_str!("README.md")]
 
-pub mod protocol;
-pub mod registry;
 pub mod sys;
+
+pub mod protocol;
+
+pub mod cache;
+pub mod chunk;
+pub mod registry;
+pub mod store;
+pub mod trust;
+
+pub mod mailbox;
+
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;

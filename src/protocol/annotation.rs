@@ -40,6 +40,20 @@ pub const EXTENSION_PREFIX: &str = "dockercomms.x.";
 /// The repository a message was sent to; binds it there when present (P28).
 pub const X_REPOSITORY: &str = "dockercomms.x.repository";
 
+/// The annotations that every artifact has, by the specification.
+pub const REQUIRED: &[&str] = &[
+    VERSION,
+    SENDER,
+    RECIPIENT,
+    CREATED_AT,
+    TTL_SECONDS,
+    FILENAME,
+    TOTAL_BYTES,
+    CHUNK_BYTES,
+    CHUNK_COUNT,
+    COMPRESSION,
+];
+
 /// The version that is written.
 pub const VERSION_VALUE: &str = "1.0";
 

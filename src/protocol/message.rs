@@ -1,5 +1,6 @@
 //! The message: envelope, chunk map, and the manifest that carries both.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::str::FromStr;
 
@@ -221,7 +222,7 @@ impl Message {
     /// Returns the canonical manifest (P14); its digest is the message's identity (P25).
     ///
     /// # Errors
-    /// When the fields would not parse again: we never emit what we would refuse.
+    /// When the bytes would be refused, or read as another message: we never emit such.
     pub fn encode(&self) -> Result<Vec<u8>, ProtocolError> {
         self.envelope.check_sizes()?;
         if self.envelope.filename.len() > ANNOTATION_LEN_MAX {
@@ -248,7 +249,10 @@ impl Message {
             annotations,
         }
         .encode();
-        Self::parse(&bytes)?;
+        // An extension named like a required annotation would have replaced it.
+        if Self::parse(&bytes)? != *self {
+            return Err(ProtocolError::bad("annotations", "extension is not dockercomms.x.*"));
+        }
         Ok(bytes)
     }
 }
@@ -276,9 +280,14 @@ fn chunk_map(envelope: &Envelope, layers: &[Descriptor]) -> Result<Vec<ChunkLaye
         }
         let chunk_len = envelope.chunk_len(u32::try_from(index).unwrap_or(u32::MAX));
         if layer.size == 0 || layer.size > layer_len_max(chunk_len) {
-            return Err(bad("a layer is larger than its chunk can be"));
+            return Err(bad("a layer has a size that its chunk cannot have"));
         }
         *slot = Some(ChunkLayer { digest: layer.digest, size: layer.size });
+    }
+    // The entry inside a layer carries its index, so one blob cannot be two chunks.
+    let distinct: HashSet<Digest> = layers.iter().map(|layer| layer.digest).collect();
+    if distinct.len() != layers.len() {
+        return Err(bad("one layer stands for two chunks"));
     }
     slots.into_iter().collect::<Option<_>>().ok_or_else(|| bad("a chunk is missing"))
 }

@@ -21,6 +21,8 @@ pub mod media_type;
 mod message;
 mod receipt;
 mod tag;
+#[cfg(test)]
+mod tests;
 mod timestamp;
 
 pub use bundle::{PREDICATE_TYPE, encode_bundle_manifest, parse_bundle_manifest};

@@ -10,7 +10,6 @@ use super::error::ProtocolError;
 use super::limits::REASON_LEN_MAX;
 use super::manifest::ImageManifest;
 use super::media_type;
-use super::message::Envelope;
 use super::timestamp::Timestamp;
 
 /// What the recipient says about a message.
@@ -107,8 +106,8 @@ impl Receipt {
 pub struct ReceiptDraft<'a> {
     /// The message's manifest descriptor, which becomes the subject.
     pub message: &'a Descriptor,
-    /// The message's envelope, whose annotations are copied.
-    pub envelope: &'a Envelope,
+    /// The message's annotations, of which the required ones are copied as they are.
+    pub annotations: &'a Annotations,
     /// The outcome.
     pub status: ReceiptStatus,
     /// Whether everything was checked (P21).
@@ -124,9 +123,14 @@ pub struct ReceiptDraft<'a> {
 impl ReceiptDraft<'_> {
     /// Returns the receipt manifest's canonical bytes.
     pub fn encode(&self) -> Vec<u8> {
-        let mut annotations: Annotations =
-            Envelope { created_at: self.created_at, ..self.envelope.clone() }.to_annotations();
+        let mut annotations: Annotations = key::REQUIRED
+            .iter()
+            .filter_map(|name| self.annotations.get_key_value(*name))
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect();
         let mut insert = |key: &str, value: String| annotations.insert(key.to_owned(), value);
+        insert(key::VERSION, key::VERSION_VALUE.to_owned());
+        insert(key::CREATED_AT, self.created_at.to_string());
         insert(key::RECEIPT_FOR, self.message.digest.to_string());
         insert(key::RECEIPT_STATUS, self.status.to_string());
         insert(key::RECEIPT_VERIFIED, self.verified.to_string());

@@ -98,6 +98,11 @@ impl SessionId {
     pub fn from_uuid(uuid: uuid::Uuid) -> Self {
         Self(uuid.simple().to_string().chars().take(8).collect())
     }
+
+    /// Returns the eight digits.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
 }
 
 /// The `<rand>` of a receipt or bundle tag: six lower-case hex digits (P5).

@@ -5,7 +5,14 @@
 //!
 //! **Invariant:** bytes that were asked for by digest hash to that digest, or the call fails.
 
+#[cfg(any(test, feature = "testing"))]
+pub mod conformance;
 mod error;
+#[cfg(any(test, feature = "testing"))]
+pub mod fault;
+mod layout;
+#[cfg(any(test, feature = "testing"))]
+pub mod memory;
 mod reference;
 pub mod remote;
 pub mod retry;
@@ -14,6 +21,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 pub use error::{BoxError, RegistryError};
+pub use layout::LayoutRepository;
 pub use reference::RepositoryReference;
 pub use remote::{RemoteOptions, RemoteRepository};
 pub use retry::{RetryPolicy, RetryRepository};

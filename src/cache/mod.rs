@@ -1,0 +1,160 @@
+//! Verified, decompressed chunks by the digest of their layer: in memory, and on disk below it.
+//!
+//! Only bytes that were verified are put in, and what comes back from disk is checked again, so a
+//! hit is never wrong. Every error is a miss: losing the whole cache costs time only, and it may
+//! be deleted at any moment. Several processes may share the directory. Start at [`ChunkCache`].
+//!
+//! **Invariant:** `get` returns exactly the bytes that were put, or nothing.
+
+mod disk;
+mod entry;
+mod memory;
+#[cfg(test)]
+mod tests;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+
+use crate::protocol::Digest;
+use disk::DiskCache;
+use memory::MemoryCache;
+
+/// How much the cache may hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CacheLimits {
+    /// Most bytes in memory; 0 = none.
+    pub memory_bytes: u64,
+    /// Most bytes on disk; 0 = none.
+    pub disk_bytes: u64,
+}
+
+impl Default for CacheLimits {
+    /// 256 MiB in memory: 32 chunks of the default size. 5 GiB on disk.
+    fn default() -> Self {
+        Self { memory_bytes: 256 << 20, disk_bytes: 5 << 30 }
+    }
+}
+
+/// What the cache holds and how it has served, for `status`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct CacheStats {
+    /// Chunks in memory.
+    pub memory_count: u64,
+    /// What they cost in bytes.
+    pub memory_bytes: u64,
+    /// Chunks on disk, as far as this process knows.
+    pub disk_count: u64,
+    /// What they cost in bytes.
+    pub disk_bytes: u64,
+    /// Lookups that memory answered.
+    pub memory_hit_count: u64,
+    /// Lookups that the disk answered.
+    pub disk_hit_count: u64,
+    /// Calls of [`ChunkCache::get`] that found nothing.
+    pub miss_count: u64,
+    /// Damaged files that were removed.
+    pub removed_count: u64,
+}
+
+/// The cache; clones share it.
+#[derive(Debug, Clone)]
+pub struct ChunkCache {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    memory: MemoryCache,
+    disk: Option<DiskCache>,
+    memory_hit_count: AtomicU64,
+    disk_hit_count: AtomicU64,
+    miss_count: AtomicU64,
+}
+
+impl ChunkCache {
+    /// Opens the cache in `dir`, or in memory alone when there is no `dir`.
+    ///
+    /// Blocks while it lists the directory. One that cannot be used is a warning, not an error.
+    pub fn open(dir: Option<&Path>, limits: CacheLimits) -> Self {
+        let disk = dir.filter(|_| limits.disk_bytes > 0).and_then(|dir| {
+            DiskCache::open(dir, limits.disk_bytes)
+                .inspect_err(|error| tracing::warn!(%error, "no chunk cache on disk"))
+                .ok()
+        });
+        let inner = Inner {
+            memory: MemoryCache::new(limits.memory_bytes),
+            disk,
+            memory_hit_count: AtomicU64::new(0),
+            disk_hit_count: AtomicU64::new(0),
+            miss_count: AtomicU64::new(0),
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// Returns a chunk that is in memory; never does I/O.
+    pub fn get_memory(&self, digest: &Digest) -> Option<Bytes> {
+        self.inner.memory.get(digest).inspect(|_| count(&self.inner.memory_hit_count))
+    }
+
+    /// Returns a chunk that has `len` bytes, from memory or from disk, and keeps it in memory.
+    ///
+    /// Blocks on the disk and hashes what it reads: for a blocking thread.
+    pub fn get(&self, digest: &Digest, len: u64) -> Option<Bytes> {
+        if let Some(bytes) = self.inner.memory.get(digest)
+            && bytes.len() as u64 == len
+        {
+            count(&self.inner.memory_hit_count);
+            return Some(bytes);
+        }
+        let found = self.inner.disk.as_ref().and_then(|disk| disk.get(digest, len));
+        if let Some(bytes) = &found {
+            count(&self.inner.disk_hit_count);
+            self.inner.memory.put(*digest, bytes.clone());
+        } else {
+            count(&self.inner.miss_count);
+        }
+        found
+    }
+
+    /// Keeps the verified bytes of the chunk in layer `digest`; never fails the caller.
+    ///
+    /// Blocks on the disk and hashes the bytes: for a blocking thread. `bytes` should own its
+    /// memory alone, because a slice keeps the whole buffer alive.
+    #[expect(clippy::needless_pass_by_value, reason = "the cache keeps it")]
+    pub fn put(&self, digest: &Digest, bytes: Bytes) {
+        self.inner.memory.put(*digest, bytes.clone());
+        if let Some(disk) = &self.inner.disk {
+            disk.put(digest, &bytes);
+        }
+    }
+
+    /// Returns whether a chunk is probably here: a hint for read-ahead, not a promise.
+    pub fn contains(&self, digest: &Digest) -> bool {
+        self.inner.memory.contains(digest)
+            || self.inner.disk.as_ref().is_some_and(|disk| disk.contains(digest))
+    }
+
+    /// Returns what the cache holds and how it has served.
+    pub fn stats(&self) -> CacheStats {
+        let disk = self.inner.disk.as_ref();
+        let (memory_count, memory_bytes) = self.inner.memory.usage();
+        let (disk_count, disk_bytes) = disk.map(DiskCache::usage).unwrap_or_default();
+        CacheStats {
+            memory_count,
+            memory_bytes,
+            disk_count,
+            disk_bytes,
+            memory_hit_count: self.inner.memory_hit_count.load(Ordering::Relaxed),
+            disk_hit_count: self.inner.disk_hit_count.load(Ordering::Relaxed),
+            miss_count: self.inner.miss_count.load(Ordering::Relaxed),
+            removed_count: disk.map(DiskCache::removed_count).unwrap_or_default(),
+        }
+    }
+}
+
+fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}

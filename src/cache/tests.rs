@@ -1,0 +1,526 @@
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io::{Seek as _, SeekFrom, Write as _};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use nix::sys::stat::Mode;
+use tempfile::TempDir;
+
+use super::*;
+use crate::sys::durable::rename_durable;
+use crate::sys::{Clock as _, SystemClock};
+
+const KIB: usize = 1024;
+
+/// Room for everything in a test.
+const AMPLE: CacheLimits = CacheLimits { memory_bytes: 1 << 30, disk_bytes: 1 << 30 };
+
+/// Every lookup reaches the disk.
+const DISK_ONLY: CacheLimits = CacheLimits { memory_bytes: 0, disk_bytes: 1 << 30 };
+
+/// A chunk and the digest of a layer that holds it, which is not the digest of the chunk.
+fn chunk(seed: u32, len: usize) -> (Digest, Bytes) {
+    let word = seed.to_le_bytes();
+    let bytes: Vec<u8> = word.into_iter().cycle().take(len).collect();
+    (Digest::of(&[&b"layer"[..], &word].concat()), bytes.into())
+}
+
+fn path(dir: &Path, digest: &Digest) -> PathBuf {
+    dir.join(&digest.hex()[..2]).join(digest.hex())
+}
+
+/// A cache on disk alone that holds one chunk of 10,000 bytes.
+fn one_on_disk() -> (TempDir, ChunkCache, Digest, Bytes) {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = ChunkCache::open(Some(dir.path()), DISK_ONLY);
+    let (digest, bytes) = chunk(1, 10_000);
+    cache.put(&digest, bytes.clone());
+    (dir, cache, digest, bytes)
+}
+
+fn get(cache: &ChunkCache, digest: &Digest) -> Option<Bytes> {
+    cache.get(digest, 10_000)
+}
+
+/// Sets the time by which a restart orders the files: `age` seconds ago.
+fn set_age(path: &Path, age: u64) {
+    let time = SystemClock.now() - Duration::from_secs(age);
+    File::open(path).unwrap().set_modified(time).unwrap();
+}
+
+#[test]
+fn a_chunk_is_found_in_memory_and_on_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    let (digest, bytes) = chunk(1, 10_000);
+    let cache = ChunkCache::open(Some(dir.path()), AMPLE);
+    assert_eq!((cache.get_memory(&digest), get(&cache, &digest)), (None, None));
+    assert!(!cache.contains(&digest));
+
+    cache.put(&digest, bytes.clone());
+    let restarted = ChunkCache::open(Some(dir.path()), AMPLE);
+
+    assert_eq!(cache.get_memory(&digest), Some(bytes.clone()));
+    assert_eq!(restarted.get_memory(&digest), None);
+    assert!(restarted.contains(&digest));
+    assert_eq!(get(&restarted, &digest), Some(bytes.clone()));
+    assert_eq!(restarted.get_memory(&digest), Some(bytes), "promoted");
+    let stats = restarted.stats();
+    assert_eq!((stats.disk_hit_count, stats.memory_hit_count, stats.miss_count), (1, 1, 0));
+    assert_eq!((stats.memory_count, stats.disk_count), (1, 1));
+}
+
+#[test]
+fn an_empty_chunk_is_kept_like_any_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let (digest, bytes) = chunk(1, 0);
+
+    ChunkCache::open(Some(dir.path()), DISK_ONLY).put(&digest, bytes.clone());
+
+    assert_eq!(ChunkCache::open(Some(dir.path()), DISK_ONLY).get(&digest, 0), Some(bytes));
+}
+
+#[test]
+fn the_cache_is_private() {
+    let parent = tempfile::tempdir().unwrap();
+    let dir = parent.path().join("a/b");
+    let (digest, bytes) = chunk(1, 10);
+
+    ChunkCache::open(Some(&dir), AMPLE).put(&digest, bytes);
+
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let file = path(&dir, &digest);
+    assert_eq!(mode(&dir), 0o700);
+    assert_eq!(mode(file.parent().unwrap()), 0o700);
+    assert_eq!(mode(&file), 0o600);
+    assert_eq!(fs::read_dir(file.parent().unwrap()).unwrap().count(), 1, "no temporary file");
+}
+
+#[test]
+fn without_a_directory_memory_alone_is_used() {
+    let (digest, bytes) = chunk(1, 10);
+    let cache = ChunkCache::open(None, AMPLE);
+
+    cache.put(&digest, bytes.clone());
+
+    assert_eq!(cache.get(&digest, 10), Some(bytes));
+    assert_eq!(cache.stats().disk_count, 0);
+}
+
+#[test]
+fn a_directory_that_cannot_be_used_leaves_memory() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("file");
+    File::create(&file).unwrap();
+    let (digest, bytes) = chunk(1, 10);
+
+    let cache = ChunkCache::open(Some(&file.join("below")), AMPLE);
+    cache.put(&digest, bytes.clone());
+
+    assert_eq!(cache.get(&digest, 10), Some(bytes));
+}
+
+#[test]
+fn a_directory_of_another_user_is_not_used_and_not_touched() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = fs::metadata(dir.path()).unwrap().uid() == 0;
+    let theirs = if root {
+        let theirs = dir.path().join("theirs");
+        fs::create_dir(&theirs).unwrap();
+        fs::set_permissions(&theirs, Permissions::from_mode(0o755)).unwrap();
+        std::os::unix::fs::chown(&theirs, Some(65_534), None).unwrap();
+        theirs
+    } else {
+        PathBuf::from("/")
+    };
+    let (digest, bytes) = chunk(1, 10);
+
+    ChunkCache::open(Some(&theirs), AMPLE).put(&digest, bytes);
+
+    assert!(!path(&theirs, &digest).exists());
+    assert_eq!(fs::metadata(&theirs).unwrap().permissions().mode() & 0o777, 0o755);
+}
+
+#[test]
+fn every_flipped_byte_of_a_file_is_a_miss_and_the_file_goes() {
+    let (dir, cache, digest, bytes) = one_on_disk();
+    let file = path(dir.path(), &digest);
+    let len = fs::metadata(&file).unwrap().len();
+
+    for at in (0..100).chain([len / 2, len - 1]) {
+        let mut content = fs::read(&file).unwrap();
+        content[usize::try_from(at).unwrap()] ^= 1;
+        File::create(&file).unwrap().write_all(&content).unwrap();
+
+        assert_eq!(get(&cache, &digest), None, "byte {at}");
+        assert!(!file.exists(), "byte {at}");
+        cache.put(&digest, bytes.clone());
+        assert_eq!(get(&cache, &digest), Some(bytes.clone()), "refetched");
+    }
+    assert_eq!(cache.stats().removed_count, 102);
+}
+
+#[test]
+fn a_file_of_another_length_is_a_miss_and_goes() {
+    let (dir, cache, digest, bytes) = one_on_disk();
+    let file = path(dir.path(), &digest);
+    let whole = fs::metadata(&file).unwrap().len();
+
+    for len in [0, 1, 79, 80, whole - 1, whole + 1, whole + 4096] {
+        OpenOptions::new().write(true).open(&file).unwrap().set_len(len).unwrap();
+
+        assert_eq!(get(&cache, &digest), None, "{len}");
+        assert!(!file.exists(), "{len}");
+        cache.put(&digest, bytes.clone());
+    }
+    assert_eq!(get(&cache, &digest), Some(bytes));
+}
+
+#[test]
+fn a_zeroed_file_is_a_miss() {
+    let (dir, cache, digest, _bytes) = one_on_disk();
+    let file = path(dir.path(), &digest);
+    let len = fs::metadata(&file).unwrap().len();
+
+    let mut open = OpenOptions::new().write(true).open(&file).unwrap();
+    open.seek(SeekFrom::Start(0)).unwrap();
+    open.write_all(&vec![0; usize::try_from(len).unwrap()]).unwrap();
+
+    assert_eq!(get(&cache, &digest), None);
+}
+
+#[test]
+fn a_chunk_under_the_name_of_another_is_a_miss() {
+    let (dir, cache, digest, _bytes) = one_on_disk();
+    let (other, other_bytes) = chunk(2, 10_000);
+    cache.put(&other, other_bytes.clone());
+
+    fs::copy(path(dir.path(), &other), path(dir.path(), &digest)).unwrap();
+
+    assert_eq!(get(&cache, &digest), None);
+    assert_eq!(get(&cache, &other), Some(other_bytes));
+}
+
+#[test]
+fn a_length_that_the_caller_does_not_expect_is_a_miss_but_the_chunk_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let (digest, bytes) = chunk(1, 10_000);
+    let cache = ChunkCache::open(Some(dir.path()), AMPLE);
+    cache.put(&digest, bytes.clone());
+
+    // A manifest that lies about a size must not make others fetch again.
+    assert_eq!(cache.get(&digest, 9_999), None);
+    assert_eq!(cache.get(&digest, u64::MAX), None);
+
+    assert_eq!(get(&ChunkCache::open(Some(dir.path()), DISK_ONLY), &digest), Some(bytes));
+}
+
+#[test]
+fn what_is_no_regular_file_is_a_miss_and_replaced() {
+    type Replace = fn(&Path, &Path);
+    let cases: [(&str, Replace); 4] = [
+        ("link to a chunk", |file, dir| {
+            fs::copy(file, dir.join("target")).unwrap();
+            fs::remove_file(file).unwrap();
+            symlink(dir.join("target"), file).unwrap();
+        }),
+        ("dangling link", |file, _| {
+            fs::remove_file(file).unwrap();
+            symlink("/nonexistent", file).unwrap();
+        }),
+        ("fifo", |file, _| {
+            fs::remove_file(file).unwrap();
+            nix::unistd::mkfifo(file, Mode::S_IRUSR | Mode::S_IWUSR).unwrap();
+        }),
+        ("directory", |file, _| {
+            fs::remove_file(file).unwrap();
+            fs::create_dir(file).unwrap();
+        }),
+    ];
+
+    for (name, replace) in cases {
+        let (dir, cache, digest, bytes) = one_on_disk();
+        let file = path(dir.path(), &digest);
+        replace(&file, dir.path());
+
+        assert!(!cache.contains(&digest), "{name}");
+        assert_eq!(get(&cache, &digest), None, "{name}");
+        cache.put(&digest, bytes.clone());
+
+        assert_eq!(get(&cache, &digest), Some(bytes), "{name}");
+        assert!(fs::symlink_metadata(&file).unwrap().is_file(), "{name}");
+    }
+}
+
+#[test]
+fn a_link_is_not_written_through() {
+    let (dir, cache, digest, bytes) = one_on_disk();
+    let file = path(dir.path(), &digest);
+    let target = dir.path().join("precious");
+    File::create(&target).unwrap().write_all(b"precious").unwrap();
+    fs::remove_file(&file).unwrap();
+    symlink(&target, &file).unwrap();
+
+    cache.put(&digest, bytes.clone());
+
+    assert_eq!(fs::read(&target).unwrap(), b"precious");
+    assert_eq!(get(&cache, &digest), Some(bytes));
+}
+
+#[test]
+fn a_directory_of_the_cache_that_became_a_link_is_not_followed() {
+    let (dir, cache, digest, bytes) = one_on_disk();
+    let shard = path(dir.path(), &digest).parent().unwrap().to_owned();
+    let elsewhere = dir.path().join("elsewhere");
+    rename_durable(&shard, &elsewhere).unwrap();
+    symlink(&elsewhere, &shard).unwrap();
+
+    assert_eq!(get(&cache, &digest), None);
+    cache.put(&digest, bytes.clone());
+
+    assert_eq!(get(&cache, &digest), Some(bytes));
+    assert!(fs::symlink_metadata(&shard).unwrap().is_dir());
+}
+
+#[test]
+fn a_file_that_is_not_ours_or_not_readable_is_a_miss() {
+    let (dir, cache, digest, bytes) = one_on_disk();
+    let file = path(dir.path(), &digest);
+    // Root reads every file but can give one away; everybody else the other way round.
+    if fs::metadata(&file).unwrap().uid() == 0 {
+        std::os::unix::fs::chown(&file, Some(65_534), None).unwrap();
+    } else {
+        fs::set_permissions(&file, Permissions::from_mode(0o000)).unwrap();
+    }
+
+    assert_eq!(get(&cache, &digest), None);
+    assert!(!file.exists());
+    cache.put(&digest, bytes.clone());
+
+    assert_eq!(get(&cache, &digest), Some(bytes));
+}
+
+#[test]
+fn a_cache_deleted_while_in_use_comes_back() {
+    let parent = tempfile::tempdir().unwrap();
+    let dir = parent.path().join("cache");
+    let cache = ChunkCache::open(Some(&dir), DISK_ONLY);
+    let (digest, bytes) = chunk(1, 10_000);
+    cache.put(&digest, bytes.clone());
+
+    fs::remove_dir_all(&dir).unwrap();
+    assert_eq!(get(&cache, &digest), None);
+    assert_eq!(cache.stats().disk_count, 0);
+    cache.put(&digest, bytes.clone());
+
+    assert_eq!(get(&cache, &digest), Some(bytes));
+}
+
+#[test]
+fn a_disk_that_takes_nothing_leaves_memory() {
+    let parent = tempfile::tempdir().unwrap();
+    let dir = parent.path().join("cache");
+    let cache = ChunkCache::open(Some(&dir), AMPLE);
+    fs::remove_dir_all(&dir).unwrap();
+    File::create(&dir).unwrap();
+
+    for seed in 0..3 {
+        let (digest, bytes) = chunk(seed, 10_000);
+        cache.put(&digest, bytes.clone());
+        assert_eq!(get(&cache, &digest), Some(bytes));
+    }
+
+    assert_eq!((cache.stats().disk_count, cache.stats().memory_count), (0, 3));
+}
+
+#[test]
+fn a_nearly_full_disk_is_left_to_others() {
+    let dir = tempfile::tempdir().unwrap();
+
+    let room = disk::require_room(dir.path(), u64::MAX);
+
+    assert_eq!(room.unwrap_err().kind(), std::io::ErrorKind::StorageFull);
+    disk::require_room(dir.path(), 0).unwrap();
+}
+
+#[test]
+fn memory_stays_within_its_bound_and_drops_the_least_recently_used() {
+    let limits = CacheLimits { memory_bytes: 3 * 1024 + 3 * 256, disk_bytes: 0 };
+    let cache = ChunkCache::open(None, limits);
+    let chunks: Vec<_> = (0..4).map(|seed| chunk(seed, KIB)).collect();
+    for (digest, bytes) in &chunks[..3] {
+        cache.put(digest, bytes.clone());
+    }
+
+    cache.get_memory(&chunks[0].0).unwrap();
+    cache.put(&chunks[3].0, chunks[3].1.clone());
+
+    let kept: Vec<_> = chunks.iter().map(|(digest, _)| cache.contains(digest)).collect();
+    assert_eq!(kept, [true, false, true, true]);
+    assert_eq!(cache.stats().memory_bytes, limits.memory_bytes);
+}
+
+#[test]
+fn a_chunk_larger_than_the_bound_pushes_nothing_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let limits = CacheLimits { memory_bytes: 2_000, disk_bytes: 8_192 };
+    let cache = ChunkCache::open(Some(dir.path()), limits);
+    let (small, small_bytes) = chunk(1, 1_000);
+    let (large, large_bytes) = chunk(2, 10_000);
+    cache.put(&small, small_bytes);
+
+    cache.put(&large, large_bytes);
+
+    assert!(cache.contains(&small));
+    assert!(!cache.contains(&large));
+    assert_eq!((cache.stats().memory_count, cache.stats().disk_count), (1, 1));
+}
+
+#[test]
+fn putting_a_chunk_twice_counts_it_once() {
+    let (_dir, cache, digest, bytes) = one_on_disk();
+    let memory = ChunkCache::open(None, AMPLE);
+
+    for cache in [&cache, &memory] {
+        cache.put(&digest, bytes.clone());
+        let before = cache.stats();
+        cache.put(&digest, bytes.clone());
+        assert_eq!(cache.stats(), before);
+    }
+}
+
+#[test]
+fn empty_chunks_are_not_free() {
+    let limits = CacheLimits { memory_bytes: 10 * 256, disk_bytes: 10 * 4096 };
+    let dir = tempfile::tempdir().unwrap();
+    let cache = ChunkCache::open(Some(dir.path()), limits);
+
+    for seed in 0..100 {
+        let (digest, bytes) = chunk(seed, 0);
+        cache.put(&digest, bytes);
+    }
+
+    assert_eq!((cache.stats().memory_count, cache.stats().disk_count), (10, 10));
+}
+
+#[test]
+fn the_disk_stays_within_its_bound_and_drops_the_least_recently_used() {
+    let dir = tempfile::tempdir().unwrap();
+    // Room for three files of three blocks; large enough that no listing happens in between.
+    let limits = CacheLimits { memory_bytes: 0, disk_bytes: 9 * 4096 };
+    let cache = ChunkCache::open(Some(dir.path()), limits);
+    let chunks: Vec<_> = (0..4).map(|seed| chunk(seed, 10_000)).collect();
+    for (age, (digest, bytes)) in [30, 20, 10].into_iter().zip(&chunks) {
+        cache.put(digest, bytes.clone());
+        set_age(&path(dir.path(), digest), age);
+    }
+
+    get(&cache, &chunks[0].0).unwrap();
+    cache.put(&chunks[3].0, chunks[3].1.clone());
+
+    let kept: Vec<_> = chunks.iter().map(|(digest, _)| cache.contains(digest)).collect();
+    assert_eq!(kept, [true, false, true, true]);
+    assert_eq!((cache.stats().disk_count, cache.stats().disk_bytes), (3, 9 * 4096));
+}
+
+#[test]
+fn a_restart_keeps_the_order_and_applies_a_smaller_bound() {
+    let (dir, cache, first, first_bytes) = one_on_disk();
+    let (second, second_bytes) = chunk(2, 10_000);
+    let (third, third_bytes) = chunk(3, 10_000);
+    cache.put(&second, second_bytes);
+    cache.put(&third, third_bytes.clone());
+    set_age(&path(dir.path(), &first), 300);
+    set_age(&path(dir.path(), &second), 200);
+    set_age(&path(dir.path(), &third), 100);
+    // Reading makes the oldest file the newest, for the next process too.
+    get(&cache, &first).unwrap();
+
+    let limits = CacheLimits { memory_bytes: 0, disk_bytes: 6 * 4096 };
+    let restarted = ChunkCache::open(Some(dir.path()), limits);
+
+    assert_eq!(get(&restarted, &first), Some(first_bytes));
+    assert_eq!(get(&restarted, &second), None);
+    assert_eq!(get(&restarted, &third), Some(third_bytes));
+}
+
+#[test]
+fn a_restart_removes_what_a_crash_left_and_nothing_else() {
+    let (dir, cache, digest, bytes) = one_on_disk();
+    drop(cache);
+    let shard = path(dir.path(), &digest).parent().unwrap().to_owned();
+    for name in [".tmp-old", ".tmp-new", "notes.txt"] {
+        File::create(shard.join(name)).unwrap();
+    }
+    set_age(&shard.join(".tmp-old"), 2 * 3600);
+    set_age(&shard.join("notes.txt"), 2 * 3600);
+
+    let cache = ChunkCache::open(Some(dir.path()), DISK_ONLY);
+
+    assert!(!shard.join(".tmp-old").exists());
+    assert!(shard.join(".tmp-new").exists(), "another process may be writing it");
+    assert!(shard.join("notes.txt").exists(), "not ours");
+    assert_eq!(get(&cache, &digest), Some(bytes));
+}
+
+/// Returns how many bytes all chunk files take, in blocks.
+fn disk_usage(dir: &Path) -> u64 {
+    let mut used = 0;
+    for shard in fs::read_dir(dir).unwrap() {
+        for file in fs::read_dir(shard.unwrap().path()).unwrap() {
+            used += file.unwrap().metadata().unwrap().len().div_ceil(4096) * 4096;
+        }
+    }
+    used
+}
+
+#[test]
+fn processes_that_share_a_directory_stay_near_the_bound_together() {
+    let dir = tempfile::tempdir().unwrap();
+    let limits = CacheLimits { memory_bytes: 0, disk_bytes: 96 * 4096 };
+    let caches: Vec<_> = (0..3).map(|_| ChunkCache::open(Some(dir.path()), limits)).collect();
+
+    for seed in 0..300 {
+        let (digest, bytes) = chunk(seed, 10_000);
+        caches[seed as usize % 3].put(&digest, bytes);
+    }
+
+    // Each may have written an eighth of the limit since it looked last.
+    let used = disk_usage(dir.path());
+    assert!(used <= limits.disk_bytes / 8 * 11, "{used}");
+    let (last, last_bytes) = chunk(299, 10_000);
+    assert_eq!(get(&caches[0], &last), Some(last_bytes), "one process reads what another wrote");
+}
+
+#[test]
+fn many_threads_see_right_bytes_or_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let limits = CacheLimits { memory_bytes: 60_000, disk_bytes: 40 * 4096 };
+    let cache = ChunkCache::open(Some(dir.path()), limits);
+
+    std::thread::scope(|scope| {
+        for thread in 0..4_u32 {
+            let cache = &cache;
+            let dir = dir.path();
+            scope.spawn(move || {
+                for round in 0..300_u32 {
+                    let (digest, bytes) = chunk((round * 7 + thread * 3) % 40, 10_000);
+                    match get(cache, &digest) {
+                        Some(found) => assert_eq!(found, bytes),
+                        None => cache.put(&digest, bytes),
+                    }
+                    if round % 50 == 49 {
+                        // Somebody tidies up in the middle of it.
+                        fs::remove_file(path(dir, &digest)).ok();
+                    }
+                }
+            });
+        }
+    });
+
+    let stats = cache.stats();
+    assert!(stats.memory_bytes <= limits.memory_bytes, "{stats:?}");
+    assert!(stats.disk_bytes <= limits.disk_bytes, "{stats:?}");
+    assert!(disk_usage(dir.path()) <= limits.disk_bytes);
+    assert_eq!(stats.removed_count, 0);
+}

@@ -1,0 +1,234 @@
+//! What all parts of a mailbox share.
+
+use std::future::Future;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use parking_lot::Mutex;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::MailboxError;
+use super::inbox::{Fetcher, Verified};
+use super::options::MailboxOptions;
+use super::outbox::UploadPool;
+use super::snapshot::{ErrorLine, Listing};
+use crate::cache::ChunkCache;
+use crate::protocol::{Digest, ErrorClass, SessionId, TagRandom, Timestamp};
+use crate::registry::Repository;
+use crate::store::{ErrorEntry, Store};
+use crate::sys::{Clock, Untrusted};
+use crate::trust::{SigningKey, TrustStore};
+
+/// Most error lines kept for `.dockercomms/errors`.
+const ERROR_LINES_MAX: usize = 200;
+
+/// Where the current trust store comes from; asked before every verification, so that a change
+/// takes effect while mounted.
+pub trait TrustSource: Send + Sync + 'static {
+    /// Returns the trust store as it is now.
+    ///
+    /// # Errors
+    /// When it cannot be read; nothing is verified then.
+    fn current(&self) -> Result<Arc<TrustStore>, MailboxError>;
+}
+
+/// What a mailbox is made of.
+pub struct MailboxParts {
+    /// The repository, already wrapped in retries with their deadline.
+    pub repository: Arc<dyn Repository>,
+    /// The durable state.
+    pub store: Store,
+    /// The cache of verified chunks.
+    pub cache: ChunkCache,
+    /// My signing key.
+    pub key: SigningKey,
+    /// Whom I trust.
+    pub trust: Arc<dyn TrustSource>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Directory of staged files; created with mode 0700.
+    pub spool: PathBuf,
+    /// The behaviour.
+    pub options: MailboxOptions,
+    /// Whether this process may take over what an earlier run left; false beside a mount.
+    pub recover: bool,
+}
+
+/// The parts, and what belongs to all of them.
+pub(crate) struct Core {
+    pub(crate) repository: Arc<dyn Repository>,
+    pub(crate) store: Store,
+    pub(crate) cache: ChunkCache,
+    pub(crate) key: SigningKey,
+    pub(crate) trust: Arc<dyn TrustSource>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) spool: PathBuf,
+    pub(crate) options: MailboxOptions,
+    pub(crate) session: SessionId,
+    pub(crate) listing: Listing,
+    pub(crate) uploads: UploadPool,
+    pub(crate) fetcher: Arc<Fetcher>,
+    pub(crate) verified: Verified,
+    /// Held by the one poll that is under way.
+    pub(crate) polling: tokio::sync::Mutex<()>,
+    /// Held by whoever pushes receipts.
+    pub(crate) receipting: tokio::sync::Mutex<()>,
+    trust_polled: Mutex<Option<Digest>>,
+    trust_receipted: Mutex<Option<Digest>>,
+    pub(crate) health: Mutex<Health>,
+    pub(crate) blobs_fetched: AtomicU64,
+    pub(crate) blob_bytes_fetched: AtomicU64,
+    pub(crate) stop: CancellationToken,
+    tasks: TaskTracker,
+    runtime: tokio::runtime::Handle,
+}
+
+/// How the registry answered last.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Health {
+    pub(crate) last_success: Option<Timestamp>,
+    pub(crate) last_error: Option<String>,
+}
+
+impl Core {
+    pub(crate) fn new(parts: MailboxParts) -> Self {
+        Self {
+            uploads: UploadPool::new(parts.options.uploads_max),
+            fetcher: Arc::new(Fetcher::new()),
+            verified: Verified::default(),
+            polling: tokio::sync::Mutex::default(),
+            receipting: tokio::sync::Mutex::default(),
+            trust_polled: Mutex::default(),
+            trust_receipted: Mutex::default(),
+            repository: parts.repository,
+            store: parts.store,
+            cache: parts.cache,
+            key: parts.key,
+            trust: parts.trust,
+            clock: parts.clock,
+            spool: parts.spool,
+            options: parts.options,
+            session: SessionId::from_uuid(uuid::Uuid::new_v4()),
+            listing: Listing::new(),
+            health: Mutex::default(),
+            blobs_fetched: AtomicU64::new(0),
+            blob_bytes_fetched: AtomicU64::new(0),
+            stop: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+            runtime: tokio::runtime::Handle::current(),
+        }
+    }
+
+    /// Runs `task` in the background; [`Core::join`] waits for it.
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn_on(task, &self.runtime);
+    }
+
+    /// Waits for all background tasks.
+    pub(crate) async fn join(&self) {
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+
+    /// Waits until no background task runs, without refusing new ones.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) async fn idle(&self) {
+        while !self.tasks.is_empty() {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now().into()
+    }
+
+    /// Returns whether the trust store differs from the one of the last poll.
+    pub(crate) fn trust_changed(&self, trust: &TrustStore) -> bool {
+        changed(&self.trust_polled, trust)
+    }
+
+    /// Returns whether the trust store differs from the one receipts were last judged by.
+    pub(crate) fn receipt_trust_changed(&self, trust: &TrustStore) -> bool {
+        changed(&self.trust_receipted, trust)
+    }
+
+    /// Notes how the registry answered a poll.
+    pub(crate) fn note_health(&self, error: Option<&MailboxError>) {
+        let mut health = self.health.lock();
+        match error {
+            None => *health = Health { last_success: Some(self.now()), last_error: None },
+            Some(error) => health.last_error = Some(describe(error)),
+        }
+    }
+
+    pub(crate) fn tag_random() -> TagRandom {
+        let (_, low) = uuid::Uuid::new_v4().as_u64_pair();
+        TagRandom::new(u32::try_from(low & 0x00ff_ffff).unwrap_or_default())
+    }
+
+    /// Records why a poll failed, once for each run of the same failure.
+    pub(crate) fn record_poll_error(self: &Arc<Self>, error: &MailboxError) {
+        let text = describe(error);
+        let repeated = self.listing.snapshot().errors.last().is_some_and(|line| line.text == text);
+        if !repeated {
+            self.record_error("inbox", error);
+        }
+    }
+
+    /// Remembers an error for `.dockercomms/errors`, in memory at once and on disk soon after.
+    pub(crate) fn record_error(self: &Arc<Self>, subject: &str, error: &MailboxError) {
+        let class = error.class();
+        if class == ErrorClass::Interrupted {
+            return;
+        }
+        let line = ErrorLine {
+            at: self.now(),
+            code: class.code().to_owned(),
+            subject: Untrusted(subject).to_string(),
+            text: describe(error),
+            hint: error.hint(),
+        };
+        tracing::warn!(code = %line.code, subject = %line.subject, "{}", line.text);
+        self.listing.update(|snapshot| {
+            let lines = Arc::make_mut(&mut snapshot.errors);
+            if lines.len() >= ERROR_LINES_MAX {
+                lines.remove(0);
+            }
+            lines.push(line.clone());
+        });
+        let core = Arc::clone(self);
+        self.spawn(async move {
+            // A full disk must not keep the error from being shown; it is in memory already.
+            let entry = ErrorEntry {
+                at: line.at,
+                code: line.code,
+                subject: line.subject,
+                text: line.text,
+                hint: line.hint,
+            };
+            core.store.record_error(entry).await.ok();
+        });
+    }
+}
+
+fn changed(last: &Mutex<Option<Digest>>, trust: &TrustStore) -> bool {
+    let now = Digest::of(trust.encode().as_bytes());
+    last.lock().replace(now) != Some(now)
+}
+
+/// Writes an error and its causes on one line, escaped.
+pub(crate) fn describe(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.ends_with(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    Untrusted(&text).to_string()
+}

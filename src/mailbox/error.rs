@@ -1,0 +1,136 @@
+//! Why a verb of the mailbox failed, and what to do next.
+
+use std::io;
+use std::sync::Arc;
+
+use crate::chunk::ChunkError;
+use crate::protocol::{ErrorClass, ProtocolError};
+use crate::registry::RegistryError;
+use crate::store::StoreError;
+use crate::trust::{Refusal, TrustError};
+
+/// Why a verb of the mailbox failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum MailboxError {
+    /// Bytes or names break the protocol.
+    #[error(transparent)]
+    Protocol(#[from] ProtocolError),
+    /// A chunk layer is not what its manifest promises.
+    #[error(transparent)]
+    Chunk(#[from] ChunkError),
+    /// The registry failed.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// A key or the trust store cannot be used.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
+    /// Verification said no.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The local database failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The same failure reached several waiters.
+    #[error(transparent)]
+    Shared(#[from] Arc<MailboxError>),
+    /// A local file operation failed.
+    #[error("cannot {what}")]
+    Io {
+        /// What was tried, as a verb phrase.
+        what: &'static str,
+        /// The cause.
+        #[source]
+        source: io::Error,
+    },
+    /// No such thing.
+    #[error("no such {0}")]
+    NotFound(&'static str),
+    /// The name is taken.
+    #[error("a file of this name exists")]
+    Exists,
+    /// A message is immutable, a directory is not empty.
+    #[error("not permitted: {0}")]
+    NotPermitted(&'static str),
+    /// The file is larger than the protocol can carry.
+    #[error("file is larger than the protocol can carry")]
+    TooLarge,
+    /// The caller was interrupted; nothing was sent.
+    #[error("interrupted; nothing was sent")]
+    Interrupted,
+    /// The file is being changed by somebody else.
+    #[error("the file is still being written")]
+    Busy,
+    /// The wait ended before the tag was in the registry; it follows from the durable queue.
+    #[error("not yet published; it will be, from the queue")]
+    NotYetSent,
+    /// A task of ours ended without an answer.
+    #[error("background task ended early")]
+    TaskLost,
+}
+
+impl MailboxError {
+    pub(crate) fn io(what: &'static str) -> impl Fn(io::Error) -> Self {
+        move |source| Self::Io { what, source }
+    }
+
+    /// Returns the class that decides errno and exit code.
+    pub fn class(&self) -> ErrorClass {
+        match self {
+            Self::Protocol(error) => error.class(),
+            Self::Chunk(error) => error.class(),
+            Self::Registry(error) => error.class(),
+            Self::Trust(error) => error.class(),
+            Self::Refused(refusal) => refusal.class(),
+            Self::Store(error) => error.class(),
+            Self::Shared(error) => error.class(),
+            Self::Io { source, .. } => class_of_io(source),
+            Self::NotFound(_) => ErrorClass::NotFound,
+            Self::Exists => ErrorClass::Exists,
+            Self::NotPermitted(_) => ErrorClass::NotPermitted,
+            Self::TooLarge => ErrorClass::TooLarge,
+            Self::Interrupted => ErrorClass::Interrupted,
+            Self::Busy => ErrorClass::Busy,
+            Self::NotYetSent => ErrorClass::TimedOut,
+            Self::TaskLost => ErrorClass::Internal,
+        }
+    }
+
+    /// Returns what to do next, in one sentence.
+    pub fn hint(&self) -> Option<String> {
+        let hint = match self.class() {
+            ErrorClass::Denied => "run `docker login` for the registry, or ask for push permission",
+            ErrorClass::Unreachable | ErrorClass::TimedOut => {
+                "check the network and the registry with `dockercomms doctor`, then copy again"
+            }
+            ErrorClass::NoSpace | ErrorClass::QuotaExceeded => {
+                "free space where the state or the repository lies, then copy again"
+            }
+            ErrorClass::Corrupt => {
+                "the registry returned other bytes than were signed; ask its operator, or read again"
+            }
+            ErrorClass::SignerUnknown => {
+                "compare the fingerprint with the sender, then `dockercomms trust add CARD`"
+            }
+            ErrorClass::SignatureBad | ErrorClass::Malformed => {
+                "ask the sender to send it again; `dockercomms verify REF --explain` says more"
+            }
+            ErrorClass::Expired | ErrorClass::Revoked => "ask the sender for a new message or key",
+            ErrorClass::Busy => "wait until the other program has finished",
+            _ => return None,
+        };
+        Some(hint.to_owned())
+    }
+}
+
+/// Returns the class of a local file error.
+fn class_of_io(error: &io::Error) -> ErrorClass {
+    match error.kind() {
+        io::ErrorKind::StorageFull => ErrorClass::NoSpace,
+        io::ErrorKind::QuotaExceeded => ErrorClass::QuotaExceeded,
+        io::ErrorKind::FileTooLarge => ErrorClass::TooLarge,
+        io::ErrorKind::ReadOnlyFilesystem => ErrorClass::ReadOnly,
+        io::ErrorKind::NotFound => ErrorClass::NotFound,
+        _ => ErrorClass::Internal,
+    }
+}

@@ -1,0 +1,150 @@
+//! A candidate manifest becomes a verified message, a note in quarantine, or nothing.
+
+use bytes::Bytes;
+
+use super::discover::{self, Search};
+use crate::mailbox::MailboxError;
+use crate::mailbox::core::Core;
+use crate::protocol::limits::BUNDLE_GRACE_SECS;
+use crate::protocol::{
+    Digest, ErrorClass, Identity, ImageManifest, ProtocolError, Timestamp, annotation,
+};
+use crate::trust::{
+    Refusal, Role, TrustStore, UnverifiedMessage, VerifiedMessage, verify_message, verify_signature,
+};
+
+/// What became of a candidate.
+#[derive(Debug)]
+pub(crate) enum Verdict {
+    /// Signed by a trusted sender, addressed to me, current.
+    Verified(Box<VerifiedMessage>),
+    /// Not yet: its bundle or its time may still come (P2, P18).
+    Pending(Note),
+    /// Refused, and why.
+    Refused(Note),
+    /// No message at all: another artifact under our tag.
+    Foreign,
+}
+
+/// Why a candidate is not in the inbox. Text from the manifest is raw here.
+#[derive(Debug, Clone)]
+pub(crate) struct Note {
+    pub(crate) claimed_sender: String,
+    pub(crate) file_name: String,
+    pub(crate) code: String,
+    pub(crate) why: String,
+    /// Set when a trusted sender's valid signature covers content that breaks the protocol: only
+    /// then may a `rejected` receipt go out.
+    pub(crate) proven_malformed: bool,
+}
+
+/// Judges the manifest `bytes` that a tag of mine pointed to.
+///
+/// # Errors
+/// Only failures after which another attempt may judge differently.
+pub(crate) async fn judge(
+    core: &Core,
+    trust: &TrustStore,
+    bytes: Bytes,
+) -> Result<Verdict, MailboxError> {
+    let now = core.now();
+    let message = match UnverifiedMessage::parse(bytes.clone()) {
+        Ok(message) => message,
+        Err(ProtocolError::WrongArtifact { .. }) => return Ok(Verdict::Foreign),
+        Err(error) => return judge_malformed(core, trust, &bytes, error, now).await,
+    };
+    let digest = *message.digest();
+    let me = &core.options.me;
+    let accept = |bundle: &Bytes| {
+        let bundles = std::slice::from_ref(bundle);
+        verify_message(trust, me, message.clone(), bundles, now).ok()
+    };
+    match discover::search(core.repository.as_ref(), &digest, accept).await? {
+        Search::Found(verified) => Ok(Verdict::Verified(Box::new(verified))),
+        Search::Nothing(bundles) => {
+            let created_at = message.claims().envelope.created_at;
+            let waiting = now < created_at.saturating_add_secs(BUNDLE_GRACE_SECS);
+            let verdict = refused(verify_message(trust, me, message, &bundles, now));
+            Ok(match verdict {
+                Verdict::Refused(note) if waiting && note.code == "no-bundle" => {
+                    Verdict::Pending(note)
+                }
+                other => other,
+            })
+        }
+    }
+}
+
+fn refused(result: Result<VerifiedMessage, Box<crate::trust::RefusedMessage>>) -> Verdict {
+    match result {
+        Ok(verified) => Verdict::Verified(Box::new(verified)),
+        Err(refused) => {
+            let envelope = &refused.message.claims().envelope;
+            let note = Note {
+                claimed_sender: envelope.sender.as_str().to_owned(),
+                file_name: envelope.filename.clone(),
+                code: refused.refusal.code().to_owned(),
+                why: refused.refusal.to_string(),
+                proven_malformed: false,
+            };
+            if matches!(refused.refusal, Refusal::FromFuture { .. }) {
+                Verdict::Pending(note)
+            } else {
+                Verdict::Refused(note)
+            }
+        }
+    }
+}
+
+/// Judges a manifest that calls itself a message and breaks a rule.
+///
+/// Its signature is checked all the same: a trusted sender whose program is at fault deserves a
+/// `rejected` receipt, a stranger deserves nothing.
+async fn judge_malformed(
+    core: &Core,
+    trust: &TrustStore,
+    bytes: &Bytes,
+    error: ProtocolError,
+    now: Timestamp,
+) -> Result<Verdict, MailboxError> {
+    let annotations = ImageManifest::parse(bytes).map(|m| m.annotations).unwrap_or_default();
+    let text = |key: &str| annotations.get(key).cloned().unwrap_or_default();
+    let mut note = Note {
+        claimed_sender: text(annotation::SENDER),
+        file_name: text(annotation::FILENAME),
+        code: error.code().to_owned(),
+        why: Refusal::Malformed(error).to_string(),
+        proven_malformed: false,
+    };
+    let recipient = text(annotation::RECIPIENT).parse::<Identity>();
+    let mine = recipient.is_ok_and(|recipient| core.options.me.contains(&recipient));
+    let sender = note.claimed_sender.parse::<Identity>();
+    if let Ok(sender) = sender
+        && mine
+        && trust.get(&sender).is_some()
+    {
+        let accept = |bundle: &Bytes| {
+            let bundles = std::slice::from_ref(bundle);
+            verify_signature(trust, Role::Message, bytes, &sender, bundles, now).ok()
+        };
+        let digest = Digest::of(bytes);
+        let found = discover::search(core.repository.as_ref(), &digest, accept).await?;
+        note.proven_malformed = matches!(found, Search::Found(_));
+    }
+    Ok(Verdict::Refused(note))
+}
+
+/// Makes a note of a failure of the registry that will not go away by itself.
+pub(crate) fn unreadable(error: &MailboxError) -> Verdict {
+    let code = match error.class() {
+        ErrorClass::Malformed => "too-large",
+        class => class.code(),
+    };
+    Verdict::Refused(Note {
+        claimed_sender: String::new(),
+        file_name: String::new(),
+        code: code.to_owned(),
+        why: format!("the manifest cannot be read: {error}"),
+        proven_malformed: false,
+    })
+}

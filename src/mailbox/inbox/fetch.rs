@@ -1,0 +1,143 @@
+//! One chunk: cache, single-flight fetch, digest check, bounded decoding, cache fill.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+use futures_util::FutureExt as _;
+use futures_util::future::{BoxFuture, Shared};
+use parking_lot::Mutex;
+use tokio::sync::Semaphore;
+
+use crate::chunk::decode_layer;
+use crate::mailbox::MailboxError;
+use crate::mailbox::core::Core;
+use crate::protocol::{ChunkLayer, Compression, Digest, ErrorClass};
+
+/// Chunks fetched at once, over all readers; bounds their memory.
+const FETCHES_MAX: usize = 8;
+
+/// Of these, how many may be read-ahead: a reader that waits comes before one that may come.
+const PREFETCHES_MAX: usize = 4;
+
+/// What names one chunk and bounds its decoding; all of it signed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ChunkRequest {
+    pub(crate) layer: ChunkLayer,
+    pub(crate) index: u32,
+    /// Uncompressed length in bytes.
+    pub(crate) len: u64,
+    pub(crate) compression: Compression,
+}
+
+type Outcome = Result<Bytes, Arc<MailboxError>>;
+type Flight = Shared<BoxFuture<'static, Outcome>>;
+
+/// Fetches chunks, each once however many readers wait.
+pub(crate) struct Fetcher {
+    flights: Mutex<HashMap<(Digest, u32), Flight>>,
+    permits: Semaphore,
+    prefetches: Semaphore,
+}
+
+impl Fetcher {
+    pub(crate) fn new() -> Self {
+        Self {
+            flights: Mutex::default(),
+            permits: Semaphore::new(FETCHES_MAX),
+            prefetches: Semaphore::new(PREFETCHES_MAX),
+        }
+    }
+
+    /// Returns the verified bytes of a chunk, fetching it when no cache has it.
+    ///
+    /// The fetch runs in a task of its own: a reader that goes away takes nothing from others.
+    pub(crate) async fn chunk(
+        self: &Arc<Self>,
+        core: &Arc<Core>,
+        request: ChunkRequest,
+    ) -> Result<Bytes, MailboxError> {
+        if let Some(bytes) = core.cache.get_memory(&request.layer.digest)
+            && bytes.len() as u64 == request.len
+        {
+            return Ok(bytes);
+        }
+        let flight = self.join_or_start(core, request);
+        flight.await.map_err(MailboxError::from)
+    }
+
+    /// Starts fetching a chunk that nobody waits for yet; does nothing under load.
+    pub(crate) fn prefetch(self: &Arc<Self>, core: &Arc<Core>, request: ChunkRequest) {
+        if core.cache.get_memory(&request.layer.digest).is_some() {
+            return;
+        }
+        let fetcher = Arc::clone(self);
+        let task_core = Arc::clone(core);
+        core.spawn(async move {
+            let Ok(_permit) = fetcher.prefetches.acquire().await else { return };
+            // A failure is found again, and reported, by the reader that needs the chunk.
+            fetcher.join_or_start(&task_core, request).await.ok();
+        });
+    }
+
+    fn join_or_start(self: &Arc<Self>, core: &Arc<Core>, request: ChunkRequest) -> Flight {
+        let key = (request.layer.digest, request.index);
+        let mut flights = self.flights.lock();
+        if let Some(flight) = flights.get(&key) {
+            return flight.clone();
+        }
+        let (sender, receiver) = tokio::sync::oneshot::channel::<Outcome>();
+        let fetcher = Arc::clone(self);
+        let task_core = Arc::clone(core);
+        core.spawn(async move {
+            let outcome = fetcher.load(&task_core, request).await.map_err(Arc::new);
+            fetcher.flights.lock().remove(&key);
+            // Nobody may be waiting any more; the cache has it then.
+            sender.send(outcome).ok();
+        });
+        let flight = receiver
+            .map(|outcome| outcome.unwrap_or_else(|_lost| Err(Arc::new(MailboxError::TaskLost))))
+            .boxed()
+            .shared();
+        flights.insert(key, flight.clone());
+        flight
+    }
+
+    /// Reads the disk cache, then the registry; other bytes than were signed are asked for again
+    /// once.
+    async fn load(&self, core: &Arc<Core>, request: ChunkRequest) -> Result<Bytes, MailboxError> {
+        let _permit = self.permits.acquire().await.map_err(|_closed| MailboxError::TaskLost)?;
+        let cache = core.cache.clone();
+        let cached = blocking(move || Ok(cache.get(&request.layer.digest, request.len))).await?;
+        if let Some(bytes) = cached {
+            return Ok(bytes);
+        }
+        let layer = match fetch_layer(core, request.layer).await {
+            Err(error) if error.class() == ErrorClass::Corrupt => {
+                fetch_layer(core, request.layer).await?
+            }
+            other => other?,
+        };
+        let cache = core.cache.clone();
+        blocking(move || {
+            let bytes = decode_layer(request.compression, request.index, request.len, &layer)?;
+            cache.put(&request.layer.digest, bytes.clone());
+            Ok(bytes)
+        })
+        .await
+    }
+}
+
+async fn fetch_layer(core: &Core, layer: ChunkLayer) -> Result<Bytes, MailboxError> {
+    core.blobs_fetched.fetch_add(1, Ordering::Relaxed);
+    let bytes = core.repository.fetch_blob(&layer.digest, layer.size).await?;
+    core.blob_bytes_fetched.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+    Ok(bytes)
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, MailboxError> + Send + 'static,
+) -> Result<T, MailboxError> {
+    tokio::task::spawn_blocking(work).await.map_err(|_panicked| MailboxError::TaskLost)?
+}

@@ -1,0 +1,75 @@
+//! Looks at any message without admitting it: what `verify` shows.
+
+use super::discover::{self, Search};
+use super::{Inbox, MessageReader};
+use crate::mailbox::MailboxError;
+use crate::protocol::limits::MANIFEST_LEN_MAX;
+use crate::protocol::{Digest, ErrorClass, Message};
+use crate::registry::ManifestRef;
+use crate::trust::{self, CheckOutcome, UnverifiedMessage, verify_message};
+
+/// What verification says about one manifest.
+#[derive(Debug)]
+pub struct Inspection {
+    /// The digest of the manifest's bytes.
+    pub digest: Digest,
+    /// Its content; a claim unless `verdict` is Ok.
+    pub message: Message,
+    /// The fingerprint of the key that signed, when it verified.
+    pub signer: Option<String>,
+    /// Accepted, or why not: the class, the reason code and a sentence.
+    pub verdict: Result<(), (ErrorClass, String, String)>,
+    /// One line for each check.
+    pub explain: Vec<String>,
+}
+
+impl Inbox {
+    /// Fetches a manifest, finds its bundles and verifies it; changes nothing.
+    ///
+    /// # Errors
+    /// When it cannot be fetched, or is no message.
+    pub async fn inspect(&self, reference: &ManifestRef) -> Result<Inspection, MailboxError> {
+        let core = &self.core;
+        let trust = core.trust.current()?;
+        let fetched = core.repository.fetch_manifest(reference, MANIFEST_LEN_MAX).await?;
+        let message = UnverifiedMessage::parse(fetched.bytes)?;
+        let (me, now) = (&core.options.me, core.now());
+        let mut offered = Vec::new();
+        let found = discover::search(core.repository.as_ref(), message.digest(), |bundle| {
+            offered.push(bundle.clone());
+            let bundles = std::slice::from_ref(bundle);
+            verify_message(&trust, me, message.clone(), bundles, now).ok()
+        });
+        let found = found.await?;
+        let explain = trust::explain(&trust, me, &message, &offered, now);
+        let explain = explain
+            .into_iter()
+            .map(|check| {
+                let mark = match check.outcome {
+                    CheckOutcome::Passed => "ok",
+                    CheckOutcome::Failed => "FAILED",
+                    CheckOutcome::Info => "info",
+                };
+                format!("{mark:<6} {}: {}", check.name, check.detail)
+            })
+            .collect();
+        let (digest, claims) = (*message.digest(), message.claims().clone());
+        let (signer, verdict) = match found {
+            Search::Found(verified) => (Some(verified.signer().key_fingerprint.clone()), Ok(())),
+            Search::Nothing(bundles) => match verify_message(&trust, me, message, &bundles, now) {
+                Ok(verified) => (Some(verified.signer().key_fingerprint.clone()), Ok(())),
+                Err(refused) => {
+                    let refusal = &refused.refusal;
+                    let reason = refusal.code().to_owned();
+                    (None, Err((refusal.class(), reason, refusal.to_string())))
+                }
+            },
+        };
+        Ok(Inspection { digest, message: claims, signer, verdict, explain })
+    }
+
+    /// Reads the payload of an inspected message, without giving receipts.
+    pub fn open_inspected(&self, inspection: &Inspection) -> MessageReader {
+        MessageReader::new(&self.core, inspection.digest, inspection.message.clone(), false)
+    }
+}

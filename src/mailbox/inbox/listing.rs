@@ -1,0 +1,131 @@
+//! Rows of the database as entries of the listings.
+
+use std::sync::Arc;
+
+use crate::mailbox::MailboxError;
+use crate::mailbox::core::Core;
+use crate::mailbox::snapshot::{InboxItem, QuarantineItem, insert, retain};
+use crate::protocol::{Digest, FileName, Identity};
+use crate::store::{InboxEntry, QuarantineEntry};
+use crate::sys::Untrusted;
+use crate::trust::VerifiedMessage;
+
+/// Makes the item of a row; the row was written from a verified message.
+pub(crate) fn item_of(entry: InboxEntry) -> Result<InboxItem, MailboxError> {
+    let verified =
+        VerifiedMessage::from_trusted_store(entry.manifest.into(), entry.sender, entry.signer)?;
+    Ok(InboxItem {
+        digest: entry.digest,
+        sender: verified.sender().clone(),
+        signer: verified.signer().key_fingerprint.clone(),
+        recipient: entry.recipient,
+        name: entry.listed_name.as_str().to_owned(),
+        message: verified.message().clone(),
+        arrived_at: entry.arrived_at,
+        receipt: entry.receipt,
+    })
+}
+
+/// Lists a message, unless it is dismissed or expired.
+pub(crate) fn add(core: &Core, entry: InboxEntry) -> Result<(), MailboxError> {
+    if entry.complete {
+        core.verified.set_complete(entry.digest);
+    }
+    if entry.dismissed || entry.expires_at.is_some_and(|end| core.now() >= end) {
+        return Ok(());
+    }
+    let item = item_of(entry)?;
+    core.listing.update(|snapshot| {
+        let (dir, name) = (item.sender.dir_name(), item.name.clone());
+        insert(&mut snapshot.inbox, dir, name, Arc::new(item));
+    });
+    Ok(())
+}
+
+/// Takes a message off the list.
+pub(crate) fn remove(core: &Core, digest: &Digest) {
+    core.listing.update(|snapshot| {
+        retain(&mut snapshot.inbox, |_, _, item| item.digest != *digest);
+    });
+}
+
+/// Takes expired messages off the list (P6).
+pub(crate) fn drop_expired(core: &Core) {
+    let now = core.now();
+    let snapshot = core.listing.snapshot();
+    let any = snapshot
+        .inbox
+        .values()
+        .flat_map(|directory| directory.values())
+        .any(|item| item.message.envelope.is_expired(now));
+    if any {
+        core.listing.update(|snapshot| {
+            retain(&mut snapshot.inbox, |_, _, item| !item.message.envelope.is_expired(now));
+        });
+    }
+}
+
+/// Lists why a message is not in the inbox; a newer note about the same manifest replaces it.
+pub(crate) fn add_note(core: &Core, entry: &QuarantineEntry) {
+    let sender = match entry.claimed_sender.parse::<Identity>() {
+        Ok(identity) => identity.dir_name(),
+        Err(_) => "unknown".to_owned(),
+    };
+    let base = FileName::sanitize(&format!("{}.WHY.txt", entry.file_name));
+    let item = Arc::new(QuarantineItem {
+        digest: Some(entry.digest),
+        tag: entry.tag.clone(),
+        code: entry.code.clone(),
+        pending: entry.pending,
+        first_seen: entry.first_seen,
+        text: note_text(entry),
+    });
+    core.listing.update(|snapshot| {
+        let same = |note: &QuarantineItem| note.digest == Some(entry.digest);
+        if let Some(names) = snapshot.quarantine.get_mut(&sender)
+            && let Some(name) =
+                names.iter().find(|(_, note)| same(note)).map(|(name, _)| name.clone())
+        {
+            Arc::make_mut(names).insert(name, item);
+            return;
+        }
+        retain(&mut snapshot.quarantine, |_, _, note| !same(note));
+        let taken = snapshot.quarantine.get(&sender);
+        let name = (1..=u32::MAX)
+            .map(|n| base.numbered(n))
+            .find(|name| taken.is_none_or(|names| !names.contains_key(name.as_str())));
+        if let Some(name) = name {
+            insert(&mut snapshot.quarantine, sender, name.as_str().to_owned(), item);
+        }
+    });
+}
+
+/// Takes the note about a manifest off the list.
+pub(crate) fn remove_note(core: &Core, digest: &Digest) {
+    let snapshot = core.listing.snapshot();
+    let listed = snapshot
+        .quarantine
+        .values()
+        .any(|notes| notes.values().any(|note| note.digest == Some(*digest)));
+    if listed {
+        core.listing.update(|snapshot| {
+            retain(&mut snapshot.quarantine, |_, _, note| note.digest != Some(*digest));
+        });
+    }
+}
+
+fn note_text(entry: &QuarantineEntry) -> String {
+    let heading = if entry.pending { "Waiting" } else { "Not delivered" };
+    format!(
+        "{heading}: {}\nWhy: {}\nClaimed sender: {}\nClaimed file name: {}\nDigest: {}\nTag: {}\n\
+         First seen: {}\nThe payload was not fetched. `dockercomms verify {} --explain` says more.\n",
+        entry.code,
+        Untrusted(&entry.why),
+        Untrusted(&entry.claimed_sender),
+        Untrusted(&entry.file_name),
+        entry.digest,
+        entry.tag,
+        entry.first_seen,
+        entry.digest,
+    )
+}

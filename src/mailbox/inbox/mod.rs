@@ -1,0 +1,125 @@
+//! What was sent to me: discovered, verified, listed; read lazily.
+//!
+//! A poll finds tags, `discover` finds bundles, `admit` judges, `reader` fetches chunk by chunk.
+//! Start at [`Inbox`].
+//!
+//! **Invariant:** nothing is listed before its signature verified, and no byte of a chunk is
+//! returned before the layer's digest matched the signed manifest.
+
+mod admit;
+mod discover;
+mod fetch;
+mod inspect;
+mod listing;
+mod poll;
+mod prefetch;
+mod reader;
+mod verified;
+
+use std::sync::Arc;
+
+pub(crate) use discover::{Search, search};
+pub(crate) use fetch::Fetcher;
+pub use inspect::Inspection;
+pub use reader::MessageReader;
+pub(crate) use verified::Verified;
+
+use super::MailboxError;
+use super::core::Core;
+use super::snapshot::InboxItem;
+use crate::protocol::Digest;
+
+/// What one poll found.
+#[derive(Debug, Clone, Default, serde::Serialize)]
+pub struct PollReport {
+    /// Messages that are new in the inbox.
+    pub admitted: usize,
+    /// Candidates that were refused.
+    pub quarantined: usize,
+    /// Candidates that wait for their bundle or their time.
+    pub pending: usize,
+    /// Whether a bound ended the listing early.
+    pub truncated: bool,
+}
+
+/// What was sent to me.
+#[derive(Clone)]
+pub struct Inbox {
+    core: Arc<Core>,
+}
+
+impl Inbox {
+    pub(super) fn new(core: Arc<Core>) -> Self {
+        Self { core }
+    }
+
+    /// Lists what the database knows; no network.
+    pub(super) async fn load(&self) -> Result<(), MailboxError> {
+        for entry in self.core.store.inbox_entries().await? {
+            listing::add(&self.core, entry)?;
+        }
+        for entry in self.core.store.quarantine_entries().await? {
+            listing::add_note(&self.core, &entry);
+        }
+        Ok(())
+    }
+
+    /// Polls once: lists, discovers, verifies, admits.
+    ///
+    /// # Errors
+    /// When the repository cannot be listed; what was listed before stays.
+    pub async fn poll(&self) -> Result<PollReport, MailboxError> {
+        let _alone = self.core.polling.lock().await;
+        let result = poll::poll(&self.core).await;
+        self.core.note_health(result.as_ref().err());
+        result
+    }
+
+    /// Opens a listed message; each open file has its own read-ahead.
+    ///
+    /// # Errors
+    /// `NotFound` when no such message is listed.
+    pub fn open(&self, digest: &Digest) -> Result<MessageReader, MailboxError> {
+        let snapshot = self.core.listing.snapshot();
+        let item = snapshot.message(digest).ok_or(MailboxError::NotFound("message"))?;
+        Ok(self.open_item(item))
+    }
+
+    /// Opens a message by its entry in a snapshot, which may have left the list since.
+    pub fn open_item(&self, item: &InboxItem) -> MessageReader {
+        MessageReader::new(&self.core, item.digest, item.message.clone(), true)
+    }
+
+    /// Hides a message here; the registry is untouched.
+    ///
+    /// # Errors
+    /// `NotFound` when it was never admitted.
+    pub async fn dismiss(&self, digest: &Digest) -> Result<(), MailboxError> {
+        self.core.store.set_dismissed(digest, true).await?;
+        listing::remove(&self.core, digest);
+        Ok(())
+    }
+
+    /// Lists a dismissed message again, under its old name.
+    ///
+    /// # Errors
+    /// `NotFound` when it was never admitted.
+    pub async fn restore(&self, digest: &Digest) -> Result<(), MailboxError> {
+        self.core.store.set_dismissed(digest, false).await?;
+        let entry = self.core.store.inbox_by_digest(digest).await?;
+        listing::add(&self.core, entry.ok_or(MailboxError::NotFound("message"))?)
+    }
+
+    /// Returns the messages that are dismissed.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn dismissed(&self) -> Result<Vec<Arc<InboxItem>>, MailboxError> {
+        let entries = self.core.store.inbox_entries().await?;
+        entries
+            .into_iter()
+            .filter(|entry| entry.dismissed)
+            .map(|entry| listing::item_of(entry).map(Arc::new))
+            .collect()
+    }
+}

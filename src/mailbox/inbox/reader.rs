@@ -1,0 +1,185 @@
+//! Reads one message lazily: which chunks, fetched or cached, cut and joined.
+
+use std::sync::{Arc, Weak};
+
+use bytes::{Bytes, BytesMut};
+use futures_util::future::try_join_all;
+use parking_lot::Mutex;
+
+use super::fetch::ChunkRequest;
+use super::prefetch::ReadAhead;
+use super::verified::Verified;
+use crate::chunk::ChunkLayout;
+use crate::mailbox::MailboxError;
+use crate::mailbox::core::Core;
+use crate::protocol::{Digest, Message};
+
+/// Reads one message; every byte it returns was verified. Clones share their read-ahead.
+#[derive(Clone)]
+pub struct MessageReader {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    core: Weak<Core>,
+    digest: Digest,
+    message: Message,
+    layout: ChunkLayout,
+    ahead: Mutex<ReadAhead>,
+    /// Whether it is a message to me, so that a full read is worth a receipt.
+    received: bool,
+}
+
+impl MessageReader {
+    pub(super) fn new(core: &Arc<Core>, digest: Digest, message: Message, received: bool) -> Self {
+        let layout = ChunkLayout::of_envelope(&message.envelope);
+        let reader = Self {
+            shared: Arc::new(Shared {
+                core: Arc::downgrade(core),
+                digest,
+                message,
+                layout,
+                ahead: Mutex::default(),
+                received,
+            }),
+        };
+        if reader.is_empty() {
+            reader.verify_empty(core);
+        }
+        reader
+    }
+
+    /// Reads a message of which these are the manifest's bytes, without giving receipts.
+    pub(crate) fn of_manifest(
+        core: &Arc<Core>,
+        digest: Digest,
+        manifest: &[u8],
+    ) -> Result<Self, MailboxError> {
+        Ok(Self::new(core, digest, Message::parse(manifest)?, false))
+    }
+
+    /// Returns the payload's length in bytes.
+    pub fn len(&self) -> u64 {
+        self.shared.layout.total_bytes()
+    }
+
+    /// Returns whether the payload is empty.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Returns up to `len` bytes from `offset`; short only at the end of the file.
+    ///
+    /// # Errors
+    /// When a chunk cannot be fetched or is not what was signed; no wrong byte is ever returned.
+    pub async fn read_at(&self, offset: u64, len: usize) -> Result<Bytes, MailboxError> {
+        let shared = &self.shared;
+        let core = shared.core.upgrade().ok_or(MailboxError::TaskLost)?;
+        let parts: Vec<_> = shared.layout.span(offset..offset.saturating_add(len as u64)).collect();
+        let Some(last) = parts.last().map(|part| part.index) else { return Ok(Bytes::new()) };
+        let ahead = shared.ahead.lock().after_read(
+            offset,
+            len as u64,
+            shared.layout.chunk_bytes(),
+            last,
+            shared.layout.chunk_count(),
+        );
+        // Asked for first, so that they travel while the reader's own chunk is decoded.
+        for index in ahead {
+            if let Some(request) = self.request(index) {
+                core.fetcher.prefetch(&core, request);
+            }
+        }
+        let chunks = parts.iter().map(|part| self.chunk(&core, part.index));
+        let chunks = try_join_all(chunks).await?;
+        let mut slices = parts.iter().zip(chunks).map(|(part, chunk)| {
+            let end = part.within.end.min(chunk.len());
+            chunk.slice(part.within.start.min(end)..end)
+        });
+        match (slices.next(), parts.len()) {
+            (Some(only), 1) => Ok(only),
+            (first, _) => {
+                let mut joined = BytesMut::with_capacity(len);
+                first.into_iter().chain(slices).for_each(|slice| joined.extend_from_slice(&slice));
+                Ok(joined.freeze())
+            }
+        }
+    }
+
+    /// Returns the same from memory alone; `None` when something must be fetched.
+    pub fn try_read_cached(&self, offset: u64, len: usize) -> Option<Bytes> {
+        let shared = &self.shared;
+        let core = shared.core.upgrade()?;
+        let mut parts = shared.layout.span(offset..offset.saturating_add(len as u64));
+        let part = parts.next()?;
+        if parts.next().is_some() {
+            return None;
+        }
+        let request = self.request(part.index)?;
+        let chunk = core.cache.get_memory(&request.layer.digest)?;
+        if chunk.len() as u64 != request.len || part.within.end > chunk.len() {
+            return None;
+        }
+        self.note(&core, part.index);
+        Some(chunk.slice(part.within))
+    }
+
+    async fn chunk(&self, core: &Arc<Core>, index: u32) -> Result<Bytes, MailboxError> {
+        let request = self.request(index).ok_or(MailboxError::NotFound("chunk"))?;
+        match core.fetcher.chunk(core, request).await {
+            Ok(bytes) => {
+                self.note(core, index);
+                Ok(bytes)
+            }
+            Err(error) => {
+                if self.shared.received && is_bad_layer(&error) {
+                    Verified::note_bad_layer(core, self.shared.digest);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    fn note(&self, core: &Arc<Core>, index: u32) {
+        if self.shared.received {
+            core.verified.note(core, self.shared.digest, &[index]);
+        }
+    }
+
+    fn request(&self, index: u32) -> Option<ChunkRequest> {
+        let envelope = &self.shared.message.envelope;
+        let layer = *self.shared.message.chunks.get(index as usize)?;
+        let range = self.shared.layout.chunk_range(index);
+        Some(ChunkRequest {
+            layer,
+            index,
+            len: range.end - range.start,
+            compression: envelope.compression,
+        })
+    }
+
+    /// Checks the one chunk of an empty payload, which no read would ever touch.
+    fn verify_empty(&self, core: &Arc<Core>) {
+        let reader = self.clone();
+        let task_core = Arc::clone(core);
+        core.spawn(async move {
+            if reader.shared.message.chunks.is_empty() {
+                if reader.shared.received {
+                    task_core.verified.note(&task_core, reader.shared.digest, &[]);
+                }
+            } else {
+                // There are no bytes to return; a failure is in the receipt and in the log.
+                reader.chunk(&task_core, 0).await.ok();
+            }
+        });
+    }
+}
+
+/// Returns whether signed bytes are no chunk: the sender's fault, not the registry's.
+fn is_bad_layer(error: &MailboxError) -> bool {
+    match error {
+        MailboxError::Chunk(_) => true,
+        MailboxError::Shared(shared) => is_bad_layer(shared),
+        _ => false,
+    }
+}

@@ -1,0 +1,198 @@
+//! Which chunks of a draft are in the registry, and for which content.
+
+use std::ops::Range;
+
+use crate::protocol::ChunkLayer;
+
+/// What is known about the chunks of a draft, kept while it is written.
+///
+/// Each chunk has a generation that grows after every write into it. An upload remembers the
+/// generation it began with and counts only while that is still the current one, so a chunk that
+/// is written again while it is on its way is done again.
+#[derive(Debug)]
+pub(crate) struct ChunkTable {
+    chunk_bytes: u64,
+    slots: Vec<Slot>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Slot {
+    generation: u64,
+    done: Option<Done>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Done {
+    generation: u64,
+    len: u64,
+    layer: ChunkLayer,
+}
+
+/// A chunk that must be encoded and uploaded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Pending {
+    pub(crate) index: u32,
+    pub(crate) generation: u64,
+    pub(crate) offset: u64,
+    pub(crate) len: u64,
+}
+
+impl ChunkTable {
+    pub(crate) fn new(chunk_bytes: u64) -> Self {
+        Self { chunk_bytes: chunk_bytes.max(1), slots: Vec::new() }
+    }
+
+    pub(crate) fn chunk_bytes(&self) -> u64 {
+        self.chunk_bytes
+    }
+
+    /// Notes that the bytes of `range` have changed. Called after the write.
+    pub(crate) fn touch(&mut self, range: Range<u64>) {
+        if range.is_empty() {
+            return;
+        }
+        let first = self.index_of(range.start);
+        let last = self.index_of(range.end - 1);
+        if self.slots.len() <= last {
+            self.slots.resize(last + 1, Slot::default());
+        }
+        for slot in self.slots.iter_mut().take(last + 1).skip(first) {
+            slot.generation += 1;
+            slot.done = None;
+        }
+    }
+
+    /// Notes that the length changed from `old` to `new`: the chunk at the nearer end changes too.
+    pub(crate) fn resize(&mut self, old: u64, new: u64) {
+        // The bytes between the two lengths appear as zeros or vanish; the chunk that holds the
+        // lower end changes its length with them.
+        self.touch(old.min(new)..old.max(new));
+    }
+
+    /// Returns the chunks of a payload of `len` bytes that are not in the registry.
+    ///
+    /// With `whole_only`, those that the writer has filled; otherwise also the last one.
+    pub(crate) fn pending(&self, len: u64, whole_only: bool) -> Vec<Pending> {
+        let count =
+            if whole_only { len / self.chunk_bytes } else { len.div_ceil(self.chunk_bytes).max(1) };
+        (0..u32::try_from(count).unwrap_or(u32::MAX))
+            .map(|index| self.describe(index, len))
+            .filter(|pending| self.layer(*pending).is_none())
+            .collect()
+    }
+
+    /// Remembers that `pending` is in the registry as `layer`, unless it changed meanwhile.
+    pub(crate) fn complete(&mut self, pending: Pending, layer: ChunkLayer) {
+        let index = pending.index as usize;
+        if self.slots.len() <= index {
+            self.slots.resize(index + 1, Slot::default());
+        }
+        if let Some(slot) = self.slots.get_mut(index)
+            && slot.generation == pending.generation
+        {
+            slot.done = Some(Done { generation: pending.generation, len: pending.len, layer });
+        }
+    }
+
+    /// Returns all layers of a payload of `len` bytes, or `None` while one is missing.
+    pub(crate) fn layers(&self, len: u64) -> Option<Vec<ChunkLayer>> {
+        let count = u32::try_from(len.div_ceil(self.chunk_bytes).max(1)).ok()?;
+        (0..count).map(|index| self.layer(self.describe(index, len))).collect()
+    }
+
+    /// Returns how many bytes of a payload of `len` bytes are in the registry.
+    pub(crate) fn bytes_done(&self, len: u64) -> u64 {
+        self.slots.iter().filter_map(|slot| slot.done).map(|done| done.len).sum::<u64>().min(len)
+    }
+
+    fn describe(&self, index: u32, len: u64) -> Pending {
+        let offset = u64::from(index) * self.chunk_bytes;
+        let generation = self.slots.get(index as usize).map_or(0, |slot| slot.generation);
+        Pending { index, generation, offset, len: len.saturating_sub(offset).min(self.chunk_bytes) }
+    }
+
+    fn layer(&self, chunk: Pending) -> Option<ChunkLayer> {
+        let done = self.slots.get(chunk.index as usize)?.done?;
+        (done.generation == chunk.generation && done.len == chunk.len).then_some(done.layer)
+    }
+
+    fn index_of(&self, offset: u64) -> usize {
+        usize::try_from(offset / self.chunk_bytes).unwrap_or(usize::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::Digest;
+
+    fn layer(byte: u8) -> ChunkLayer {
+        ChunkLayer { digest: Digest::of(&[byte]), size: 1 }
+    }
+
+    fn indices(pending: &[Pending]) -> Vec<u32> {
+        pending.iter().map(|chunk| chunk.index).collect()
+    }
+
+    #[test]
+    fn only_whole_chunks_are_pending_while_the_copy_runs() {
+        let mut table = ChunkTable::new(10);
+        table.touch(0..25);
+
+        assert_eq!(indices(&table.pending(25, true)), [0, 1]);
+        assert_eq!(indices(&table.pending(25, false)), [0, 1, 2]);
+    }
+
+    #[test]
+    fn a_chunk_written_while_it_was_uploaded_is_done_again() {
+        let mut table = ChunkTable::new(10);
+        table.touch(0..10);
+        let pending = table.pending(10, false)[0];
+
+        table.touch(3..4);
+        table.complete(pending, layer(1));
+
+        assert_eq!(indices(&table.pending(10, false)), [0]);
+        let again = table.pending(10, false)[0];
+        table.complete(again, layer(2));
+        assert_eq!(table.layers(10), Some(vec![layer(2)]));
+    }
+
+    #[test]
+    fn growing_and_shrinking_make_the_last_chunk_pending() {
+        let mut table = ChunkTable::new(10);
+        table.touch(0..15);
+        for pending in table.pending(15, false) {
+            table.complete(pending, layer(1));
+        }
+        assert!(table.layers(15).is_some());
+
+        table.resize(15, 18);
+        assert_eq!(indices(&table.pending(18, false)), [1]);
+
+        for pending in table.pending(18, false) {
+            table.complete(pending, layer(2));
+        }
+        table.resize(18, 10);
+        assert_eq!(table.pending(10, false), []);
+        assert_eq!(table.layers(10).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn an_empty_payload_is_one_empty_chunk() {
+        let mut table = ChunkTable::new(10);
+        let pending = table.pending(0, false);
+
+        assert_eq!(indices(&pending), [0]);
+        table.complete(pending[0], layer(0));
+        assert_eq!(table.layers(0), Some(vec![layer(0)]));
+    }
+
+    #[test]
+    fn a_hole_is_uploaded_as_zeros() {
+        let mut table = ChunkTable::new(10);
+        table.touch(25..30);
+
+        assert_eq!(indices(&table.pending(30, false)), [0, 1, 2]);
+    }
+}

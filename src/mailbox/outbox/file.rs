@@ -1,0 +1,355 @@
+//! One file of the outbox, alive while it is listed or open.
+
+use std::collections::BTreeMap;
+use std::sync::Weak;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+use super::chunks::ChunkTable;
+use super::spool::Spool;
+use super::state::{Event, SendState};
+use super::upload;
+use crate::mailbox::MailboxError;
+use crate::mailbox::core::Core;
+use crate::mailbox::inbox::MessageReader;
+use crate::protocol::limits::PAYLOAD_LEN_MAX;
+use crate::protocol::{Digest, ErrorClass, FileName, Identity, MessageId, ReceiptStatus, Tag};
+use crate::store::PreparedMessage;
+
+/// Most bytes that extended attributes of one file may take, as ext4 allows.
+const XATTR_BYTES_MAX: usize = 64 << 10;
+
+/// A file in `outbox/<recipient>/`.
+///
+/// Content lies in a staged file until the message is sent. All methods are short and local;
+/// nothing here waits for the network.
+pub struct OutboxFile {
+    pub(super) id: i64,
+    pub(super) recipient: Identity,
+    pub(super) core: Weak<Core>,
+    pub(super) inner: Mutex<Inner>,
+    /// Held by the one task that prepares or publishes this file.
+    pub(super) delivery: tokio::sync::Mutex<()>,
+    /// Held by the one batch of chunks that is on its way.
+    pub(super) batch: tokio::sync::Mutex<()>,
+    /// Follows `inner.state` for those who wait for it.
+    pub(super) watch: watch::Sender<SendState>,
+}
+
+pub(super) struct Inner {
+    pub(super) name: FileName,
+    pub(super) state: SendState,
+    pub(super) spool: Option<std::sync::Arc<Spool>>,
+    pub(super) len: u64,
+    pub(super) mtime: SystemTime,
+    pub(super) mode: u32,
+    /// Grows with every change of content; compared with what was prepared.
+    pub(super) generation: u64,
+    pub(super) chunks: ChunkTable,
+    pub(super) prepared: Option<Prepared>,
+    pub(super) writers: u32,
+    /// Grows with every open and close for writing; a settle timer of an older one is void.
+    pub(super) epoch: u64,
+    pub(super) uploading: bool,
+    pub(super) unlinked: bool,
+    pub(super) error: Option<(ErrorClass, String)>,
+    pub(super) receipt: Option<ReceiptStatus>,
+    pub(super) xattrs: BTreeMap<String, Vec<u8>>,
+}
+
+/// The manifest made for one content and name; fixed before its first publish, so that a retry or
+/// a restart pushes the same digest.
+#[derive(Debug, Clone)]
+pub(super) struct Prepared {
+    pub(super) generation: u64,
+    /// Whether everything but the tag is in the registry and the row says so.
+    pub(super) complete: bool,
+    pub(super) message: PreparedMessage,
+}
+
+impl std::fmt::Debug for OutboxFile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "OutboxFile({}, {})", self.id, self.state())
+    }
+}
+
+impl OutboxFile {
+    /// Returns the row's number: stable, never reused.
+    pub fn id(&self) -> i64 {
+        self.id
+    }
+
+    /// Returns to whom the file goes.
+    pub fn recipient(&self) -> &Identity {
+        &self.recipient
+    }
+
+    /// Returns the current name.
+    pub fn name(&self) -> String {
+        self.inner.lock().name.as_str().to_owned()
+    }
+
+    /// Returns the current state.
+    pub fn state(&self) -> SendState {
+        self.inner.lock().state
+    }
+
+    /// Returns whether the file has left the list: removed or replaced.
+    pub fn is_unlinked(&self) -> bool {
+        self.inner.lock().unlinked
+    }
+
+    /// Returns the length in bytes.
+    #[expect(clippy::len_without_is_empty, reason = "a file's size, not a container's")]
+    pub fn len(&self) -> u64 {
+        self.inner.lock().len
+    }
+
+    /// Returns the time of the last change of content, or what a program has set.
+    pub fn mtime(&self) -> SystemTime {
+        self.inner.lock().mtime
+    }
+
+    /// Sets the time; kept locally, never sent.
+    pub fn set_mtime(&self, mtime: SystemTime) {
+        self.inner.lock().mtime = mtime;
+    }
+
+    /// Returns the permission bits; a sent file is 0444 whatever was set.
+    pub fn mode(&self) -> u32 {
+        let inner = self.inner.lock();
+        if inner.state == SendState::Sent { 0o444 } else { inner.mode }
+    }
+
+    /// Sets the permission bits; kept locally, never sent.
+    pub fn set_mode(&self, mode: u32) {
+        self.inner.lock().mode = mode & 0o777;
+    }
+
+    /// Returns how many handles may write.
+    pub fn writer_count(&self) -> u32 {
+        self.inner.lock().writers
+    }
+
+    /// Returns whether there is content or a name that no `prepare` has covered.
+    pub fn is_dirty(&self) -> bool {
+        let inner = self.inner.lock();
+        inner.state != SendState::Sent && !inner.is_prepared()
+    }
+
+    /// Returns why the file is Failed or Abandoned.
+    pub fn error(&self) -> Option<(ErrorClass, String)> {
+        self.inner.lock().error.clone()
+    }
+
+    /// Returns the digest of the message, once it was prepared.
+    pub fn digest(&self) -> Option<Digest> {
+        self.inner.lock().current_message().map(|message| message.digest)
+    }
+
+    /// Returns the id of the message, once it was prepared.
+    pub fn message_id(&self) -> Option<MessageId> {
+        self.inner.lock().current_message().map(|message| message.id)
+    }
+
+    /// Returns the tag that commits the message, once it was prepared.
+    pub fn tag(&self) -> Option<Tag> {
+        self.inner.lock().current_message().map(|message| message.tag.clone())
+    }
+
+    /// Returns the newest verified receipt.
+    pub fn receipt(&self) -> Option<ReceiptStatus> {
+        self.inner.lock().receipt
+    }
+
+    /// Remembers the newest verified receipt.
+    pub(in crate::mailbox) fn set_receipt(&self, status: ReceiptStatus) {
+        self.inner.lock().receipt = Some(status);
+    }
+
+    /// Returns the bytes of the message's manifest, once it was prepared.
+    pub(in crate::mailbox) fn manifest(&self) -> Option<Vec<u8>> {
+        self.inner.lock().current_message().map(|message| message.manifest.clone())
+    }
+
+    /// Returns how many bytes are in the registry, and how many there are.
+    pub fn progress(&self) -> (u64, u64) {
+        let inner = self.inner.lock();
+        match inner.state {
+            SendState::Prepared | SendState::Sent => (inner.len, inner.len),
+            _ => (inner.chunks.bytes_done(inner.len), inner.len),
+        }
+    }
+
+    /// Returns whether the name is one that stays local.
+    pub fn is_temporary(&self) -> bool {
+        let name = self.name();
+        self.core.upgrade().is_some_and(|core| core.options.is_temporary(&name))
+    }
+
+    /// Writes into the staged file; whole chunks begin their way to the registry.
+    ///
+    /// # Errors
+    /// `NotPermitted` when sent, `TooLarge` past the protocol's limit, or the disk's error: it
+    /// marks the file Failed, since what the writer meant is not there.
+    pub fn write_at(
+        self: &std::sync::Arc<Self>,
+        offset: u64,
+        data: &[u8],
+    ) -> Result<(), MailboxError> {
+        let end = offset
+            .checked_add(data.len() as u64)
+            .filter(|end| *end <= PAYLOAD_LEN_MAX)
+            .ok_or(MailboxError::TooLarge)?;
+        let spool = self.writable_spool()?;
+        let written = spool.write_at(offset, data);
+        let mut inner = self.inner.lock();
+        // The generation grows after the write, and also after a failed one: an upload that read
+        // the chunk in between must not count.
+        let old_len = inner.len;
+        if written.is_ok() && end > old_len {
+            inner.len = end;
+            inner.chunks.resize(old_len, end);
+        }
+        inner.chunks.touch(offset..end);
+        self.note_change(&mut inner);
+        if let Err(error) = &written {
+            inner.fail(error);
+        }
+        let chunk_bytes = inner.chunks.chunk_bytes();
+        let filled_a_chunk = offset / chunk_bytes != end / chunk_bytes;
+        let begin_upload = written.is_ok() && filled_a_chunk && !inner.uploading;
+        drop(inner);
+        if begin_upload {
+            upload::begin(self);
+        }
+        written
+    }
+
+    /// Cuts or extends the file.
+    ///
+    /// # Errors
+    /// As [`OutboxFile::write_at`].
+    pub fn set_len(&self, len: u64) -> Result<(), MailboxError> {
+        if len > PAYLOAD_LEN_MAX {
+            return Err(MailboxError::TooLarge);
+        }
+        let spool = self.writable_spool()?;
+        let done = spool.set_len(len);
+        let mut inner = self.inner.lock();
+        let old_len = inner.len;
+        if old_len == len && done.is_ok() {
+            return Ok(());
+        }
+        if done.is_ok() {
+            inner.len = len;
+        }
+        inner.chunks.resize(old_len, len);
+        self.note_change(&mut inner);
+        if let Err(error) = &done {
+            inner.fail(error);
+        }
+        done
+    }
+
+    /// Reads from the staged file; see [`OutboxFile::reader`] for a sent one.
+    ///
+    /// # Errors
+    /// `NotFound` when the staged file is gone.
+    pub fn read_at(&self, offset: u64, len: usize) -> Result<Bytes, MailboxError> {
+        let spool = self.inner.lock().spool.clone();
+        spool.ok_or(MailboxError::NotFound("staged file"))?.read_at(offset, len)
+    }
+
+    /// Returns a reader over the registry for a sent file; `None` while the staged file is there.
+    pub fn reader(&self) -> Option<MessageReader> {
+        let inner = self.inner.lock();
+        if inner.spool.is_some() {
+            return None;
+        }
+        let message = inner.current_message()?;
+        let core = self.core.upgrade()?;
+        MessageReader::of_manifest(&core, message.digest, &message.manifest).ok()
+    }
+
+    /// Returns a local extended attribute.
+    pub fn xattr(&self, name: &str) -> Option<Vec<u8>> {
+        self.inner.lock().xattrs.get(name).cloned()
+    }
+
+    /// Sets a local extended attribute, or removes it.
+    ///
+    /// # Errors
+    /// `TooLarge` when the file's attributes would take more than 64 KiB.
+    pub fn set_xattr(&self, name: &str, value: Option<&[u8]>) -> Result<(), MailboxError> {
+        let mut inner = self.inner.lock();
+        let Some(value) = value else {
+            inner.xattrs.remove(name);
+            return Ok(());
+        };
+        let used: usize = inner.xattrs.iter().map(|(name, value)| name.len() + value.len()).sum();
+        if used + name.len() + value.len() > XATTR_BYTES_MAX {
+            return Err(MailboxError::TooLarge);
+        }
+        inner.xattrs.insert(name.to_owned(), value.to_vec());
+        Ok(())
+    }
+
+    /// Returns the names of the local extended attributes.
+    pub fn xattr_names(&self) -> Vec<String> {
+        self.inner.lock().xattrs.keys().cloned().collect()
+    }
+
+    /// Moves the file along the table; returns whether the event was possible.
+    pub(super) fn apply(&self, event: Event) -> bool {
+        self.apply_locked(&mut self.inner.lock(), event)
+    }
+
+    pub(super) fn apply_locked(&self, inner: &mut Inner, event: Event) -> bool {
+        let Some(next) = inner.state.after(event) else { return false };
+        inner.state = next;
+        if !matches!(next, SendState::Failed | SendState::Abandoned) {
+            inner.error = None;
+        }
+        self.watch.send_replace(next);
+        true
+    }
+
+    pub(super) fn note_change(&self, inner: &mut Inner) {
+        inner.generation += 1;
+        inner.mtime = self.core.upgrade().map_or(inner.mtime, |core| core.clock.now());
+        self.apply_locked(inner, Event::Changed);
+    }
+
+    fn writable_spool(&self) -> Result<std::sync::Arc<Spool>, MailboxError> {
+        let inner = self.inner.lock();
+        if inner.state == SendState::Sent {
+            return Err(MailboxError::NotPermitted("a sent message is immutable"));
+        }
+        inner.spool.clone().ok_or(MailboxError::NotFound("staged file"))
+    }
+}
+
+impl Inner {
+    /// Returns whether the prepared message covers the current content and name.
+    pub(super) fn is_prepared(&self) -> bool {
+        self.prepared
+            .as_ref()
+            .is_some_and(|done| done.complete && done.generation == self.generation)
+    }
+
+    pub(super) fn current_message(&self) -> Option<&PreparedMessage> {
+        self.prepared
+            .as_ref()
+            .filter(|done| done.generation == self.generation)
+            .map(|done| &done.message)
+    }
+
+    pub(super) fn fail(&mut self, error: &MailboxError) {
+        self.state = SendState::Failed;
+        self.error = Some((error.class(), error.to_string()));
+    }
+}

@@ -1,0 +1,98 @@
+//! Names in the outbox: renaming, replacing, removing.
+
+use std::sync::Arc;
+
+use super::Outbox;
+use super::file::OutboxFile;
+use super::state::{Event, SendState};
+use crate::mailbox::MailboxError;
+use crate::protocol::FileName;
+use crate::store::{OutboxChange, OutboxState};
+
+impl Outbox {
+    /// Renames inside one recipient; a target of that name leaves the list.
+    ///
+    /// The new name needs a new signature: the file is dirty afterwards, and the caller prepares
+    /// it when the commit rule says so.
+    ///
+    /// # Errors
+    /// `NotPermitted` for a sent file.
+    pub async fn rename(&self, file: &Arc<OutboxFile>, to: &FileName) -> Result<(), MailboxError> {
+        let _delivery = file.delivery.lock().await;
+        let from = {
+            let mut inner = file.inner.lock();
+            if inner.state == SendState::Sent {
+                return Err(MailboxError::NotPermitted("a sent message is immutable"));
+            }
+            let from = inner.name.clone();
+            if from == *to {
+                return Ok(());
+            }
+            inner.name = to.clone();
+            inner.generation += 1;
+            inner.epoch += 1;
+            file.apply_locked(&mut inner, Event::Changed);
+            from
+        };
+        let replaced = self.core.listing.update(|snapshot| {
+            let dir = snapshot.outbox.get_mut(&file.recipient.dir_name())?;
+            let dir = Arc::make_mut(dir);
+            if dir.files.get(from.as_str()).is_some_and(|listed| Arc::ptr_eq(listed, file)) {
+                dir.files.remove(from.as_str());
+            }
+            dir.files.insert(to.as_str().to_owned(), Arc::clone(file))
+        });
+        let change = OutboxChange {
+            updated_at: Some(self.core.now()),
+            name: Some(to.as_str().to_owned()),
+            state: Some(OutboxState::Draft),
+            ..OutboxChange::default()
+        };
+        self.core.store.update_outbox(file.id, change).await?;
+        match replaced {
+            Some(replaced) if !Arc::ptr_eq(&replaced, file) => self.unlink(&replaced).await,
+            _ => Ok(()),
+        }
+    }
+
+    /// Removes a file from the list. What is not sent yet never will be.
+    ///
+    /// # Errors
+    /// When it cannot be recorded; the file stays listed then.
+    pub async fn remove(&self, file: &Arc<OutboxFile>) -> Result<(), MailboxError> {
+        let _delivery = file.delivery.lock().await;
+        self.unlink(file).await?;
+        self.core.listing.update(|snapshot| {
+            if let Some(dir) = snapshot.outbox.get_mut(&file.recipient.dir_name()) {
+                let name = file.name();
+                if dir.files.get(&name).is_some_and(|listed| Arc::ptr_eq(listed, file)) {
+                    Arc::make_mut(dir).files.remove(&name);
+                }
+            }
+        });
+        Ok(())
+    }
+
+    /// Takes a file out of use: a sent one is hidden, any other one is forgotten.
+    pub(super) async fn unlink(&self, file: &Arc<OutboxFile>) -> Result<(), MailboxError> {
+        if file.state() == SendState::Sent {
+            let change = OutboxChange { hidden: Some(true), ..OutboxChange::default() };
+            self.core.store.update_outbox(file.id, change).await?;
+            file.inner.lock().unlinked = true;
+            return Ok(());
+        }
+        self.discard(file).await
+    }
+
+    pub(super) async fn discard(&self, file: &Arc<OutboxFile>) -> Result<(), MailboxError> {
+        self.core.store.remove_outbox(file.id).await?;
+        let mut inner = file.inner.lock();
+        inner.unlinked = true;
+        inner.epoch += 1;
+        // Open handles go on reading and writing; only the name is gone.
+        if let Some(spool) = &inner.spool {
+            spool.remove();
+        }
+        Ok(())
+    }
+}

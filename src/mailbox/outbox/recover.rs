@@ -1,0 +1,176 @@
+//! What a start finds: rows and staged files of an earlier run.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use super::chunks::ChunkTable;
+use super::file::{Inner, OutboxFile, Prepared};
+use super::spool::Spool;
+use super::state::SendState;
+use super::{Outbox, empty_dir, list, sender};
+use crate::mailbox::MailboxError;
+use crate::mailbox::core::Core;
+use crate::protocol::{ErrorClass, FileName, Identity};
+use crate::store::{OutboxChange, OutboxEntry, OutboxState, StoredError};
+
+/// Why a draft of an earlier run is not sent.
+const INTERRUPTED: &str = "the mount ended before the copy was complete; copy the file again";
+
+impl OutboxFile {
+    pub(super) fn draft(
+        core: &Arc<Core>,
+        id: i64,
+        recipient: &Identity,
+        name: &FileName,
+        mode: u32,
+        spool: Spool,
+    ) -> Arc<Self> {
+        let inner = Inner {
+            name: name.clone(),
+            state: SendState::Draft,
+            spool: Some(Arc::new(spool)),
+            len: 0,
+            mtime: core.clock.now(),
+            mode: mode & 0o777,
+            generation: 1,
+            chunks: ChunkTable::new(core.options.chunk_bytes),
+            prepared: None,
+            writers: 1,
+            epoch: 0,
+            uploading: false,
+            unlinked: false,
+            error: None,
+            receipt: None,
+            xattrs: std::collections::BTreeMap::new(),
+        };
+        Self::of_inner(core, id, recipient, inner)
+    }
+
+    fn of_inner(core: &Arc<Core>, id: i64, recipient: &Identity, inner: Inner) -> Arc<Self> {
+        Arc::new(Self {
+            id,
+            recipient: recipient.clone(),
+            core: Arc::downgrade(core),
+            watch: tokio::sync::watch::Sender::new(inner.state),
+            inner: parking_lot::Mutex::new(inner),
+            delivery: tokio::sync::Mutex::new(()),
+            batch: tokio::sync::Mutex::new(()),
+        })
+    }
+
+    fn of_entry(core: &Arc<Core>, entry: OutboxEntry, spool: Option<Spool>) -> Arc<Self> {
+        let state = match entry.state {
+            OutboxState::Draft => SendState::Draft,
+            OutboxState::Prepared => SendState::Prepared,
+            OutboxState::Sent => SendState::Sent,
+            OutboxState::Failed => SendState::Failed,
+            OutboxState::Abandoned => SendState::Abandoned,
+        };
+        let error = entry.error.map(|error| (ErrorClass::Internal, error.text));
+        let inner = Inner {
+            name: FileName::sanitize(&entry.name),
+            state,
+            spool: spool.map(Arc::new),
+            len: entry.len,
+            mtime: entry.mtime.to_system_time(),
+            mode: entry.mode,
+            generation: 1,
+            chunks: ChunkTable::new(core.options.chunk_bytes),
+            prepared: entry.message.map(|message| Prepared {
+                generation: 1,
+                complete: true,
+                message,
+            }),
+            writers: 0,
+            epoch: 0,
+            uploading: false,
+            unlinked: false,
+            error,
+            receipt: entry.receipt,
+            xattrs: std::collections::BTreeMap::new(),
+        };
+        Self::of_inner(core, entry.id, &entry.recipient, inner)
+    }
+}
+
+impl Outbox {
+    /// Loads the listing; with `recover`, also takes over what an earlier run left.
+    ///
+    /// A Prepared file keeps its promise and is published. A draft cannot be known to be whole:
+    /// it is kept, shown as abandoned, and never sent. Files that another process holds are left
+    /// alone.
+    pub(in crate::mailbox) async fn load(&self, recover: bool) -> Result<(), MailboxError> {
+        let core = &self.core;
+        let recipients = core.store.recipients().await?;
+        let entries = core.store.outbox_entries().await?;
+        let known: HashSet<String> = entries.iter().map(|entry| entry.spool.clone()).collect();
+        core.listing.update(|snapshot| {
+            for recipient in &recipients {
+                snapshot.outbox.entry(recipient.dir_name()).or_insert_with(|| empty_dir(recipient));
+            }
+        });
+        for entry in entries.into_iter().filter(|entry| !entry.hidden) {
+            self.load_entry(entry, recover).await?;
+        }
+        if recover {
+            self.remove_orphans(&known).await?;
+        }
+        Ok(())
+    }
+
+    async fn load_entry(&self, entry: OutboxEntry, recover: bool) -> Result<(), MailboxError> {
+        let core = &self.core;
+        let unsent = entry.state != OutboxState::Sent;
+        let spool = if recover && unsent { Spool::adopt(&core.spool, &entry.spool)? } else { None };
+        let adopted = spool.is_some();
+        let len = spool.as_ref().map(Spool::len).transpose()?;
+        let file = OutboxFile::of_entry(core, entry, spool);
+        if let Some(len) = len {
+            file.inner.lock().len = len;
+        }
+        if adopted && file.state() == SendState::Draft && !file.is_temporary() {
+            {
+                let mut inner = file.inner.lock();
+                inner.state = SendState::Abandoned;
+                inner.error = Some((ErrorClass::Interrupted, INTERRUPTED.to_owned()));
+            }
+            let error = StoredError { code: "abandoned".into(), text: INTERRUPTED.into() };
+            let change = OutboxChange {
+                updated_at: Some(core.now()),
+                state: Some(OutboxState::Abandoned),
+                len,
+                error: Some(Some(error)),
+                ..OutboxChange::default()
+            };
+            core.store.update_outbox(file.id, change).await?;
+        }
+        core.listing.update(|snapshot| list(snapshot, &file));
+        if adopted && file.state() == SendState::Prepared {
+            core.spawn(sender::publish(Arc::clone(core), file));
+        }
+        Ok(())
+    }
+
+    /// Removes staged files that no row knows: their creation was cut short.
+    async fn remove_orphans(&self, known: &HashSet<String>) -> Result<(), MailboxError> {
+        let dir = self.core.spool.clone();
+        let known = known.clone();
+        tokio::task::spawn_blocking(move || {
+            let entries = std::fs::read_dir(&dir).map_err(MailboxError::io("list staged files"))?;
+            for entry in entries {
+                let entry = entry.map_err(MailboxError::io("list staged files"))?;
+                let name = entry.file_name().to_string_lossy().into_owned();
+                if known.contains(&name) {
+                    continue;
+                }
+                // One that is locked is being created by another process right now.
+                if let Some(spool) = Spool::adopt(&dir, &name)? {
+                    spool.remove();
+                }
+            }
+            Ok(())
+        })
+        .await
+        .map_err(|_panicked| MailboxError::TaskLost)?
+    }
+}

@@ -1,0 +1,320 @@
+//! Carries a file from Draft to Sent: push, sign, journal, tag (P18).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::file::{OutboxFile, Prepared};
+use super::state::{Event, SendState};
+use super::upload::{self, Uploaded};
+use crate::mailbox::MailboxError;
+use crate::mailbox::core::Core;
+use crate::protocol::{
+    Annotations, Descriptor, Digest, EMPTY_BYTES, Envelope, FileName, ImageManifest, Message,
+    MessageId, Tag, encode_bundle_manifest, media_type,
+};
+use crate::registry::{ManifestUpload, ReferrerEntry, Repository};
+use crate::store::{OutboxChange, OutboxState, PreparedMessage, StoredError};
+use crate::trust::sign_manifest;
+
+/// Longest pause between two attempts to publish.
+const PUBLISH_PAUSE_MAX: Duration = Duration::from_mins(1);
+
+/// Most new message ids tried when their tags are taken (P4); one collision is already unlikely.
+const TAG_ATTEMPTS_MAX: u32 = 4;
+
+/// Pushes everything but the tag and journals Prepared. The caller holds `file.delivery`.
+pub(super) async fn prepare(core: &Arc<Core>, file: &Arc<OutboxFile>) -> Result<(), MailboxError> {
+    {
+        let mut inner = file.inner.lock();
+        if inner.state == SendState::Sent {
+            return Ok(());
+        }
+        file.apply_locked(&mut inner, Event::PrepareBegun);
+        if inner.is_prepared() {
+            file.apply_locked(&mut inner, Event::PrepareDone);
+            return Ok(());
+        }
+    }
+    sync_spool(file).await?;
+    let uploaded = upload::upload_all(core, file).await?;
+    let message = message_for(core, file, &uploaded).await?;
+    push_message(core, &message).await?;
+    journal(core, file, &message).await?;
+    let mut inner = file.inner.lock();
+    if let Some(prepared) = &mut inner.prepared
+        && prepared.message.digest == message.digest
+    {
+        prepared.complete = true;
+    }
+    if inner.unlinked || !inner.is_prepared() {
+        // Written, renamed or removed meanwhile: this content is not what the caller closed.
+        return Err(MailboxError::Busy);
+    }
+    file.apply_locked(&mut inner, Event::PrepareDone);
+    Ok(())
+}
+
+/// Makes the staged bytes durable on a blocking thread.
+pub(super) async fn sync_spool(file: &Arc<OutboxFile>) -> Result<(), MailboxError> {
+    let spool = file.inner.lock().spool.clone();
+    let spool = spool.ok_or(MailboxError::NotFound("staged file"))?;
+    tokio::task::spawn_blocking(move || spool.sync())
+        .await
+        .map_err(|_panicked| MailboxError::TaskLost)?
+}
+
+/// Returns the message of this content and name: the one made before, or a new one.
+async fn message_for(
+    core: &Arc<Core>,
+    file: &Arc<OutboxFile>,
+    uploaded: &Uploaded,
+) -> Result<PreparedMessage, MailboxError> {
+    let name = {
+        let inner = file.inner.lock();
+        match &inner.prepared {
+            Some(done) if done.generation == uploaded.generation => {
+                return Ok(done.message.clone());
+            }
+            _ => inner.name.clone(),
+        }
+    };
+    let mut attempt = 0;
+    let message = loop {
+        let message = build_message(core, file, &name, uploaded)?;
+        match core.repository.resolve_tag(&message.tag).await? {
+            None => break message,
+            Some(_) if attempt < TAG_ATTEMPTS_MAX => attempt += 1,
+            Some(_) => return Err(MailboxError::Busy),
+        }
+    };
+    let mut inner = file.inner.lock();
+    if inner.generation == uploaded.generation {
+        inner.prepared = Some(Prepared {
+            generation: uploaded.generation,
+            complete: false,
+            message: message.clone(),
+        });
+    }
+    Ok(message)
+}
+
+fn build_message(
+    core: &Core,
+    file: &OutboxFile,
+    name: &FileName,
+    uploaded: &Uploaded,
+) -> Result<PreparedMessage, MailboxError> {
+    let created_at = core.now();
+    let id = MessageId::from_uuid(uuid::Uuid::new_v4());
+    let message = Message {
+        id,
+        envelope: Envelope {
+            sender: core.options.sender().clone(),
+            recipient: file.recipient.clone(),
+            created_at,
+            ttl_secs: core.options.ttl_secs,
+            filename: name.as_str().to_owned(),
+            total_bytes: uploaded.layout.total_bytes(),
+            chunk_bytes: uploaded.layout.chunk_bytes(),
+            chunk_count: uploaded.layout.chunk_count(),
+            compression: core.options.compression_for(&file.recipient),
+        },
+        chunks: uploaded.layers.clone(),
+        extensions: Annotations::new(),
+    };
+    let manifest = message.encode()?;
+    let bundle = sign_manifest(&core.key, &manifest)?;
+    Ok(PreparedMessage {
+        id,
+        digest: Digest::of(&manifest),
+        tag: Tag::message(&file.recipient.recipient_tag(), created_at, &core.session, &id),
+        session: core.session.as_str().to_owned(),
+        manifest,
+        bundle,
+    })
+}
+
+/// Pushes manifest and bundle, everything but the inbox tag (P18).
+async fn push_message(core: &Core, message: &PreparedMessage) -> Result<(), MailboxError> {
+    let repository = core.repository.as_ref();
+    push_small_blob(repository, EMPTY_BYTES).await?;
+    let manifest = Bytes::from(message.manifest.clone());
+    repository.push_manifest(&manifest_upload(manifest, None)).await?;
+    push_bundle(core, &message.manifest, &message.bundle).await
+}
+
+/// Attaches `bundle` to the manifest with these bytes (P15): blob, manifest, tag, referrers entry.
+pub(crate) async fn push_bundle(
+    core: &Core,
+    subject: &[u8],
+    bundle: &[u8],
+) -> Result<(), MailboxError> {
+    let repository = core.repository.as_ref();
+    let subject_descriptor = Descriptor::of(media_type::IMAGE_MANIFEST, subject);
+    let annotations = ImageManifest::parse(subject)?.annotations;
+    push_small_blob(repository, bundle).await?;
+    let bundle = Descriptor::of(media_type::BUNDLE, bundle);
+    let tag = Tag::bundle(&subject_descriptor.digest, core.now(), Core::tag_random());
+    let bytes = encode_bundle_manifest(&subject_descriptor, &bundle, &annotations);
+    let upload = ManifestUpload {
+        bytes: bytes.into(),
+        media_type: media_type::IMAGE_MANIFEST,
+        tag: Some(tag),
+        referrer: Some(ReferrerEntry {
+            subject: subject_descriptor.digest,
+            artifact_type: media_type::BUNDLE.to_owned(),
+        }),
+    };
+    repository.push_manifest(&upload).await?;
+    Ok(())
+}
+
+/// Pushes a blob of a few bytes unless it is there.
+pub(crate) async fn push_small_blob(
+    repository: &dyn Repository,
+    bytes: &[u8],
+) -> Result<(), MailboxError> {
+    let digest = Digest::of(bytes);
+    if !repository.blob_exists(&digest).await? {
+        repository.push_blob(&digest, Bytes::copy_from_slice(bytes)).await?;
+    }
+    Ok(())
+}
+
+pub(crate) fn manifest_upload(bytes: Bytes, tag: Option<Tag>) -> ManifestUpload {
+    ManifestUpload { bytes, media_type: media_type::IMAGE_MANIFEST, tag, referrer: None }
+}
+
+/// Makes the promise durable: from here on a restart publishes the tag.
+async fn journal(
+    core: &Core,
+    file: &OutboxFile,
+    message: &PreparedMessage,
+) -> Result<(), MailboxError> {
+    let change = {
+        let inner = file.inner.lock();
+        OutboxChange {
+            updated_at: Some(core.now()),
+            name: Some(inner.name.as_str().to_owned()),
+            state: Some(OutboxState::Prepared),
+            len: Some(inner.len),
+            mtime: Some(inner.mtime.into()),
+            mode: Some(inner.mode),
+            message: Some(Some(message.clone())),
+            error: Some(None),
+            ..OutboxChange::default()
+        }
+    };
+    Ok(core.store.update_outbox(file.id, change).await?)
+}
+
+/// Publishes the tag of a Prepared file, once. The caller holds `file.delivery`.
+pub(super) async fn publish_once(
+    core: &Arc<Core>,
+    file: &Arc<OutboxFile>,
+) -> Result<Digest, MailboxError> {
+    let message = {
+        let inner = file.inner.lock();
+        match (inner.state, inner.current_message()) {
+            (SendState::Sent, Some(message)) => return Ok(message.digest),
+            (SendState::Prepared, Some(message)) if inner.is_prepared() => message.clone(),
+            _ => return Err(MailboxError::Busy),
+        }
+    };
+    match core.repository.resolve_tag(&message.tag).await? {
+        Some(digest) if digest == message.digest => {}
+        Some(_) => {
+            // Somebody else holds the tag: a new id, under a new signature (P4).
+            file.inner.lock().prepared = None;
+            prepare(core, file).await?;
+            return Box::pin(publish_once(core, file)).await;
+        }
+        None => {
+            let upload =
+                manifest_upload(message.manifest.clone().into(), Some(message.tag.clone()));
+            core.repository.push_manifest(&upload).await?;
+            if core.repository.resolve_tag(&message.tag).await? != Some(message.digest) {
+                return Err(MailboxError::NotYetSent);
+            }
+        }
+    }
+    let change = OutboxChange {
+        updated_at: Some(core.now()),
+        state: Some(OutboxState::Sent),
+        mtime: Some(file.mtime().into()),
+        ..OutboxChange::default()
+    };
+    core.store.update_outbox(file.id, change).await?;
+    let spool = {
+        let mut inner = file.inner.lock();
+        file.apply_locked(&mut inner, Event::Published);
+        inner.spool.take()
+    };
+    // Handles that still read keep the open file; the name goes, so that nothing is kept twice.
+    if let Some(spool) = spool {
+        spool.remove();
+    }
+    core.listing.touch();
+    Ok(message.digest)
+}
+
+/// Publishes, again and again, until it is done, refused for good, or no longer wanted.
+pub(super) async fn publish(core: Arc<Core>, file: Arc<OutboxFile>) {
+    let mut pause = Duration::from_secs(1);
+    loop {
+        let result = {
+            let _delivery = file.delivery.lock().await;
+            if file.state() != SendState::Prepared || file.is_unlinked() {
+                return;
+            }
+            publish_once(&core, &file).await
+        };
+        let Err(error) = result else { return };
+        core.record_error(&subject(&file), &error);
+        if !error.class().is_transient() && !matches!(error, MailboxError::Busy) {
+            fail(&core, &file, Event::PublishFailed, &error).await;
+            return;
+        }
+        tokio::select! {
+            () = core.stop.cancelled() => return,
+            () = tokio::time::sleep(pause) => {}
+        }
+        pause = (pause * 2).min(PUBLISH_PAUSE_MAX);
+    }
+}
+
+/// Marks the file Failed, in memory and in its row.
+pub(super) async fn fail(
+    core: &Arc<Core>,
+    file: &Arc<OutboxFile>,
+    event: Event,
+    error: &MailboxError,
+) {
+    {
+        let mut inner = file.inner.lock();
+        if file.apply_locked(&mut inner, event) {
+            inner.error = Some((error.class(), error.to_string()));
+        }
+    }
+    let change = OutboxChange {
+        updated_at: Some(core.now()),
+        state: Some(OutboxState::Failed),
+        len: Some(file.len()),
+        error: Some(Some(StoredError {
+            code: error.class().code().to_owned(),
+            text: error.to_string(),
+        })),
+        ..OutboxChange::default()
+    };
+    if let Err(error) = core.store.update_outbox(file.id, change).await {
+        tracing::warn!("cannot record a failed file: {error}");
+    }
+    core.listing.touch();
+}
+
+/// Names a file in `errors`.
+pub(super) fn subject(file: &OutboxFile) -> String {
+    format!("outbox/{}/{}", file.recipient.dir_name(), file.name())
+}

@@ -1,0 +1,129 @@
+//! Staged files: one private file on local disk for each file of the outbox that is not sent.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io;
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+
+use crate::mailbox::MailboxError;
+use crate::sys::durable;
+
+/// A staged file, open and locked for as long as this process may send it.
+///
+/// The lock tells a recovery in another process that the file has an owner.
+#[derive(Debug)]
+pub(crate) struct Spool {
+    file: File,
+    path: PathBuf,
+}
+
+impl Spool {
+    /// Creates an empty staged file under a random name.
+    pub(crate) fn create(dir: &Path) -> Result<Self, MailboxError> {
+        let path = dir.join(uuid::Uuid::new_v4().simple().to_string());
+        let file = durable::create_private(&path).map_err(MailboxError::io("stage the file"))?;
+        file.try_lock().ok();
+        Ok(Self { file, path })
+    }
+
+    /// Opens the staged file `name`; `None` when it is gone or another process owns it.
+    pub(crate) fn adopt(dir: &Path, name: &str) -> Result<Option<Self>, MailboxError> {
+        let path = dir.join(name);
+        let opened =
+            OpenOptions::new().read(true).write(true).custom_flags(libc::O_NOFOLLOW).open(&path);
+        let file = match opened {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(source) => return Err(MailboxError::Io { what: "open a staged file", source }),
+        };
+        match file.try_lock() {
+            Ok(()) => Ok(Some(Self { file, path })),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(source)) => {
+                Err(MailboxError::Io { what: "lock a staged file", source })
+            }
+        }
+    }
+
+    /// Returns the file's name in the spool directory.
+    pub(crate) fn name(&self) -> String {
+        self.path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    }
+
+    pub(crate) fn len(&self) -> Result<u64, MailboxError> {
+        Ok(self.file.metadata().map_err(MailboxError::io("read the staged file"))?.len())
+    }
+
+    pub(crate) fn write_at(&self, offset: u64, data: &[u8]) -> Result<(), MailboxError> {
+        self.file.write_all_at(data, offset).map_err(MailboxError::io("write the staged file"))
+    }
+
+    pub(crate) fn set_len(&self, len: u64) -> Result<(), MailboxError> {
+        self.file.set_len(len).map_err(MailboxError::io("resize the staged file"))
+    }
+
+    /// Reads up to `len` bytes from `offset`; short only at the end of the file.
+    pub(crate) fn read_at(&self, offset: u64, len: usize) -> Result<Bytes, MailboxError> {
+        let mut bytes = vec![0; len];
+        let mut filled = 0;
+        while let Some(rest) = bytes.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+            match self.file.read_at(rest, offset.saturating_add(filled as u64)) {
+                Ok(0) => break,
+                Ok(count) => filled += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(source) => {
+                    return Err(MailboxError::Io { what: "read the staged file", source });
+                }
+            }
+        }
+        bytes.truncate(filled);
+        Ok(bytes.into())
+    }
+
+    /// Makes content and directory entry durable.
+    pub(crate) fn sync(&self) -> Result<(), MailboxError> {
+        let dir = self.path.parent().unwrap_or_else(|| Path::new("."));
+        self.file
+            .sync_all()
+            .and_then(|()| durable::sync_dir(dir))
+            .map_err(MailboxError::io("make the staged file durable"))
+    }
+
+    /// Removes the name; open handles go on working until they are closed.
+    pub(crate) fn remove(&self) {
+        // Gone already is as good; anything else leaves a file that the next start removes.
+        fs::remove_file(&self.path).ok();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_staged_file_keeps_what_was_written_and_reads_short_at_its_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let spool = Spool::create(dir.path()).unwrap();
+
+        spool.write_at(3, b"def").unwrap();
+        spool.write_at(0, b"abc").unwrap();
+
+        assert_eq!(spool.read_at(2, 100).unwrap(), &b"cdef"[..]);
+        assert_eq!(spool.read_at(6, 1).unwrap(), &b""[..]);
+        assert_eq!(spool.len().unwrap(), 6);
+    }
+
+    #[test]
+    fn a_staged_file_with_an_owner_is_not_adopted() {
+        let dir = tempfile::tempdir().unwrap();
+        let spool = Spool::create(dir.path()).unwrap();
+        let name = spool.name();
+
+        assert!(Spool::adopt(dir.path(), &name).unwrap().is_none());
+        drop(spool);
+        assert!(Spool::adopt(dir.path(), &name).unwrap().is_some());
+        assert!(Spool::adopt(dir.path(), "nothing").unwrap().is_none());
+    }
+}

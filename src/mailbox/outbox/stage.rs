@@ -1,0 +1,83 @@
+//! A send without a mount: stage, prepare, publish.
+
+use std::io::Read;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use tokio_util::sync::CancellationToken;
+
+use super::Outbox;
+use crate::mailbox::MailboxError;
+use crate::protocol::{FileName, Identity};
+
+/// Bytes that the command line stages at once.
+const STAGE_LEN: usize = 1 << 20;
+
+/// A message that was sent.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct SentMessage {
+    /// The message's identity.
+    pub digest: String,
+    /// Its UUID.
+    pub message_id: String,
+    /// The tag that committed it.
+    pub tag: String,
+    /// The file's name.
+    pub name: String,
+    /// The payload in bytes.
+    pub total_bytes: u64,
+}
+
+impl Outbox {
+    /// Stages `content`, prepares and publishes it; for the command line.
+    ///
+    /// # Errors
+    /// Nothing was sent, unless the error is the registry's about the tag: then it follows from
+    /// the durable queue.
+    pub async fn send(
+        &self,
+        recipient: &Identity,
+        name: &FileName,
+        mut content: Box<dyn Read + Send>,
+        mtime: SystemTime,
+        progress: Arc<dyn Fn(u64) + Send + Sync>,
+    ) -> Result<SentMessage, MailboxError> {
+        let listed = {
+            let snapshot = self.core.listing.snapshot();
+            let dir = snapshot.outbox.get(&recipient.dir_name());
+            dir.and_then(|dir| dir.files.get(name.as_str())).cloned()
+        };
+        let file = self.create_in_place_of(recipient, name, 0o600, listed.as_ref()).await?;
+        let staged = Arc::clone(&file);
+        let copied = tokio::task::spawn_blocking(move || {
+            let mut buffer = vec![0; STAGE_LEN];
+            let mut offset = 0;
+            loop {
+                let count = content.read(&mut buffer).map_err(MailboxError::io("read the file"))?;
+                if count == 0 {
+                    return Ok(());
+                }
+                staged.write_at(offset, buffer.get(..count).unwrap_or_default())?;
+                offset += count as u64;
+                progress(offset);
+            }
+        });
+        let copied = copied.await.map_err(|_panicked| MailboxError::TaskLost)?;
+        if let Err(error) = copied {
+            self.remove(&file).await?;
+            return Err(error);
+        }
+        file.set_mtime(mtime);
+        self.prepare(&file, &CancellationToken::new()).await?;
+        self.publish(&file).await?;
+        let inner = file.inner.lock();
+        let message = inner.current_message().ok_or(MailboxError::TaskLost)?;
+        Ok(SentMessage {
+            digest: message.digest.to_string(),
+            message_id: message.id.to_string(),
+            tag: message.tag.to_string(),
+            name: name.as_str().to_owned(),
+            total_bytes: inner.len,
+        })
+    }
+}

@@ -1,0 +1,154 @@
+//! The states of a file in the outbox, as a pure table.
+//!
+//! Draft: staged locally. Prepared: every chunk, the manifest by digest and its signature are in
+//! the registry and the row is durable. Sent: the tag exists. The table is the commit rule's
+//! second half; which events happen is decided by `fs`.
+#![warn(clippy::wildcard_enum_match_arm)]
+
+use std::fmt;
+
+/// The state of a file in the outbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SendState {
+    /// Staged locally; nothing promises that it will be sent.
+    Draft,
+    /// A close waits for the registry.
+    Preparing,
+    /// Everything but the tag is in the registry; the tag follows from the durable queue.
+    Prepared,
+    /// The tag exists: the message is immutable.
+    Sent,
+    /// Could not be sent; written again, it becomes a draft.
+    Failed,
+    /// Its writer died or failed; never sent unless written again.
+    Abandoned,
+}
+
+impl SendState {
+    /// Returns the word that xattrs, listings and `--json` show.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Draft => "draft",
+            Self::Preparing => "sending",
+            Self::Prepared => "prepared",
+            Self::Sent => "sent",
+            Self::Failed => "failed",
+            Self::Abandoned => "abandoned",
+        }
+    }
+}
+
+impl fmt::Display for SendState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What happens to a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Event {
+    /// Content or name changed, or it was opened for writing again.
+    Changed,
+    /// A close asks for delivery.
+    PrepareBegun,
+    /// Everything but the tag is in the registry.
+    PrepareDone,
+    /// The registry refused, or the disk failed.
+    PrepareFailed,
+    /// The caller of close was interrupted.
+    Interrupted,
+    /// The tag exists.
+    Published,
+    /// The tag was refused for good.
+    PublishFailed,
+    /// The writer died or failed.
+    WriterLost,
+}
+
+impl SendState {
+    #[expect(clippy::match_same_arms, reason = "the table is read row by row")]
+    /// Returns the state after `event`, or `None` when the event is not possible here.
+    pub fn after(self, event: Event) -> Option<Self> {
+        use Event as E;
+        use SendState as S;
+        match (self, event) {
+            // A message is immutable: what is sent stays sent, and says so again without harm.
+            (S::Sent, E::Published) => Some(S::Sent),
+            (S::Sent, _) => None,
+            (_, E::Changed | E::Interrupted) => Some(S::Draft),
+            (S::Draft | S::Failed | S::Abandoned | S::Preparing | S::Prepared, E::PrepareBegun) => {
+                Some(S::Preparing)
+            }
+            (S::Preparing, E::PrepareDone) => Some(S::Prepared),
+            // Changed meanwhile: the result of the old content says nothing about the new.
+            (S::Draft | S::Prepared | S::Failed | S::Abandoned, E::PrepareDone) => None,
+            (S::Preparing | S::Draft, E::PrepareFailed) => Some(S::Failed),
+            (S::Prepared | S::Failed | S::Abandoned, E::PrepareFailed) => None,
+            (S::Prepared, E::Published) => Some(S::Sent),
+            (S::Draft | S::Preparing | S::Failed | S::Abandoned, E::Published) => None,
+            (S::Prepared, E::PublishFailed) => Some(S::Failed),
+            (S::Draft | S::Preparing | S::Failed | S::Abandoned, E::PublishFailed) => None,
+            (S::Draft | S::Preparing | S::Failed | S::Abandoned, E::WriterLost) => {
+                Some(S::Abandoned)
+            }
+            // Its close returned 0 before: the promise stands.
+            (S::Prepared, E::WriterLost) => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STATES: [SendState; 6] = [
+        SendState::Draft,
+        SendState::Preparing,
+        SendState::Prepared,
+        SendState::Sent,
+        SendState::Failed,
+        SendState::Abandoned,
+    ];
+
+    #[test]
+    fn nothing_but_a_prepared_file_becomes_sent() {
+        for state in STATES {
+            let sent = state.after(Event::Published) == Some(SendState::Sent);
+            assert_eq!(sent, matches!(state, SendState::Prepared | SendState::Sent), "{state}");
+        }
+    }
+
+    #[test]
+    fn a_sent_message_is_immutable() {
+        for event in [
+            Event::Changed,
+            Event::PrepareBegun,
+            Event::PrepareDone,
+            Event::PrepareFailed,
+            Event::Interrupted,
+            Event::PublishFailed,
+            Event::WriterLost,
+        ] {
+            assert_eq!(SendState::Sent.after(event), None, "{event:?}");
+        }
+    }
+
+    #[test]
+    fn an_interrupted_close_leaves_a_draft() {
+        assert_eq!(SendState::Preparing.after(Event::Interrupted), Some(SendState::Draft));
+    }
+
+    #[test]
+    fn a_file_written_during_its_preparation_is_not_prepared() {
+        let state = SendState::Preparing.after(Event::Changed).unwrap();
+
+        assert_eq!(state, SendState::Draft);
+        assert_eq!(state.after(Event::PrepareDone), None);
+    }
+
+    #[test]
+    fn a_dead_writer_abandons_a_draft_and_not_a_promise() {
+        assert_eq!(SendState::Draft.after(Event::WriterLost), Some(SendState::Abandoned));
+        assert_eq!(SendState::Prepared.after(Event::WriterLost), None);
+    }
+}

@@ -1,0 +1,358 @@
+//! Receipts: given for what I received, collected for what I sent (P20-P23).
+
+use std::sync::Arc;
+
+use serde_json::json;
+
+use super::MailboxError;
+use super::core::Core;
+use super::inbox::{Search, search};
+use super::outbox::{OutboxFile, SendState, manifest_upload, push_bundle, push_small_blob};
+use super::snapshot::{ReceiptItem, insert};
+use crate::protocol::limits::MANIFEST_LEN_MAX;
+use crate::protocol::{
+    Annotations, Descriptor, Digest, EMPTY_BYTES, FileName, Identity, ImageManifest, Message,
+    Receipt, ReceiptDraft, ReceiptStatus, Tag, annotation, clean_reason, media_type,
+};
+use crate::registry::{ManifestRef, RegistryError};
+use crate::store::{
+    NewQueuedReceipt, OutboxChange, QueuedReceipt, ReceiptDirection, ReceiptEntry, SeenVerdict,
+};
+use crate::trust::{VerifiedReceipt, sign_manifest, verify_receipt};
+
+/// Sent messages asked for one by one; above that, one listing of all receipts is cheaper.
+const ASK_EACH_MAX: usize = 16;
+
+/// Longest pause between two attempts to push a receipt, in seconds.
+const RETRY_SECS_MAX: i64 = 600;
+
+/// Queues a receipt and pushes what is due; failures stay queued and are recorded.
+pub(super) async fn issue(
+    core: &Arc<Core>,
+    message: Digest,
+    status: ReceiptStatus,
+    verified: bool,
+    reason: Option<&str>,
+) {
+    let result = match enqueue(core, message, status, verified, reason).await {
+        Ok(true) => flush(core).await.map(|_count| ()),
+        Ok(false) => Ok(()),
+        Err(error) => Err(error),
+    };
+    if let Err(error) = result {
+        core.record_error(&format!("receipt for {message}"), &error);
+    }
+}
+
+/// Makes a receipt durable; false when the same one was given before (P23).
+pub(super) async fn enqueue(
+    core: &Core,
+    message: Digest,
+    status: ReceiptStatus,
+    verified: bool,
+    reason: Option<&str>,
+) -> Result<bool, MailboxError> {
+    let receipt = NewQueuedReceipt {
+        message,
+        status,
+        verified,
+        reason: reason.map(clean_reason),
+        created_at: core.now(),
+    };
+    Ok(core.store.enqueue_receipt(receipt).await?)
+}
+
+/// Pushes every receipt that is due; returns how many went out.
+pub(super) async fn flush(core: &Arc<Core>) -> Result<usize, MailboxError> {
+    let _alone = core.receipting.lock().await;
+    let mut count = 0;
+    for queued in core.store.due_receipts(core.now()).await? {
+        match push(core, &queued).await {
+            Ok(()) => count += 1,
+            Err(error) => {
+                let doublings = queued.attempts.min(16);
+                let pause = (1_i64 << doublings).min(RETRY_SECS_MAX);
+                let next_at = core.now().saturating_add_secs(pause);
+                core.store.retry_receipt(queued.id, next_at).await?;
+                core.record_error(&format!("receipt for {}", queued.message), &error);
+            }
+        }
+    }
+    Ok(count)
+}
+
+async fn push(core: &Arc<Core>, queued: &QueuedReceipt) -> Result<(), MailboxError> {
+    let bytes = message_manifest(core, &queued.message).await?;
+    let annotations = ImageManifest::parse(&bytes)?.annotations;
+    let subject = Descriptor::of(media_type::IMAGE_MANIFEST, &bytes);
+    let draft = |with_subject| {
+        ReceiptDraft {
+            message: &subject,
+            annotations: &annotations,
+            status: queued.status,
+            verified: queued.verified,
+            reason: queued.reason.as_deref(),
+            created_at: queued.created_at,
+            with_subject,
+        }
+        .encode()
+    };
+    push_small_blob(core.repository.as_ref(), EMPTY_BYTES).await?;
+    let mut receipt = draft(true);
+    let upload = manifest_upload(receipt.clone().into(), None);
+    match core.repository.push_manifest(&upload).await {
+        Ok(_) => {}
+        Err(RegistryError::Rejected { .. } | RegistryError::Malformed { .. }) => {
+            // A registry that refuses `subject` gets the receipt without it (P20).
+            receipt = draft(false);
+            let upload = manifest_upload(receipt.clone().into(), None);
+            core.repository.push_manifest(&upload).await?;
+        }
+        Err(error) => return Err(error.into()),
+    }
+    let bundle = sign_manifest(&core.key, &receipt)?;
+    push_bundle(core, &receipt, &bundle).await?;
+    // The tag goes last: whoever sees it finds the signature (P22).
+    let tag = Tag::receipt(&queued.message, queued.created_at, Core::tag_random());
+    let digest = Digest::of(&receipt);
+    core.repository.push_manifest(&manifest_upload(receipt.into(), Some(tag))).await?;
+
+    let text = |key: &str| annotations.get(key).cloned().unwrap_or_default();
+    let peer: Identity = text(annotation::SENDER).parse()?;
+    let entry = ReceiptEntry {
+        manifest_digest: Some(digest),
+        message: queued.message,
+        direction: ReceiptDirection::Issued,
+        peer: peer.clone(),
+        file_name: listed_name(core, &queued.message, &annotations),
+        status: queued.status,
+        verified: queued.verified,
+        signed: true,
+        reason: queued.reason.clone(),
+        created_at: queued.created_at,
+        json: String::new(),
+    };
+    let author = text(annotation::RECIPIENT);
+    let signer = core.key.public_key().fingerprint();
+    let entry = with_json(entry, &author, Some(&signer));
+    core.store.put_receipt(entry.clone()).await?;
+    // Not in the inbox when its manifest was malformed; the receipt is listed all the same.
+    core.store.set_receipt_issued(&queued.message, queued.status).await.ok();
+    core.store.receipt_done(queued.id).await?;
+    list(core, &entry);
+    mark_inbox(core, &queued.message, queued.status);
+    Ok(())
+}
+
+/// Returns the manifest from the database, or again from the registry, checked by its digest.
+async fn message_manifest(core: &Core, digest: &Digest) -> Result<bytes::Bytes, MailboxError> {
+    if let Some(entry) = core.store.inbox_by_digest(digest).await? {
+        return Ok(entry.manifest.into());
+    }
+    let reference = ManifestRef::Digest(*digest);
+    Ok(core.repository.fetch_manifest(&reference, MANIFEST_LEN_MAX).await?.bytes)
+}
+
+/// Returns the name under which a message is listed, or else the one it claims, made safe.
+fn listed_name(core: &Core, digest: &Digest, annotations: &Annotations) -> String {
+    let snapshot = core.listing.snapshot();
+    if let Some(item) = snapshot.message(digest) {
+        return item.name.clone();
+    }
+    let claimed = annotations.get(annotation::FILENAME).map_or("", String::as_str);
+    FileName::sanitize(claimed).as_str().to_owned()
+}
+
+/// Looks for receipts of what I sent; returns how many are new.
+///
+/// # Errors
+/// When the repository cannot be listed.
+pub(super) async fn collect(core: &Arc<Core>) -> Result<usize, MailboxError> {
+    let snapshot = core.listing.snapshot();
+    let now = core.now();
+    let waiting: Vec<(Arc<OutboxFile>, Digest)> = snapshot
+        .outbox_files()
+        .filter(|file| file.state() == SendState::Sent && file.receipt().is_none())
+        .filter_map(|file| Some((Arc::clone(file), file.digest()?)))
+        .collect();
+    if waiting.is_empty() {
+        return Ok(0);
+    }
+    let trust = core.trust.current()?;
+    let again = core.receipt_trust_changed(&trust);
+    let sweep = if waiting.len() > ASK_EACH_MAX {
+        Some(core.repository.list_tags("receipt-").await?.tags)
+    } else {
+        None
+    };
+    let mut count = 0;
+    for (file, digest) in waiting {
+        let prefix = Tag::receipt_prefix(&digest);
+        let tags: Vec<Tag> = match &sweep {
+            Some(all) => {
+                all.iter().filter(|tag| tag.as_str().starts_with(&prefix)).cloned().collect()
+            }
+            None => core.repository.list_tags(&prefix).await?.tags,
+        };
+        if tags.is_empty() {
+            continue;
+        }
+        let seen = core.store.seen_tags(&prefix).await?;
+        for tag in tags {
+            let settled = seen.get(&tag).is_some_and(|seen| match seen.verdict {
+                SeenVerdict::Admitted | SeenVerdict::Ignored => true,
+                SeenVerdict::Quarantined => !again,
+                SeenVerdict::Pending => false,
+            });
+            if !settled && examine(core, &trust, &file, &digest, &tag, now).await? {
+                count += 1;
+            }
+        }
+    }
+    Ok(count)
+}
+
+/// Judges one receipt tag; true when it is new proof.
+async fn examine(
+    core: &Arc<Core>,
+    trust: &crate::trust::TrustStore,
+    file: &Arc<OutboxFile>,
+    sent: &Digest,
+    tag: &Tag,
+    now: crate::protocol::Timestamp,
+) -> Result<bool, MailboxError> {
+    let reference = ManifestRef::Tag(tag.clone());
+    let fetched = match core.repository.fetch_manifest(&reference, MANIFEST_LEN_MAX).await {
+        Ok(fetched) => fetched,
+        Err(error) if error.class().is_transient() => return Err(error.into()),
+        Err(_) => return Ok(false),
+    };
+    let digest = fetched.digest;
+    let receipt = match Receipt::parse(&fetched.bytes) {
+        Ok(receipt) if receipt.message == *sent => receipt,
+        // Another message with the same 12 digits, or junk.
+        _ => {
+            core.store.record_seen(tag, &digest, SeenVerdict::Ignored).await?;
+            return Ok(false);
+        }
+    };
+    let Some(envelope) = file.envelope() else { return Ok(false) };
+    let accept = |bundle: &bytes::Bytes| {
+        let bundles = std::slice::from_ref(bundle);
+        verify_receipt(trust, fetched.bytes.clone(), sent, &envelope, bundles, now).ok()
+    };
+    let found = search(core.repository.as_ref(), &digest, accept).await?;
+    let proof: Option<VerifiedReceipt> = match found {
+        Search::Found(verified) => Some(verified),
+        Search::Nothing(_) => None,
+    };
+    let entry = ReceiptEntry {
+        manifest_digest: Some(digest),
+        message: *sent,
+        direction: ReceiptDirection::Received,
+        peer: file.recipient().clone(),
+        file_name: file.name(),
+        status: receipt.status,
+        verified: receipt.verified,
+        signed: proof.is_some(),
+        reason: receipt.reason.clone(),
+        created_at: receipt.created_at.unwrap_or(now),
+        json: String::new(),
+    };
+    let signer = proof.as_ref().map(|proof| proof.signer().key_fingerprint.clone());
+    let entry = with_json(entry, file.recipient().as_str(), signer.as_deref());
+    core.store.put_receipt(entry.clone()).await?;
+    list(core, &entry);
+    if proof.is_none() {
+        // Its author may become trusted later; until then it is shown as a claim (P22).
+        core.store.record_seen(tag, &digest, SeenVerdict::Quarantined).await?;
+        return Ok(false);
+    }
+    file.set_receipt(entry.status);
+    let change = OutboxChange { receipt: Some(Some(entry.status)), ..OutboxChange::default() };
+    core.store.update_outbox(file.id(), change).await?;
+    core.store.record_seen(tag, &digest, SeenVerdict::Admitted).await?;
+    core.listing.touch();
+    Ok(true)
+}
+
+/// Lists the receipts that the database knows.
+pub(super) async fn load(core: &Core) -> Result<(), MailboxError> {
+    for entry in core.store.receipts().await? {
+        list(core, &entry);
+    }
+    Ok(())
+}
+
+fn list(core: &Core, entry: &ReceiptEntry) {
+    let item = Arc::new(ReceiptItem {
+        message: entry.message,
+        status: entry.status,
+        signed: entry.signed,
+        created_at: entry.created_at,
+        json: entry.json.clone(),
+    });
+    // A claim never takes the name of a proof.
+    let suffix = if entry.signed { "json" } else { "unsigned-claim.json" };
+    let base = FileName::sanitize(&format!("{}.{}.{suffix}", entry.file_name, entry.status));
+    core.listing.update(|snapshot| {
+        let tree = match entry.direction {
+            ReceiptDirection::Issued => &mut snapshot.receipts_issued,
+            ReceiptDirection::Received => &mut snapshot.receipts_sent,
+        };
+        let dir = entry.peer.dir_name();
+        if entry.signed {
+            // The proof replaces what was a claim before its author was trusted.
+            super::snapshot::retain(tree, |in_dir, _, listed| {
+                in_dir != dir || listed.signed || listed.message != entry.message
+            });
+        }
+        let free = |name: &FileName| {
+            let listed = tree.get(&dir).and_then(|names| names.get(name.as_str()));
+            listed.is_none_or(|listed| {
+                listed.message == entry.message && listed.signed == entry.signed
+            })
+        };
+        let name = (1..=u32::MAX).map(|n| base.numbered(n)).find(free);
+        if let Some(name) = name {
+            insert(tree, dir, name.as_str().to_owned(), item);
+        }
+    });
+}
+
+/// Shows on the message which receipt was given.
+fn mark_inbox(core: &Core, digest: &Digest, status: ReceiptStatus) {
+    core.listing.update(|snapshot| {
+        let Some(item) = snapshot.message(digest).cloned() else { return };
+        let item = super::InboxItem { receipt: Some(status), ..item.as_ref().clone() };
+        let (dir, name) = (item.sender.dir_name(), item.name.clone());
+        insert(&mut snapshot.inbox, dir, name, Arc::new(item));
+    });
+}
+
+/// Writes the receipt's file: what is said, who says it, and what proves it.
+fn with_json(mut entry: ReceiptEntry, author: &str, signer: Option<&str>) -> ReceiptEntry {
+    let value = json!({
+        "file": entry.file_name,
+        "status": entry.status.as_str(),
+        "verified": entry.verified,
+        "reason": entry.reason,
+        "message": entry.message.to_string(),
+        "author": author,
+        "peer": entry.peer.as_str(),
+        "created_at": entry.created_at.to_string(),
+        "receipt": entry.manifest_digest.map(|digest| digest.to_string()),
+        "proof": if entry.signed { "signed" } else { "unsigned claim" },
+        "signed_by": signer,
+    });
+    entry.json = format!("{value:#}\n");
+    entry
+}
+
+impl OutboxFile {
+    /// Returns the envelope of the sent message.
+    fn envelope(&self) -> Option<crate::protocol::Envelope> {
+        let manifest = self.manifest()?;
+        Message::parse(&manifest).ok().map(|message| message.envelope)
+    }
+}

@@ -1,0 +1,261 @@
+//! Receiving: what is listed, what is not, and which bytes are returned.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::{digest_of, payload, tags};
+use crate::protocol::{ErrorClass, Identity, Tag};
+use crate::registry::RegistryError;
+use crate::registry::fault::Fault;
+use crate::registry::memory::Operation;
+use crate::testing::World;
+
+#[tokio::test]
+async fn a_stranger_is_quarantined_until_trusted() {
+    let world = World::new();
+    let (alice, bob) = (world.person("alice").await, world.person("bob").await);
+    alice.send(&bob, "a.txt", b"abc").await.unwrap();
+
+    assert!(bob.receive(&alice).await.is_empty());
+    assert_eq!(bob.quarantined(), ["unknown-sender"]);
+
+    bob.trust_person(&alice);
+    assert_eq!(bob.receive(&alice).await.len(), 1);
+    assert!(bob.quarantined().is_empty());
+}
+
+#[tokio::test]
+async fn a_message_signed_by_another_key_is_never_listed() {
+    let world = World::new();
+    let (alice, bob) = world.alice_and_bob().await;
+    let mallory = world.person("alice").await;
+
+    mallory.send(&bob, "evil.sh", b"rm").await.unwrap();
+
+    assert!(bob.receive(&alice).await.is_empty());
+    assert_eq!(bob.quarantined(), ["untrusted-signer"]);
+}
+
+#[tokio::test]
+async fn one_bad_message_hides_no_good_one() {
+    let world = World::new();
+    let (alice, bob) = world.alice_and_bob().await;
+    let bad = alice.send(&bob, "bad", b"1").await.unwrap();
+    alice.send(&bob, "good", b"2").await.unwrap();
+    let tag: Tag = bad.tag.parse().unwrap();
+    world.memory.replace_manifest_at_tag(&tag, "<html>login</html>");
+
+    let listed = bob.receive(&alice).await;
+
+    assert_eq!(listed.iter().map(|item| item.name.as_str()).collect::<Vec<_>>(), ["good"]);
+    assert_eq!(bob.quarantined(), ["not-json"]);
+}
+
+#[tokio::test]
+async fn a_message_without_a_bundle_waits_ten_minutes_and_is_then_refused() {
+    let world = World::new();
+    let (alice, bob) = world.alice_and_bob().await;
+    let sent = alice.send(&bob, "a.txt", b"abc").await.unwrap();
+    world.memory.remove_referrers(&digest_of(&sent.digest));
+    let bundles = tags(&world, "bundle-");
+    for tag in &bundles {
+        world.memory.remove_tag(tag);
+    }
+
+    assert!(bob.receive(&alice).await.is_empty());
+    let pending = bob.mailbox.inbox().poll().await.unwrap();
+    assert_eq!(pending.pending, 1);
+    world.clock.advance(Duration::from_secs(601));
+    let refused = bob.mailbox.inbox().poll().await.unwrap();
+    assert_eq!((refused.pending, refused.quarantined), (0, 1));
+}
+
+#[tokio::test]
+async fn a_message_retagged_to_somebody_else_is_not_theirs() {
+    let world = World::new();
+    let (alice, bob) = world.alice_and_bob().await;
+    let carol = world.person("carol").await;
+    carol.trust_person(&alice);
+    let sent = alice.send(&bob, "a.txt", b"abc").await.unwrap();
+    let prefix = Tag::message_prefix(&carol.identity.recipient_tag());
+    let stolen: Tag = format!("{prefix}20260921-00000000-00000000").parse().unwrap();
+    world.memory.point_tag(&stolen, &digest_of(&sent.digest));
+
+    assert!(carol.receive(&alice).await.is_empty());
+    assert_eq!(carol.quarantined(), ["readdressed"]);
+    assert_eq!(bob.receive(&alice).await.len(), 1);
+}
+
+#[tokio::test]
+async fn the_same_digest_under_two_tags_is_one_message() {
+    let world = World::new();
+    let (alice, bob) = world.alice_and_bob().await;
+    let sent = alice.send(&bob, "a.txt", b"abc").await.unwrap();
+    let prefix = Tag::message_prefix(&bob.identity.recipient_tag());
+    let copy: Tag = format!("{prefix}20260922-00000000-00000000").parse().unwrap();
+    world.memory.point_tag(&copy, &digest_of(&sent.digest));
+
+    assert_eq!(bob.receive(&alice).await.len(), 1);
+    assert_eq!(bob.receive(&alice).await.len(), 1);
+}
+
+#[tokio::test]
+async fn an_expired_message_leaves_the_list_and_a_late_one_never_enters() {
+    let world = World::new();
+    let alice = world.person_with("alice", |options| options.ttl_secs = 60).await;
+    let (bob, late) = (world.person("bob").await, world.person("bob").await);
+    bob.trust_person(&alice);
+    late.trust_person(&alice);
+    alice.send(&bob, "a.txt", b"abc").await.unwrap();
+
+    assert_eq!(bob.receive(&alice).await.len(), 1);
+    world.clock.advance(Duration::from_mins(6));
+    assert!(bob.receive(&alice).await.is_empty());
+    assert!(late.receive(&alice).await.is_empty());
+    assert_eq!(late.quarantined(), ["expired"]);
+}
+
+#[tokio::test]
+async fn a_message_from_the_future_waits_for_its_time() {
+    let world = World::new();
+    let (alice, bob) = world.alice_and_bob().await;
+    world.clock.advance(Duration::from_hours(1));
+    alice.send(&bob, "a.txt", b"abc").await.unwrap();
+    world.clock.jump_to(crate::testing::BEGINNING);
+
+    assert!(bob.receive(&alice).await.is_empty());
+    assert_eq!(bob.quarantined(), ["pending-future"]);
+    world.clock.advance(Duration::from_hours(1));
+    assert_eq!(bob.receive(&alice).await.len(), 1);
+}
+
+#[tokio::test]
+async fn names_are_numbered_in_order_of_arrival_and_kept_for_ever() {
+    let world = World::new();
+    let (alice, mut bob) = world.alice_and_bob().await;
+    for content in [b"1", b"2", b"3"] {
+        alice.send(&bob, "r.pdf", content).await.unwrap();
+        bob.mailbox.inbox().poll().await.unwrap();
+    }
+    let names = |bob: &crate::testing::Person| {
+        bob.listed(&alice).iter().map(|item| item.name.clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(names(&bob), ["r (2).pdf", "r (3).pdf", "r.pdf"]);
+
+    let second = bob.listed(&alice)[0].digest;
+    bob.mailbox.inbox().dismiss(&second).await.unwrap();
+    bob.restart(&world).await;
+    alice.send(&bob, "r.pdf", b"4").await.unwrap();
+    bob.mailbox.inbox().poll().await.unwrap();
+    assert_eq!(names(&bob), ["r (3).pdf", "r (4).pdf", "r.pdf"]);
+    bob.mailbox.inbox().restore(&second).await.unwrap();
+    assert_eq!(names(&bob), ["r (2).pdf", "r (3).pdf", "r (4).pdf", "r.pdf"]);
+}
+
+#[tokio::test]
+async fn what_was_delivered_stays_when_the_registry_forgets_it() {
+    let world = World::new();
+    let (alice, bob) = world.alice_and_bob().await;
+    let sent = alice.send(&bob, "a.txt", b"abc").await.unwrap();
+    bob.receive(&alice).await;
+    world.memory.remove_tag(&sent.tag.parse().unwrap());
+
+    assert_eq!(bob.receive(&alice).await.len(), 1);
+}
+
+#[tokio::test]
+async fn reading_a_few_bytes_fetches_one_chunk() {
+    let world = World::new();
+    let (alice, bob) = world.alice_and_bob().await;
+    let content = payload(1000);
+    alice.send(&bob, "a.bin", &content).await.unwrap();
+    let item = bob.receive(&alice).await.remove(0);
+    let before = world.faulty.counts().of(Operation::FetchBlob);
+    let reader = bob.mailbox.inbox().open(&item.digest).unwrap();
+
+    let bytes = reader.read_at(510, 20).await.unwrap();
+
+    assert_eq!(bytes, &content[510..530]);
+    assert_eq!(world.faulty.counts().of(Operation::FetchBlob), before + 1);
+}
+
+#[tokio::test]
+async fn many_readers_of_one_cold_chunk_cause_one_fetch() {
+    let world = World::new();
+    let (alice, bob) = world.alice_and_bob().await;
+    alice.send(&bob, "a.bin", &payload(90)).await.unwrap();
+    let item = bob.receive(&alice).await.remove(0);
+    let before = world.faulty.counts().of(Operation::FetchBlob);
+    let readers: Vec<_> =
+        (0..50).map(|_| bob.mailbox.inbox().open(&item.digest).unwrap()).collect();
+
+    let reads = readers.iter().map(|reader| reader.read_at(0, 90));
+    let results = futures_util::future::join_all(reads).await;
+
+    assert!(results.iter().all(|read| read.as_ref().is_ok_and(|bytes| bytes.len() == 90)));
+    assert_eq!(world.faulty.counts().of(Operation::FetchBlob), before + 1);
+}
+
+#[tokio::test]
+async fn a_chunk_with_other_bytes_is_asked_for_twice_and_never_returned() {
+    let world = World::new();
+    let (alice, bob) = world.alice_and_bob().await;
+    alice.send(&bob, "a.bin", &payload(90)).await.unwrap();
+    let item = bob.receive(&alice).await.remove(0);
+    let layer = item.message.chunks[0].digest;
+    world.memory.corrupt_blob(&layer);
+    let before = world.faulty.counts().of(Operation::FetchBlob);
+
+    let read = bob.read(&item).await;
+
+    assert_eq!(read.unwrap_err().class(), ErrorClass::Corrupt);
+    assert_eq!(world.faulty.counts().of(Operation::FetchBlob), before + 2);
+}
+
+#[tokio::test]
+async fn a_read_recovers_when_the_registry_does() {
+    let world = World::new();
+    let (alice, bob) = world.alice_and_bob().await;
+    alice.send(&bob, "a.bin", &payload(90)).await.unwrap();
+    let item = bob.receive(&alice).await.remove(0);
+    world.faulty.inject_next(Operation::FetchBlob, 1, Fault::fail(|| RegistryError::TimedOut));
+
+    let first = bob.read(&item).await;
+    let second = bob.read(&item).await;
+
+    assert_eq!(first.unwrap_err().class(), ErrorClass::TimedOut);
+    assert_eq!(second.unwrap(), payload(90));
+}
+
+#[tokio::test]
+async fn junk_bundles_block_nothing() {
+    let world = World::new();
+    let (alice, bob) = world.alice_and_bob().await;
+    let sent = alice.send(&bob, "a.txt", b"abc").await.unwrap();
+    let digest = digest_of(&sent.digest);
+    for index in 0..20 {
+        let tag: Tag =
+            format!("{}1999999999-{index:06x}", Tag::bundle_prefix(&digest)).parse().unwrap();
+        world.memory.replace_manifest_at_tag(&tag, Bytes::from_static(b"{\"junk\":1}"));
+    }
+
+    assert_eq!(bob.receive(&alice).await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_message_to_my_second_identity_is_mine() {
+    let world = World::new();
+    let alice = world.person("alice").await;
+    let team: Identity = "team".parse().unwrap();
+    let bob = world.person_with("bob", |options| options.me.push("team".parse().unwrap())).await;
+    bob.trust_person(&alice);
+    let content = Box::new(std::io::Cursor::new(b"x".to_vec()));
+    let outbox = alice.mailbox.outbox();
+    let (file, mtime) = ("a".parse().unwrap(), std::time::SystemTime::UNIX_EPOCH);
+    outbox.send(&team, &file, content, mtime, std::sync::Arc::new(|_| {})).await.unwrap();
+
+    let listed = bob.receive(&alice).await;
+
+    assert_eq!(listed[0].recipient, team);
+}

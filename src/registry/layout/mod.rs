@@ -1,0 +1,239 @@
+//! A repository in an OCI image-layout directory: the embedded default, no server needed.
+//!
+//! The layout is the OCI specification's (v1.0.0), so `oras --oci-layout` and `skopeo` read it:
+//! tags are entries of `index.json`, everything else lies in `blobs/sha256/`. Several processes
+//! may use one directory: `index.json` is only ever replaced whole, under a lock that is held for
+//! milliseconds, and readers need no lock. A manifest without a tag is a blob like any other.
+//! A directory that does not exist yet is an empty repository; the first push makes it.
+//! Start at [`LayoutRepository`].
+//!
+//! **Invariant:** whatever lies in the directory, no link is followed, no read is unbounded and
+//! no bytes are returned that do not hash to their name.
+
+mod content;
+mod directory;
+mod files;
+mod index;
+mod referrers;
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use self::content::Layout;
+use self::directory::{Directory, IndexLock};
+use super::{FetchedManifest, ManifestRef, ManifestUpload, RegistryError, Repository, TagList};
+use crate::protocol::{Descriptor, Digest, Tag};
+
+/// Most tags of one listing; no index of the largest size holds so many.
+const TAG_COUNT_MAX: usize = 1_000_000;
+
+/// Longest time one call may take: a network disk may hang, a slow one needs seconds a chunk.
+const CALL_DEADLINE: Duration = Duration::from_mins(2);
+
+/// Longest time to wait for other writers. Each holds the lock for milliseconds.
+const LOCK_DEADLINE: Duration = Duration::from_secs(30);
+
+/// First and longest pause between two attempts to take the lock.
+const LOCK_PAUSE: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(16));
+
+/// A repository in an OCI image-layout directory. Clones share one cache.
+#[derive(Debug, Clone)]
+pub struct LayoutRepository(Arc<Layout>);
+
+impl LayoutRepository {
+    /// Names the directory. Nothing is read or created before the first call.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self(Arc::new(Layout::new(path.into(), LOCK_DEADLINE)))
+    }
+
+    /// Runs `job` on the directory as it is; `None` stands for a directory that is not there yet.
+    async fn read<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&Layout, Option<&Directory>) -> Result<T, RegistryError> + Send + 'static,
+    ) -> Result<T, RegistryError> {
+        let layout = Arc::clone(&self.0);
+        blocking(move || job(&layout, Directory::open(layout.path())?.as_ref())).await
+    }
+
+    /// Runs `job` under the lock, in a directory that is made when it is missing.
+    async fn update<T: Send + 'static>(
+        &self,
+        job: impl Fn(&Layout, &Directory) -> Result<T, RegistryError> + Clone + Send + 'static,
+    ) -> Result<T, RegistryError> {
+        let attempts = async {
+            // One writer of this process at a time, in order of arrival; the others do not poll.
+            let _turn = self.0.writer_turn().await;
+            let (mut pause, pause_max) = LOCK_PAUSE;
+            loop {
+                let (layout, job) = (Arc::clone(&self.0), job.clone());
+                let attempt = blocking(move || {
+                    let Some(lock) = IndexLock::try_acquire(layout.path())? else {
+                        return Ok(None);
+                    };
+                    job(&layout, &Directory::create(layout.path(), &lock)?).map(Some)
+                });
+                if let Some(value) = attempt.await? {
+                    return Ok(value);
+                }
+                // Polled, because a thread that waits in flock(2) cannot be given up.
+                tokio::time::sleep(pause).await;
+                pause = pause_max.min(pause * 2);
+            }
+        };
+        let result = tokio::time::timeout(self.0.lock_deadline(), attempts).await;
+        result.unwrap_or(Err(RegistryError::TimedOut))
+    }
+}
+
+#[async_trait]
+impl Repository for LayoutRepository {
+    fn reference(&self) -> String {
+        format!("oci:{}", self.0.path().display())
+    }
+
+    async fn probe(&self) -> Result<(), RegistryError> {
+        self.read(|layout, directory| match directory {
+            Some(directory) => layout.index(directory).map(drop),
+            None => Ok(()),
+        })
+        .await
+    }
+
+    async fn fetch_manifest(
+        &self,
+        reference: &ManifestRef,
+        len_max: u64,
+    ) -> Result<FetchedManifest, RegistryError> {
+        let reference = reference.clone();
+        self.read(move |layout, directory| match (reference, directory) {
+            (ManifestRef::Tag(tag), Some(directory)) => layout
+                .read_tagged(directory, &tag, len_max)?
+                .ok_or_else(|| RegistryError::not_found(tag)),
+            (ManifestRef::Digest(digest), Some(directory)) => directory
+                .read_blob(&digest, "manifest", len_max)?
+                .map(|bytes| FetchedManifest { bytes: bytes.into(), digest })
+                .ok_or_else(|| RegistryError::not_found(digest)),
+            (ManifestRef::Tag(tag), None) => Err(RegistryError::not_found(tag)),
+            (ManifestRef::Digest(digest), None) => Err(RegistryError::not_found(digest)),
+        })
+        .await
+    }
+
+    async fn resolve_tag(&self, tag: &Tag) -> Result<Option<Digest>, RegistryError> {
+        let tag = tag.clone();
+        self.read(move |layout, directory| match directory {
+            Some(directory) => Ok(layout.index(directory)?.resolve(&tag)),
+            None => Ok(None),
+        })
+        .await
+    }
+
+    async fn push_manifest(&self, manifest: &ManifestUpload) -> Result<Digest, RegistryError> {
+        let digest = Digest::of(&manifest.bytes);
+        // Outside the lock: only the index needs it.
+        self.push_blob(&digest, manifest.bytes.clone()).await?;
+        if manifest.tag.is_some() || manifest.referrer.is_some() {
+            let upload = manifest.clone();
+            self.update(move |layout, directory| layout.publish(directory, &upload, digest))
+                .await?;
+        }
+        Ok(digest)
+    }
+
+    async fn blob_exists(&self, digest: &Digest) -> Result<bool, RegistryError> {
+        let digest = *digest;
+        self.read(move |_, directory| match directory {
+            Some(directory) => Ok(directory.blob_len(&digest)?.is_some()),
+            None => Ok(false),
+        })
+        .await
+    }
+
+    async fn fetch_blob(&self, digest: &Digest, size: u64) -> Result<Bytes, RegistryError> {
+        let digest = *digest;
+        self.read(move |_, directory| {
+            let bytes = match directory {
+                Some(directory) => directory.read_blob(&digest, "blob", size)?,
+                None => None,
+            };
+            let bytes = bytes.ok_or_else(|| RegistryError::not_found(digest))?;
+            if bytes.len() as u64 != size {
+                let reason = "a blob is shorter than its descriptor says".into();
+                return Err(RegistryError::Malformed { reason });
+            }
+            Ok(bytes.into())
+        })
+        .await
+    }
+
+    async fn push_blob(&self, digest: &Digest, bytes: Bytes) -> Result<(), RegistryError> {
+        let digest = *digest;
+        let pushed = bytes.clone();
+        let is_written = self
+            .read(move |_, directory| {
+                let actual = Digest::of(&pushed);
+                if actual != digest {
+                    return Err(RegistryError::DigestMismatch { expected: digest, actual });
+                }
+                let written = directory.map(|directory| directory.write_blob(&digest, &pushed));
+                written.transpose().map(|written| written.is_some())
+            })
+            .await?;
+        if !is_written {
+            self.update(move |_, directory| directory.write_blob(&digest, &bytes)).await?;
+        }
+        Ok(())
+    }
+
+    async fn list_tags(&self, prefix: &str) -> Result<TagList, RegistryError> {
+        let prefix = prefix.to_owned();
+        self.read(move |layout, directory| match directory {
+            Some(directory) => Ok(layout.index(directory)?.list(&prefix, TAG_COUNT_MAX)),
+            None => Ok(TagList::default()),
+        })
+        .await
+    }
+
+    async fn list_referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>, RegistryError> {
+        let subject = *subject;
+        self.read(move |layout, directory| {
+            let Some(directory) = directory else {
+                return Ok(Vec::new());
+            };
+            layout.list_referrers(directory, &subject)
+        })
+        .await
+    }
+
+    async fn delete_manifest(&self, digest: &Digest) -> Result<(), RegistryError> {
+        let digest = *digest;
+        // Deleting must not make a directory.
+        let exists = self.read(|_, directory| Ok(directory.is_some())).await?;
+        if !exists {
+            return Err(RegistryError::not_found(digest));
+        }
+        self.update(move |layout, directory| layout.delete(directory, &digest)).await
+    }
+}
+
+/// Runs file operations on the pool for blocking work.
+async fn blocking<T: Send + 'static>(
+    job: impl FnOnce() -> Result<T, RegistryError> + Send + 'static,
+) -> Result<T, RegistryError> {
+    match tokio::time::timeout(CALL_DEADLINE, tokio::task::spawn_blocking(job)).await {
+        Err(_elapsed) => Err(RegistryError::TimedOut),
+        Ok(Ok(result)) => result,
+        Ok(Err(error)) => match error.try_into_panic() {
+            Ok(payload) => std::panic::resume_unwind(payload),
+            // The runtime is shutting down.
+            Err(error) => Err(RegistryError::Io(io::Error::other(error))),
+        },
+    }
+}

@@ -1,0 +1,372 @@
+//! The outbox: files on their way, the message that each has become, recipients' directories.
+
+use std::fmt;
+use std::str::FromStr;
+
+use rusqlite::{OptionalExtension as _, Row, named_params};
+
+use super::row::{optional_text, require_digest, signed, text, time};
+use super::{Store, StoreError};
+use crate::protocol::{Digest, Identity, MessageId, ProtocolError, ReceiptStatus, Tag, Timestamp};
+
+/// How far a file in the outbox has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum OutboxState {
+    /// It is still written to, or was never committed.
+    Draft,
+    /// Its manifest is built and signed: a retry pushes the same digest.
+    Prepared,
+    /// Its tag is in the registry.
+    Sent,
+    /// The last attempt failed.
+    Failed,
+    /// Its writer died or the user cancelled: it is never sent.
+    Abandoned,
+}
+
+impl OutboxState {
+    /// Returns the word kept in the database and shown in `status`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Draft => "draft",
+            Self::Prepared => "prepared",
+            Self::Sent => "sent",
+            Self::Failed => "failed",
+            Self::Abandoned => "abandoned",
+        }
+    }
+}
+
+impl fmt::Display for OutboxState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for OutboxState {
+    type Err = ProtocolError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        [Self::Draft, Self::Prepared, Self::Sent, Self::Failed, Self::Abandoned]
+            .into_iter()
+            .find(|state| state.as_str() == text)
+            .ok_or(ProtocolError::BadField { field: "outbox state", reason: "unknown" })
+    }
+}
+
+/// A file that has just been created in the outbox.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewOutbox {
+    /// To whom it goes.
+    pub recipient: Identity,
+    /// Its name in the recipient's directory; temporary names may be no valid `FileName`.
+    pub name: String,
+    /// Its file in the spool directory.
+    pub spool: String,
+    /// Now; also the first modification time.
+    pub created_at: Timestamp,
+}
+
+/// A file in the outbox.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutboxEntry {
+    /// Never used for another entry.
+    pub id: i64,
+    /// To whom it goes.
+    pub recipient: Identity,
+    /// Its name in the recipient's directory.
+    pub name: String,
+    /// How far it has come.
+    pub state: OutboxState,
+    /// Its file in the spool directory.
+    pub spool: String,
+    /// Its length in bytes.
+    pub len: u64,
+    /// Its modification time.
+    pub mtime: Timestamp,
+    /// Its permission bits; kept for `cp -p`, without effect.
+    pub mode: u32,
+    /// When it was created.
+    pub created_at: Timestamp,
+    /// When the row changed last, as [`OutboxChange::updated_at`] said.
+    pub updated_at: Timestamp,
+    /// The message, once it is built.
+    pub message: Option<PreparedMessage>,
+    /// The tag of `message`.
+    pub tag: Option<Tag>,
+    /// Why the last attempt failed.
+    pub error: Option<StoredError>,
+    /// Whether the user removed it from the listing.
+    pub hidden: bool,
+    /// The verified receipt that came back.
+    pub receipt: Option<ReceiptStatus>,
+}
+
+/// A message as it is pushed, fixed before the first attempt so that a retry repeats it exactly.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PreparedMessage {
+    /// The message's UUID.
+    pub id: MessageId,
+    /// The digest of `manifest`.
+    pub digest: Digest,
+    /// The canonical bytes of the message manifest.
+    pub manifest: Vec<u8>,
+    /// The bundle's JSON.
+    pub bundle: Vec<u8>,
+    /// The session that built it (`sid8`).
+    pub session: String,
+    /// The tag that commits it.
+    pub tag: Tag,
+}
+
+/// An error as it is shown later.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredError {
+    /// `ErrorClass::code`.
+    pub code: String,
+    /// One sentence for the user.
+    pub text: String,
+}
+
+/// What changes in an entry; `None` leaves a field as it is, `Some(None)` clears it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct OutboxChange {
+    /// The time of the change.
+    pub updated_at: Option<Timestamp>,
+    /// See [`OutboxEntry::name`].
+    pub name: Option<String>,
+    /// See [`OutboxEntry::state`].
+    pub state: Option<OutboxState>,
+    /// See [`OutboxEntry::len`].
+    pub len: Option<u64>,
+    /// See [`OutboxEntry::mtime`].
+    pub mtime: Option<Timestamp>,
+    /// See [`OutboxEntry::mode`].
+    pub mode: Option<u32>,
+    /// See [`OutboxEntry::message`].
+    pub message: Option<Option<PreparedMessage>>,
+    /// See [`OutboxEntry::error`].
+    pub error: Option<Option<StoredError>>,
+    /// See [`OutboxEntry::hidden`].
+    pub hidden: Option<bool>,
+    /// See [`OutboxEntry::receipt`].
+    pub receipt: Option<Option<ReceiptStatus>>,
+}
+
+impl OutboxChange {
+    fn apply(self, entry: &mut OutboxEntry) {
+        set(&mut entry.updated_at, self.updated_at);
+        set(&mut entry.name, self.name);
+        set(&mut entry.state, self.state);
+        set(&mut entry.len, self.len);
+        set(&mut entry.mtime, self.mtime);
+        set(&mut entry.mode, self.mode);
+        set(&mut entry.message, self.message);
+        set(&mut entry.error, self.error);
+        set(&mut entry.hidden, self.hidden);
+        set(&mut entry.receipt, self.receipt);
+    }
+}
+
+fn set<T>(field: &mut T, change: Option<T>) {
+    if let Some(value) = change {
+        *field = value;
+    }
+}
+
+/// Mode of a new file in the outbox.
+const MODE_DEFAULT: u32 = 0o600;
+
+impl Store {
+    /// Adds an empty draft and returns its id.
+    pub async fn insert_outbox(&self, new: NewOutbox) -> Result<i64, StoreError> {
+        self.write(move |transaction| {
+            transaction.execute(
+                "INSERT INTO outbox (recipient, name, state, spool, len, mtime, mode, created_at, \
+                 updated_at, hidden) VALUES (:recipient, :name, 'draft', :spool, 0, :now, :mode, \
+                 :now, :now, 0)",
+                named_params! {
+                    ":recipient": new.recipient.as_str(),
+                    ":name": new.name,
+                    ":spool": new.spool,
+                    ":now": new.created_at.unix_secs(),
+                    ":mode": MODE_DEFAULT,
+                },
+            )?;
+            Ok(transaction.last_insert_rowid())
+        })
+        .await
+    }
+
+    /// Changes an entry.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] when it has been removed.
+    pub async fn update_outbox(&self, id: i64, change: OutboxChange) -> Result<(), StoreError> {
+        self.write(move |transaction| {
+            let mut entry = select(transaction, "id = ?1", id)?
+                .ok_or(StoreError::NotFound { what: "outbox entry" })?;
+            change.apply(&mut entry);
+            save(transaction, &entry)
+        })
+        .await
+    }
+
+    /// Returns one entry.
+    pub async fn outbox(&self, id: i64) -> Result<Option<OutboxEntry>, StoreError> {
+        self.read(move |connection| select(connection, "id = ?1", id)).await
+    }
+
+    /// Returns the entry whose message has this manifest digest.
+    pub async fn outbox_by_digest(
+        &self,
+        digest: &Digest,
+    ) -> Result<Option<OutboxEntry>, StoreError> {
+        let digest = digest.to_string();
+        self.read(move |connection| select(connection, "digest = ?1", digest)).await
+    }
+
+    /// Returns every entry, hidden ones too, in the order of their creation.
+    pub async fn outbox_entries(&self) -> Result<Vec<OutboxEntry>, StoreError> {
+        self.read(|connection| {
+            let mut statement = connection.prepare_cached("SELECT * FROM outbox ORDER BY id")?;
+            let rows = statement.query_map([], entry)?;
+            rows.map(|row| checked(row?)).collect()
+        })
+        .await
+    }
+
+    /// Removes an entry; one that is gone already is no error.
+    pub async fn remove_outbox(&self, id: i64) -> Result<(), StoreError> {
+        self.write(move |transaction| {
+            transaction.execute("DELETE FROM outbox WHERE id = ?1", [id])?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Remembers a directory that the user made for a recipient.
+    pub async fn add_recipient(&self, recipient: &Identity) -> Result<(), StoreError> {
+        let identity = recipient.as_str().to_owned();
+        self.write(move |transaction| {
+            transaction.execute("INSERT OR IGNORE INTO recipients VALUES (?1)", [identity])?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Forgets a recipient's directory; one that is not there is no error.
+    pub async fn remove_recipient(&self, recipient: &Identity) -> Result<(), StoreError> {
+        let identity = recipient.as_str().to_owned();
+        self.write(move |transaction| {
+            transaction.execute("DELETE FROM recipients WHERE identity = ?1", [identity])?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Returns the recipients whose directories the user made, sorted by name.
+    pub async fn recipients(&self) -> Result<Vec<Identity>, StoreError> {
+        self.read(|connection| {
+            let mut statement =
+                connection.prepare_cached("SELECT identity FROM recipients ORDER BY identity")?;
+            let rows = statement.query_map([], |row| text(row, "identity"))?;
+            Ok(rows.collect::<Result<_, _>>()?)
+        })
+        .await
+    }
+}
+
+fn select(
+    connection: &rusqlite::Connection,
+    condition: &'static str,
+    value: impl rusqlite::ToSql,
+) -> Result<Option<OutboxEntry>, StoreError> {
+    let sql = format!("SELECT * FROM outbox WHERE {condition} ORDER BY id LIMIT 1");
+    let mut statement = connection.prepare_cached(&sql)?;
+    let found = statement.query_row([value], entry).optional()?;
+    found.map(checked).transpose()
+}
+
+fn save(connection: &rusqlite::Connection, entry: &OutboxEntry) -> Result<(), StoreError> {
+    let message = entry.message.as_ref();
+    let error = entry.error.as_ref();
+    connection
+        .prepare_cached(
+            "UPDATE outbox SET name = :name, state = :state, len = :len, mtime = :mtime, \
+             mode = :mode, updated_at = :updated_at, hidden = :hidden, receipt = :receipt, \
+             error_code = :error_code, error_text = :error_text, digest = :digest, \
+             message_id = :message_id, session = :session, tag = :tag, \
+             bundle_digest = :bundle_digest, manifest = :manifest, bundle = :bundle \
+             WHERE id = :id",
+        )?
+        .execute(named_params! {
+            ":id": entry.id,
+            ":name": entry.name,
+            ":state": entry.state.as_str(),
+            ":len": signed(entry.len),
+            ":mtime": entry.mtime.unix_secs(),
+            ":mode": entry.mode,
+            ":updated_at": entry.updated_at.unix_secs(),
+            ":hidden": entry.hidden,
+            ":receipt": entry.receipt.map(ReceiptStatus::as_str),
+            ":error_code": error.map(|error| &error.code),
+            ":error_text": error.map(|error| &error.text),
+            ":digest": message.map(|message| message.digest.to_string()),
+            ":message_id": message.map(|message| message.id.to_string()),
+            ":session": message.map(|message| &message.session),
+            ":tag": message.map(|message| message.tag.as_str()),
+            ":bundle_digest": message.map(|message| Digest::of(&message.bundle).to_string()),
+            ":manifest": message.map(|message| &message.manifest),
+            ":bundle": message.map(|message| &message.bundle),
+        })?;
+    Ok(())
+}
+
+/// An entry whose bytes are not yet compared with their digests, and the bundle's digest.
+type Unchecked = (OutboxEntry, Option<Digest>);
+
+fn entry(row: &Row<'_>) -> rusqlite::Result<Unchecked> {
+    let message = match optional_text(row, "digest")? {
+        None => None,
+        Some(digest) => Some(PreparedMessage {
+            id: text(row, "message_id")?,
+            digest,
+            manifest: row.get("manifest")?,
+            bundle: row.get("bundle")?,
+            session: row.get("session")?,
+            tag: text(row, "tag")?,
+        }),
+    };
+    let error = match row.get("error_code")? {
+        None => None,
+        Some(code) => Some(StoredError { code, text: row.get("error_text")? }),
+    };
+    let entry = OutboxEntry {
+        id: row.get("id")?,
+        recipient: text(row, "recipient")?,
+        name: row.get("name")?,
+        state: text(row, "state")?,
+        spool: row.get("spool")?,
+        len: row.get::<_, i64>("len")?.unsigned_abs(),
+        mtime: time(row, "mtime")?,
+        mode: row.get("mode")?,
+        created_at: time(row, "created_at")?,
+        updated_at: time(row, "updated_at")?,
+        tag: message.as_ref().map(|message| message.tag.clone()),
+        message,
+        error,
+        hidden: row.get("hidden")?,
+        receipt: optional_text(row, "receipt")?,
+    };
+    Ok((entry, optional_text(row, "bundle_digest")?))
+}
+
+/// Compares what will be pushed with its digests: a damaged page must not become a message.
+fn checked((entry, bundle_digest): Unchecked) -> Result<OutboxEntry, StoreError> {
+    if let (Some(message), Some(bundle_digest)) = (&entry.message, bundle_digest) {
+        require_digest(&message.manifest, &message.digest)?;
+        require_digest(&message.bundle, &bundle_digest)?;
+    }
+    Ok(entry)
+}

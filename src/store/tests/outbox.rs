@@ -1,0 +1,177 @@
+use super::super::{OutboxChange, OutboxEntry, OutboxState, StoreError, StoredError};
+use super::*;
+use crate::protocol::{ErrorClass, ReceiptStatus};
+
+#[tokio::test]
+async fn a_new_entry_is_an_empty_draft() {
+    let (_dir, store) = new_store().await;
+
+    let id = store.insert_outbox(draft(".report.pdf.part")).await.unwrap();
+
+    let expected = OutboxEntry {
+        id,
+        recipient: bob(),
+        name: ".report.pdf.part".to_owned(),
+        state: OutboxState::Draft,
+        spool: ".report.pdf.part.spool".to_owned(),
+        len: 0,
+        mtime: at(0),
+        mode: 0o600,
+        created_at: at(0),
+        updated_at: at(0),
+        message: None,
+        tag: None,
+        error: None,
+        hidden: false,
+        receipt: None,
+    };
+    assert_eq!(store.outbox(id).await.unwrap(), Some(expected));
+}
+
+#[tokio::test]
+async fn every_change_of_an_entry_survives_a_restart() {
+    let (dir, store) = new_store().await;
+    let id = store.insert_outbox(draft("a.tmp")).await.unwrap();
+    let error = StoredError { code: "unreachable".to_owned(), text: "no route\u{1b}".to_owned() };
+
+    let change = OutboxChange {
+        updated_at: Some(at(5)),
+        name: Some("a.pdf".to_owned()),
+        state: Some(OutboxState::Prepared),
+        len: Some(5 << 40),
+        mtime: Some(at(-100)),
+        mode: Some(0o644),
+        message: Some(Some(prepared("a"))),
+        error: Some(Some(error.clone())),
+        hidden: Some(true),
+        receipt: Some(Some(ReceiptStatus::Rejected)),
+    };
+    store.update_outbox(id, change).await.unwrap();
+    let store = reopen(&dir, store).await;
+
+    let entry = store.outbox(id).await.unwrap().unwrap();
+    let expected = OutboxEntry {
+        id,
+        recipient: bob(),
+        name: "a.pdf".to_owned(),
+        state: OutboxState::Prepared,
+        spool: "a.tmp.spool".to_owned(),
+        len: 5 << 40,
+        mtime: at(-100),
+        mode: 0o644,
+        created_at: at(0),
+        updated_at: at(5),
+        message: Some(prepared("a")),
+        tag: Some(prepared("a").tag),
+        error: Some(error),
+        hidden: true,
+        receipt: Some(ReceiptStatus::Rejected),
+    };
+    assert_eq!(entry, expected);
+    assert_eq!(store.outbox_by_digest(&prepared("a").digest).await.unwrap(), Some(expected));
+}
+
+#[tokio::test]
+async fn an_empty_change_changes_nothing_and_some_none_clears() {
+    let (_dir, store) = new_store().await;
+    let id = store.insert_outbox(draft("a")).await.unwrap();
+    let error = Some(StoredError { code: "c".to_owned(), text: "t".to_owned() });
+    let change = OutboxChange {
+        message: Some(Some(prepared("a"))),
+        error: Some(error.clone()),
+        ..OutboxChange::default()
+    };
+    store.update_outbox(id, change).await.unwrap();
+
+    store.update_outbox(id, OutboxChange::default()).await.unwrap();
+    let kept = store.outbox(id).await.unwrap().unwrap();
+    let clear = OutboxChange { message: Some(None), error: Some(None), ..OutboxChange::default() };
+    store.update_outbox(id, clear).await.unwrap();
+    let cleared = store.outbox(id).await.unwrap().unwrap();
+
+    assert_eq!((kept.message, kept.error), (Some(prepared("a")), error));
+    assert_eq!((cleared.message, cleared.tag, cleared.error), (None, None, None));
+}
+
+#[tokio::test]
+async fn each_state_is_kept() {
+    let (_dir, store) = new_store().await;
+    let id = store.insert_outbox(draft("a")).await.unwrap();
+
+    for state in [
+        OutboxState::Prepared,
+        OutboxState::Sent,
+        OutboxState::Failed,
+        OutboxState::Abandoned,
+        OutboxState::Draft,
+    ] {
+        let change = OutboxChange { state: Some(state), ..OutboxChange::default() };
+        store.update_outbox(id, change).await.unwrap();
+        assert_eq!(store.outbox(id).await.unwrap().unwrap().state, state);
+    }
+}
+
+#[tokio::test]
+async fn entries_are_listed_by_id_and_a_removed_id_is_not_used_again() {
+    let (dir, store) = new_store().await;
+    let first = store.insert_outbox(draft("z")).await.unwrap();
+    let second = store.insert_outbox(draft("a")).await.unwrap();
+    let hide = OutboxChange { hidden: Some(true), ..OutboxChange::default() };
+    store.update_outbox(first, hide).await.unwrap();
+
+    let listed = store.outbox_entries().await.unwrap();
+    store.remove_outbox(second).await.unwrap();
+    store.remove_outbox(second).await.unwrap();
+    let store = reopen(&dir, store).await;
+    let third = store.insert_outbox(draft("b")).await.unwrap();
+
+    let listed: Vec<_> = listed.iter().map(|entry| (entry.id, entry.hidden)).collect();
+    assert_eq!(listed, [(first, true), (second, false)]);
+    assert!(third > second);
+    assert_eq!(store.outbox(second).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn changing_a_removed_entry_is_an_error() {
+    let (_dir, store) = new_store().await;
+
+    let changed = store.update_outbox(1, OutboxChange::default()).await;
+
+    let error = changed.unwrap_err();
+    assert!(matches!(error, StoreError::NotFound { .. }), "{error:?}");
+    assert_eq!(error.class(), ErrorClass::NotFound);
+}
+
+#[tokio::test]
+async fn a_prepared_message_that_changed_on_disk_is_never_handed_out() {
+    for column in ["manifest", "bundle"] {
+        let (dir, store) = new_store().await;
+        let id = store.insert_outbox(draft("a")).await.unwrap();
+        let change = OutboxChange { message: Some(Some(prepared("a"))), ..OutboxChange::default() };
+        store.update_outbox(id, change).await.unwrap();
+        let database = rusqlite::Connection::open(dir.path().join("state.db")).unwrap();
+        database.execute(&format!("UPDATE outbox SET {column} = x'00'"), []).unwrap();
+
+        let entry = store.outbox(id).await;
+        let entries = store.outbox_entries().await;
+
+        assert!(matches!(entry, Err(StoreError::Corrupt { .. })), "{entry:?}");
+        assert!(matches!(entries, Err(StoreError::Corrupt { .. })), "{entries:?}");
+    }
+}
+
+#[tokio::test]
+async fn recipients_are_a_sorted_set_that_survives_a_restart() {
+    let (dir, store) = new_store().await;
+
+    for identity in [bob(), alice(), bob()] {
+        store.add_recipient(&identity).await.unwrap();
+    }
+    let store = reopen(&dir, store).await;
+    let both = store.recipients().await.unwrap();
+    store.remove_recipient(&alice()).await.unwrap();
+    store.remove_recipient(&alice()).await.unwrap();
+
+    assert_eq!(both, [alice(), bob()]);
+    assert_eq!(store.recipients().await.unwrap(), [bob()]);
+}

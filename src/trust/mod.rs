@@ -1,0 +1,41 @@
+//! Decides whose signature stands under a manifest: keys, trust store, signing, verification.
+//!
+//! Bytes in, verdict out. It never opens a file or a socket, never reads a clock (the time is an
+//! argument) and never asks a registry. Text in a bundle is a claim until a key of the trust store
+//! has signed it. Start at [`verify_message`]; [`sign_manifest`] is its other half.
+//!
+//! **Invariant:** nothing but this module makes a [`VerifiedMessage`] or a [`VerifiedReceipt`],
+//! and only after a key that the local trust store gives to the claimed sender has signed the
+//! digest of exactly these manifest bytes.
+#![warn(clippy::indexing_slicing, clippy::string_slice)]
+
+mod bundle;
+mod card;
+mod error;
+mod explain;
+mod key;
+mod limits;
+mod policy;
+mod receipt;
+mod refusal;
+mod sign;
+mod statement;
+mod store;
+mod store_file;
+mod verdict;
+mod verify;
+
+#[cfg(test)]
+mod tests;
+
+pub use card::ContactCard;
+pub use error::TrustError;
+pub use explain::{Check, CheckOutcome, explain};
+pub use key::{KeyAlgorithm, PublicKey, SigningKey};
+pub use policy::{CertificateName, IdentityRule, Role, SubjectRule, Terms, TrustedKey};
+pub use receipt::{VerifiedReceipt, verify_receipt};
+pub use refusal::Refusal;
+pub use sign::sign_manifest;
+pub use store::{Added, TrustStore, TrustedSender};
+pub use verdict::{RefusedMessage, Signer, UnverifiedMessage, VerifiedMessage};
+pub use verify::{verify_message, verify_signature};

@@ -1,0 +1,141 @@
+//! The trust store: which keys and certificate identities speak for which sender.
+
+use std::collections::BTreeMap;
+
+use super::card::ContactCard;
+use super::error::{TrustError, check_len};
+use super::limits::{AUTHORITY_COUNT_MAX, SENDER_COUNT_MAX, STORE_LEN_MAX};
+use super::policy::{IdentityRule, Terms, TrustedKey};
+use super::store_file;
+use crate::protocol::Identity;
+
+/// Everybody whose messages and receipts are believed. One name, one entry.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TrustStore {
+    pub(super) senders: BTreeMap<Identity, TrustedSender>,
+    /// Name of a trusted root to the file that holds its `trusted_root.json`.
+    pub(super) trusted_roots: BTreeMap<String, String>,
+}
+
+/// A sender, and who may sign in that name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TrustedSender {
+    pub(super) name: Identity,
+    pub(super) keys: Vec<TrustedKey>,
+    pub(super) identities: Vec<IdentityRule>,
+}
+
+impl TrustedSender {
+    /// Returns the name, exactly as manifests write it.
+    pub fn name(&self) -> &Identity {
+        &self.name
+    }
+
+    /// Returns the keys, revoked and expired ones too.
+    pub fn keys(&self) -> &[TrustedKey] {
+        &self.keys
+    }
+
+    /// Returns the certificate identities.
+    pub fn identities(&self) -> &[IdentityRule] {
+        &self.identities
+    }
+}
+
+/// What taking a contact card changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Added {
+    /// The sender is new.
+    New,
+    /// The sender was known; the key is one more.
+    KeyAdded,
+    /// Nothing: the sender had this key already.
+    AlreadyKnown,
+    /// Nothing: the key is revoked, and a card does not undo that.
+    Revoked,
+}
+
+impl TrustStore {
+    /// Reads a trust store; the empty text is the empty store.
+    ///
+    /// # Errors
+    /// On anything that is not understood, with the place. A store that is half understood would
+    /// trust somebody by mistake, so there is no such thing.
+    pub fn parse(text: &str) -> Result<Self, TrustError> {
+        check_len("trust store", text, STORE_LEN_MAX)?;
+        store_file::parse(text)
+    }
+
+    /// Returns the store as TOML, always the same text for the same store.
+    pub fn encode(&self) -> String {
+        store_file::encode(self)
+    }
+
+    /// Takes a contact card whose fingerprint somebody has compared.
+    ///
+    /// # Errors
+    /// When the store or the sender's entry is full.
+    pub fn add_card(&mut self, card: &ContactCard) -> Result<Added, TrustError> {
+        let place = format!("sender `{}`", card.identity);
+        let trusted = TrustedKey { key: card.public_key.clone(), terms: Terms::default() };
+        if let Some(sender) = self.senders.get_mut(&card.identity) {
+            if let Some(known) = sender.keys.iter().find(|known| known.key == trusted.key) {
+                return Ok(if known.terms.revoked { Added::Revoked } else { Added::AlreadyKnown });
+            }
+            if sender.keys.len() >= AUTHORITY_COUNT_MAX {
+                return Err(TrustError::store(place, "too many keys; remove old ones first"));
+            }
+            sender.keys.push(trusted);
+            return Ok(Added::KeyAdded);
+        }
+        if self.senders.len() >= SENDER_COUNT_MAX {
+            return Err(TrustError::store(place, "too many senders"));
+        }
+        let name = card.identity.clone();
+        let sender = TrustedSender { name, keys: vec![trusted], identities: Vec::new() };
+        self.senders.insert(card.identity.clone(), sender);
+        Ok(Added::New)
+    }
+
+    /// Forgets a sender; returns whether there was one.
+    pub fn remove(&mut self, name: &Identity) -> bool {
+        self.senders.remove(name).is_some()
+    }
+
+    /// Marks the key with this fingerprint as revoked for everybody; returns whether there is one.
+    pub fn revoke(&mut self, fingerprint: &str) -> bool {
+        let mut found = false;
+        for key in self.senders.values_mut().flat_map(|sender| &mut sender.keys) {
+            if key.key.fingerprint() == fingerprint {
+                key.terms.revoked = true;
+                found = true;
+            }
+        }
+        found
+    }
+
+    /// Returns the senders, ordered by name.
+    pub fn senders(&self) -> impl Iterator<Item = &TrustedSender> {
+        self.senders.values()
+    }
+
+    /// Returns the entry of exactly this name.
+    pub fn get(&self, name: &Identity) -> Option<&TrustedSender> {
+        self.senders.get(name)
+    }
+
+    /// Returns the names of trusted roots with the files that hold them.
+    pub fn trusted_roots(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.trusted_roots.iter().map(|(name, file)| (name.as_str(), file.as_str()))
+    }
+
+    /// Returns the number of senders.
+    pub fn len(&self) -> usize {
+        self.senders.len()
+    }
+
+    /// Returns whether nobody is trusted.
+    pub fn is_empty(&self) -> bool {
+        self.senders.is_empty()
+    }
+}

@@ -1,0 +1,183 @@
+//! Verifies bundles over a manifest, and messages as a whole (PROTOCOL "Trust").
+
+use std::collections::HashSet;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
+use bytes::Bytes;
+
+use super::bundle::{Bundle, Material, SignedClaim};
+use super::policy::Role;
+use super::refusal::Refusal;
+use super::store::TrustStore;
+use super::verdict::{RefusedMessage, Signer, UnverifiedMessage, VerifiedMessage};
+use crate::protocol::limits::{BUNDLE_CANDIDATE_COUNT_MAX, BUNDLE_LEN_MAX};
+use crate::protocol::{Digest, Envelope, Identity, Timestamp};
+
+/// Proves which of `claimed_sender`'s keys signed exactly the bytes `manifest`.
+///
+/// One good bundle among the first 64 different ones suffices: whoever adds junk blocks nothing
+/// (P16). The kind of manifest is not looked at; [`verify_message`] and
+/// [`super::verify_receipt`] do that.
+///
+/// # Errors
+/// The refusal of the bundle that came furthest.
+pub fn verify_signature(
+    store: &TrustStore,
+    role: Role,
+    manifest: &[u8],
+    claimed_sender: &Identity,
+    bundles: &[Bytes],
+    now: Timestamp,
+) -> Result<Signer, Refusal> {
+    let question = Question::new(store, role, manifest, claimed_sender, now);
+    let mut best: Option<Refusal> = None;
+    for candidate in candidates(bundles) {
+        match question.examine(candidate) {
+            Ok(signer) => return Ok(signer),
+            Err(refusal) => {
+                if best.as_ref().is_none_or(|best| refusal.rank() > best.rank()) {
+                    best = Some(refusal);
+                }
+            }
+        }
+    }
+    Err(best.unwrap_or(Refusal::NoBundle))
+}
+
+/// Returns the first 64 different bundles, so that copies cannot crowd out a good one.
+pub(super) fn candidates<'a>(bundles: &'a [Bytes]) -> impl Iterator<Item = &'a [u8]> {
+    let mut seen: HashSet<&'a [u8]> = HashSet::new();
+    bundles
+        .iter()
+        .map(AsRef::as_ref)
+        .filter(|bytes: &&[u8]| bytes.len() as u64 <= BUNDLE_LEN_MAX)
+        .filter(move |bytes| seen.insert(bytes))
+        .take(BUNDLE_CANDIDATE_COUNT_MAX)
+}
+
+/// What is asked about each candidate.
+pub(super) struct Question<'a> {
+    store: &'a TrustStore,
+    role: Role,
+    manifest: &'a [u8],
+    digest: Digest,
+    claimed: &'a Identity,
+    now: Timestamp,
+}
+
+impl<'a> Question<'a> {
+    pub(super) fn new(
+        store: &'a TrustStore,
+        role: Role,
+        manifest: &'a [u8],
+        claimed: &'a Identity,
+        now: Timestamp,
+    ) -> Self {
+        Self { store, role, manifest, digest: Digest::of(manifest), claimed, now }
+    }
+
+    /// Answers for one candidate.
+    pub(super) fn examine(&self, candidate: &[u8]) -> Result<Signer, Refusal> {
+        let bad = |reason| Refusal::BadSignature { reason };
+        let bundle = Bundle::parse(candidate).map_err(bad)?;
+        let claim = bundle.claim(self.manifest, &self.digest).map_err(bad)?;
+        if matches!(bundle.material, Material::Certificate) {
+            return Err(self.refuse_certificate());
+        }
+        let keys = self.store.get(self.claimed).map_or(&[][..], |sender| sender.keys());
+        // Every key is tried: the hint is a claim, and may be missing or false.
+        let signer =
+            keys.iter().find(|trusted| trusted.key.verifies(&claim.bytes, &claim.signature));
+        if let Some(trusted) = signer {
+            let key_fingerprint = trusted.key.fingerprint();
+            trusted.terms.permit(self.role, self.now, self.claimed, &key_fingerprint)?;
+            return Ok(Signer { sender: self.claimed.clone(), key_fingerprint });
+        }
+        Err(self.diagnose(&bundle, &claim))
+    }
+
+    /// Says whose signature it may be, since it is none of the claimed sender's.
+    ///
+    /// The hint only chooses which sentence the user reads: all of them are refusals.
+    fn diagnose(&self, bundle: &Bundle, claim: &SignedClaim) -> Refusal {
+        let claimed = self.claimed.clone();
+        let hint = bundle.hint();
+        let named = |sender: &&super::TrustedSender| {
+            sender.keys().iter().any(|trusted| Some(trusted.key.hint().as_str()) == hint)
+        };
+        if let Some(other) =
+            self.store.senders().filter(|other| other.name() != self.claimed).find(named)
+            && other.keys().iter().any(|key| key.key.verifies(&claim.bytes, &claim.signature))
+        {
+            return Refusal::SenderMismatch { claimed, signer: other.name().clone() };
+        }
+        let claimed_key = hint.and_then(fingerprint_of_hint);
+        match self.store.get(self.claimed) {
+            None => Refusal::UnknownSender { claimed, claimed_key },
+            Some(entry) if hint.is_none() || named(&entry) => {
+                Refusal::BadSignature { reason: "the signature does not fit the sender's keys" }
+            }
+            Some(_) => Refusal::UntrustedSigner { claimed, claimed_key },
+        }
+    }
+
+    fn refuse_certificate(&self) -> Refusal {
+        let claimed = self.claimed.clone();
+        match self.store.get(self.claimed) {
+            None => Refusal::UnknownSender { claimed, claimed_key: None },
+            Some(_) => Refusal::CertificateRefused {
+                claimed,
+                reason: "certificates are not verified by this version",
+            },
+        }
+    }
+}
+
+/// Returns the fingerprint that a hint spells, if it is the hash of a key at all.
+fn fingerprint_of_hint(hint: &str) -> Option<String> {
+    let hash = STANDARD.decode(hint).ok().filter(|hash| hash.len() == 32)?;
+    Some(format!("SHA256:{}", STANDARD_NO_PAD.encode(hash)))
+}
+
+/// Verifies a message: its sender's signature, then that it is for one of `me` and current.
+///
+/// The signature comes first, so a refusal about address or time is about a genuine message.
+/// Whether the message was seen before under another digest (P25) is the caller's memory.
+///
+/// # Errors
+/// The refusal, with the message for the quarantine.
+pub fn verify_message(
+    store: &TrustStore,
+    me: &[Identity],
+    message: UnverifiedMessage,
+    bundles: &[Bytes],
+    now: Timestamp,
+) -> Result<VerifiedMessage, Box<RefusedMessage>> {
+    let envelope = &message.claims().envelope;
+    let verdict =
+        verify_signature(store, Role::Message, message.manifest(), &envelope.sender, bundles, now)
+            .and_then(|signer| check_envelope(envelope, me, now).map(|()| signer));
+    match verdict {
+        Ok(signer) => Ok(VerifiedMessage::new(message, signer)),
+        Err(refusal) => Err(Box::new(RefusedMessage { refusal, message })),
+    }
+}
+
+/// Checks what a genuine message says about its address and time (P26, P2, P6).
+pub(super) fn check_envelope(
+    envelope: &Envelope,
+    me: &[Identity],
+    now: Timestamp,
+) -> Result<(), Refusal> {
+    if !me.contains(&envelope.recipient) {
+        return Err(Refusal::Readdressed { recipient: envelope.recipient.clone() });
+    }
+    if envelope.is_from_future(now) {
+        return Err(Refusal::FromFuture { created_at: envelope.created_at });
+    }
+    match envelope.expires_at() {
+        Some(at) if envelope.is_expired(now) => Err(Refusal::Expired { at }),
+        _ => Ok(()),
+    }
+}

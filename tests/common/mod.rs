@@ -1,0 +1,1 @@
+//! Fixtures: homes, mounts, registries, waiting with a deadline.

@@ -1,0 +1,1 @@
+//! The real binary on a real mount: the story, programs, kills.

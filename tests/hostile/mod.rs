@@ -1,0 +1,1 @@
+//! What a hostile registry or sender can try, through the real binary.

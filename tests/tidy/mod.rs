@@ -1,0 +1,1 @@
+//! Rules about the code itself: layers, homes of crates, sizes, orphans.

@@ -5,7 +5,7 @@ use super::scan::tokens;
 use super::tree;
 
 /// Where a foreign crate may be named. Anything else is free, and `testing` may use everything.
-const HOMES: [(&str, &[&str]); 16] = [
+const HOMES: [(&str, &[&str]); 14] = [
     ("clap", &["src/cli/", "src/main.rs"]),
     ("clap_complete", &["src/cli/"]),
     ("indicatif", &["src/cli/"]),
@@ -16,8 +16,6 @@ const HOMES: [(&str, &[&str]); 16] = [
     ("reqwest", &["src/registry/"]),
     ("docker_credential", &["src/registry/remote/"]),
     ("rusqlite", &["src/store/"]),
-    ("sigstore_crypto", &["src/trust/"]),
-    ("sigstore_types", &["src/trust/"]),
     ("p256", &["src/trust/"]),
     ("ed25519_dalek", &["src/trust/"]),
     ("zstd", &["src/chunk/"]),
@@ -28,7 +26,16 @@ const HOMES: [(&str, &[&str]); 16] = [
 const NEVER: [(&str, &[&str], &str); 6] = [
     (
         "src/protocol/",
-        &["std::fs", "std::net", "std::io", "std::env", "std::process", "std::thread", "SystemTime::now", "Instant"],
+        &[
+            "std::fs",
+            "std::net",
+            "std::io",
+            "std::env",
+            "std::process",
+            "std::thread",
+            "SystemTime::now",
+            "Instant",
+        ],
         "the wire format does no I/O and reads no clock",
     ),
     (

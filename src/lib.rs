@@ -14,5 +14,10 @@ pub mod mailbox;
 
 pub mod fs;
 
+pub mod config;
+
+pub mod app;
+pub mod cli;
+
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

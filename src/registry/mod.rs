@@ -13,12 +13,18 @@ pub mod fault;
 mod layout;
 #[cfg(any(test, feature = "testing"))]
 pub mod memory;
+mod reference;
+pub mod remote;
+pub mod retry;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 
 pub use error::{BoxError, RegistryError};
 pub use layout::LayoutRepository;
+pub use reference::RepositoryReference;
+pub use remote::{RemoteOptions, RemoteRepository};
+pub use retry::{RetryPolicy, RetryRepository};
 
 use crate::protocol::{Descriptor, Digest, Tag};
 

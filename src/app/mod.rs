@@ -1,0 +1,101 @@
+//! The composition root: settings become a repository, a store, a key, a trust store, a mailbox.
+//!
+//! It creates and protects the files that these need and wires them together; it has no rule of
+//! the product and prints nothing. Start at [`Setup`], then [`open_mailbox`].
+
+mod error;
+mod keys;
+mod repository;
+mod setup;
+mod trust_file;
+
+use std::sync::Arc;
+
+pub use error::AppError;
+pub use keys::{ContactCardFile, create_key, load_key};
+pub use repository::open_repository;
+pub use setup::{Created, Setup};
+pub use trust_file::TrustFile;
+
+use crate::cache::{CacheLimits, ChunkCache};
+use crate::mailbox::{Mailbox, MailboxOptions, MailboxParts, TrustSource as _};
+use crate::protocol::Identity;
+use crate::store::Store;
+use crate::sys::SystemClock;
+
+/// Who opens the mailbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// The mount: alone on its state, it recovers what a crash left.
+    Mount,
+    /// A short command, perhaps beside a running mount: it touches nothing that is not its own.
+    Command,
+}
+
+/// Opens the mailbox of `setup`; no network. Must run inside a tokio runtime.
+///
+/// # Errors
+/// Whatever of key, trust store, registry reference or local state cannot be used.
+pub async fn open_mailbox(setup: &Setup, role: Role) -> Result<Mailbox, AppError> {
+    let key = load_key(&setup.places)?;
+    let trust = setup.trust_file(&key.public_key());
+    // A damaged trust store is said at once, not at the first message.
+    trust.current()?;
+    let parts = MailboxParts {
+        repository: open_repository(&setup.settings)?,
+        store: Store::open(setup.places.state_dir()).await?,
+        cache: open_cache(setup),
+        key,
+        trust: Arc::new(trust),
+        clock: Arc::new(SystemClock),
+        spool: setup.places.spool_dir(),
+        options: mailbox_options(setup)?,
+        recover: role == Role::Mount,
+    };
+    Ok(Mailbox::open(parts).await?)
+}
+
+fn open_cache(setup: &Setup) -> ChunkCache {
+    let limits = CacheLimits {
+        memory_bytes: setup.settings.cache_memory,
+        disk_bytes: setup.settings.cache_disk,
+    };
+    ChunkCache::open(Some(setup.places.cache_dir()), limits)
+}
+
+fn mailbox_options(setup: &Setup) -> Result<MailboxOptions, AppError> {
+    let settings = &setup.settings;
+    let first: &Identity = settings.me.first().ok_or(AppError::NoIdentity)?;
+    Ok(MailboxOptions {
+        me: settings.me.clone(),
+        compression: settings.compression,
+        compression_of: settings.recipient_compression.clone(),
+        chunk_bytes: settings.chunk_bytes,
+        ttl_secs: settings.ttl_secs,
+        poll: settings.poll,
+        settle: settings.settle,
+        automatic_receipts: settings.automatic_receipts,
+        temporary_names: settings.temporary_names.clone(),
+        ..MailboxOptions::new(first.clone())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{HomeVariables, Overrides};
+
+    #[test]
+    fn the_defaults_of_the_configuration_are_those_of_the_mailbox() {
+        let home = tempfile::tempdir().unwrap();
+        let dockercomms_home = Some(home.path().to_owned());
+        let variables = HomeVariables { dockercomms_home, ..HomeVariables::default() };
+        let (setup, _) = Setup::create(&variables, "default", &Overrides::default()).unwrap();
+        let expected = MailboxOptions::new(setup.me().unwrap().clone());
+
+        let options = mailbox_options(&setup).unwrap();
+
+        // Every field is compared, also those that come later.
+        assert_eq!(format!("{options:?}"), format!("{expected:?}"));
+    }
+}

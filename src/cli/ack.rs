@@ -1,0 +1,67 @@
+//! `ack`: a receipt by hand.
+
+use clap::{Args as ClapArgs, ValueEnum};
+use serde::Serialize;
+
+use super::exit;
+use super::failure::Failure;
+use super::output::Show;
+use super::reference::Reference;
+use super::session::Session;
+use crate::app;
+use crate::config::Overrides;
+use crate::protocol::ReceiptStatus;
+
+/// Send a signed receipt for a message that you received
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Args {
+    /// The message: a digest or its first digits, a tag, a message id, or a file in a mount
+    #[arg(value_name = "REF")]
+    message: String,
+    /// What to say
+    #[arg(long, value_enum)]
+    status: Status,
+    /// Why, in a few words; the sender reads it
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Status {
+    Accepted,
+    Rejected,
+}
+
+#[derive(Debug, Serialize)]
+struct Acknowledged {
+    message: String,
+    status: String,
+}
+
+impl Show for Acknowledged {
+    fn lines(&self) -> Vec<String> {
+        vec![format!("{}  {}", self.message, self.status)]
+    }
+}
+
+/// Runs the verb.
+pub(crate) fn run(session: &Session, args: &Args) -> Result<u8, Failure> {
+    let reference = Reference::parse(&args.message)?;
+    let status = match args.status {
+        Status::Accepted => ReceiptStatus::Accepted,
+        Status::Rejected => ReceiptStatus::Rejected,
+    };
+    let setup = session.setup(Overrides::default())?;
+    let repository = app::open_repository(&setup.settings)?;
+    session.with_mailbox(&setup, async |mailbox| {
+        let digest = reference.resolve(&mailbox.snapshot(), repository.as_ref()).await?;
+        mailbox.acknowledge(&digest, status, args.reason.as_deref()).await.map_err(|error| {
+            Failure::from(error).about(format!("no receipt was given for {}", digest.hex12()))
+        })?;
+        mailbox.flush_receipts().await?;
+        session
+            .output
+            .show(&Acknowledged { message: digest.to_string(), status: status.to_string() });
+        Ok(exit::OK)
+    })
+}

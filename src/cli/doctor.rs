@@ -1,0 +1,297 @@
+//! `doctor`: what works here, and what to do about what does not.
+
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args as ClapArgs;
+use serde::Serialize;
+
+use super::failure::Failure;
+use super::output::{Show, table};
+use super::session::Session;
+use super::{env, exit, running};
+use crate::app::{self, Setup, TrustFile};
+use crate::config::Overrides;
+use crate::protocol::{Digest, EMPTY_BYTES, ErrorClass, Tag, Timestamp, media_type};
+use crate::registry::{ManifestUpload, RegistryError, Repository};
+use crate::sys::{Clock as _, SystemClock};
+
+/// How long the registry may take for the whole examination.
+const REGISTRY_TIMEOUT: Duration = Duration::from_mins(1);
+
+/// A clock before this is not set: 2025-01-01. Signatures and expiry depend on it.
+const PLAUSIBLE_UNIX_SECS: i64 = 1_735_689_600;
+
+/// Check this machine, your files and the registry, and say what to do
+///
+/// Changes nothing, unless --write is given: then it pushes a small manifest with a tag of its own
+/// and deletes it again, to see whether you may send.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Args {
+    /// Also try to push and to delete
+    #[arg(long)]
+    write: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Outcome {
+    Ok,
+    Info,
+    Warning,
+    Failed,
+}
+
+#[derive(Debug, Serialize)]
+struct Check {
+    #[serde(rename = "check")]
+    name: &'static str,
+    outcome: Outcome,
+    detail: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hint: Option<String>,
+    #[serde(skip)]
+    exit: u8,
+}
+
+impl Check {
+    fn new(name: &'static str, outcome: Outcome, detail: impl Into<String>) -> Self {
+        Self { name, outcome, detail: detail.into(), hint: None, exit: exit::OK }
+    }
+
+    fn failed(name: &'static str, failure: Failure) -> Self {
+        let said: Vec<String> = [failure.error].into_iter().chain(failure.causes).collect();
+        Self {
+            name,
+            outcome: Outcome::Failed,
+            detail: said.join(": "),
+            hint: failure.hint,
+            exit: failure.exit,
+        }
+    }
+
+    fn hint(mut self, hint: &str) -> Self {
+        self.hint = Some(hint.to_owned());
+        self
+    }
+}
+
+impl Show for Check {
+    fn lines(&self) -> Vec<String> {
+        let mark = match self.outcome {
+            Outcome::Ok => "ok",
+            Outcome::Info => "info",
+            Outcome::Warning => "warn",
+            Outcome::Failed => "FAIL",
+        };
+        let mut lines =
+            table(&[vec![format!("{mark:<4}"), format!("{:<12}", self.name), self.detail.clone()]]);
+        lines.extend(self.hint.iter().map(|hint| format!("      hint: {hint}")));
+        lines
+    }
+}
+
+/// Runs the verb. The exit status is that of the first failed check.
+pub(crate) fn run(session: &Session, args: &Args) -> Result<u8, Failure> {
+    let mut first_failure = exit::OK;
+    let mut report = |check: Check| {
+        if check.outcome == Outcome::Failed && first_failure == exit::OK {
+            first_failure = check.exit;
+        }
+        session.output.show(&check);
+    };
+    report(fuse_device());
+    report(fusermount());
+    report(clock());
+    report(cosign());
+    match session.setup(Overrides::default()) {
+        Ok(setup) => {
+            for check in files(&setup) {
+                report(check);
+            }
+            session.block_on(async {
+                for check in registry(&setup, args.write).await {
+                    report(check);
+                }
+                Ok(())
+            })?;
+        }
+        Err(failure) => report(Check::failed("setup", failure)),
+    }
+    Ok(first_failure)
+}
+
+fn fuse_device() -> Check {
+    match std::fs::OpenOptions::new().read(true).write(true).open("/dev/fuse") {
+        Ok(_) => Check::new("fuse", Outcome::Ok, "/dev/fuse can be opened"),
+        Err(error) => Check::failed("fuse", Failure::io("cannot open /dev/fuse", &error)).hint(
+            "`modprobe fuse`, or give the container `--device /dev/fuse --cap-add SYS_ADMIN`; \
+             `send` and `recv` work without",
+        ),
+    }
+}
+
+fn find_program(name: &str) -> Option<PathBuf> {
+    env::search_path().into_iter().map(|dir| dir.join(name)).find(|path| path.is_file())
+}
+
+fn fusermount() -> Check {
+    let is_root = nix::unistd::geteuid().is_root();
+    match find_program("fusermount3") {
+        Some(path) => {
+            let is_setuid =
+                std::fs::metadata(&path).is_ok_and(|metadata| metadata.mode() & 0o4000 != 0);
+            let detail = path.display().to_string();
+            if is_setuid || is_root {
+                return Check::new("fusermount3", Outcome::Ok, detail);
+            }
+            Check::new("fusermount3", Outcome::Warning, format!("{detail} is not setuid root"))
+                .hint("reinstall the package fuse3, or mount as root")
+        }
+        None if is_root => {
+            Check::new("fusermount3", Outcome::Info, "not installed; root does not need it")
+        }
+        None => Check::failed(
+            "fusermount3",
+            Failure::new(ErrorClass::Configuration, "not found on PATH"),
+        )
+        .hint("install the package fuse3"),
+    }
+}
+
+fn clock() -> Check {
+    let now = Timestamp::from(SystemClock.now());
+    if now.unix_secs() < PLAUSIBLE_UNIX_SECS {
+        return Check::failed(
+            "clock",
+            Failure::new(ErrorClass::Configuration, format!("it is not {now}")),
+        )
+        .hint("set the clock: expiry and receipts depend on it");
+    }
+    Check::new("clock", Outcome::Ok, now.to_string())
+}
+
+fn cosign() -> Check {
+    match find_program("cosign") {
+        Some(path) => Check::new("cosign", Outcome::Info, path.display().to_string()),
+        None => Check::new(
+            "cosign",
+            Outcome::Info,
+            "not installed; it is needed only to verify messages without dockercomms",
+        ),
+    }
+}
+
+fn files(setup: &Setup) -> Vec<Check> {
+    let mut checks = vec![Check::new(
+        "setup",
+        Outcome::Ok,
+        format!(
+            "you are {}; configuration {}",
+            setup.settings.me.iter().map(|me| format!("`{me}`")).collect::<Vec<_>>().join(", "),
+            setup.places.config_file().display()
+        ),
+    )];
+    checks.push(match setup.load_key() {
+        Ok(key) => {
+            let path = setup.places.key_file();
+            let mode = std::fs::metadata(&path)
+                .map(|metadata| metadata.permissions().mode() & 0o777)
+                .unwrap_or_default();
+            let fingerprint = key.public_key().fingerprint();
+            Check::new(
+                "key",
+                Outcome::Ok,
+                format!("{} mode {mode:o} {fingerprint}", path.display()),
+            )
+        }
+        Err(error) => Check::failed("key", error.into()),
+    });
+    checks.push(match TrustFile::load(&setup.places.trust_file()) {
+        Ok(store) if store.is_empty() => Check::new("trust", Outcome::Warning, "you trust nobody")
+            .hint("take a contact card with `dockercomms trust add CARD`"),
+        Ok(store) => Check::new("trust", Outcome::Ok, format!("{} senders", store.len())),
+        Err(error) => Check::failed("trust", error.into()),
+    });
+    checks.push(match running::find(&setup.places) {
+        Some(mount) => Check::new(
+            "mount",
+            Outcome::Ok,
+            format!("{} (process {})", mount.dir.display(), mount.pid),
+        ),
+        None => Check::new("mount", Outcome::Info, "none is running on this state"),
+    });
+    checks
+}
+
+async fn registry(setup: &Setup, write: bool) -> Vec<Check> {
+    let repository = match app::open_repository(&setup.settings) {
+        Ok(repository) => repository,
+        Err(error) => return vec![Check::failed("registry", error.into())],
+    };
+    let examined = examine(repository.as_ref(), write);
+    tokio::time::timeout(REGISTRY_TIMEOUT, examined)
+        .await
+        .unwrap_or_else(|_elapsed| vec![Check::failed("registry", RegistryError::TimedOut.into())])
+}
+
+async fn examine(repository: &dyn Repository, write: bool) -> Vec<Check> {
+    let reference = repository.reference();
+    let mut checks = vec![match repository.probe().await {
+        Ok(()) => Check::new("registry", Outcome::Ok, format!("{reference} answers")),
+        Err(error) if error.class() == ErrorClass::NotFound => Check::new(
+            "registry",
+            Outcome::Ok,
+            format!("{reference} does not exist yet; the first message makes it"),
+        ),
+        Err(error) => {
+            return vec![Check::failed("registry", Failure::from(error).about(reference))];
+        }
+    }];
+    if write {
+        checks.extend(try_to_write(repository).await);
+    } else {
+        checks.push(Check::new("push", Outcome::Info, "not tried; `doctor --write` does"));
+    }
+    checks
+}
+
+/// Pushes a manifest like a receipt's under a tag that nobody looks at, and deletes it again.
+async fn try_to_write(repository: &dyn Repository) -> Vec<Check> {
+    let pushed = async {
+        let empty = Digest::of(EMPTY_BYTES);
+        repository.push_blob(&empty, EMPTY_BYTES.into()).await?;
+        let probe = uuid::Uuid::new_v4().simple().to_string();
+        let tag: Option<Tag> = format!("doctor-{probe}").parse().ok();
+        let manifest = crate::protocol::ImageManifest {
+            artifact_type: Some("application/vnd.dockercomms.doctor.v1".to_owned()),
+            config: crate::protocol::Descriptor::empty(),
+            layers: vec![crate::protocol::Descriptor::empty()],
+            subject: None,
+            // Other bytes each time, so that a digest which is there already proves nothing.
+            annotations: [("dockercomms.x.probe".to_owned(), probe)].into(),
+        };
+        let upload = ManifestUpload {
+            bytes: manifest.encode().into(),
+            media_type: media_type::IMAGE_MANIFEST,
+            tag,
+            referrer: None,
+        };
+        repository.push_manifest(&upload).await
+    };
+    let digest = match pushed.await {
+        Ok(digest) => digest,
+        Err(error) => return vec![Check::failed("push", Failure::from(error))],
+    };
+    let push = Check::new("push", Outcome::Ok, "blobs, manifests and tags can be pushed");
+    let delete = match repository.delete_manifest(&digest).await {
+        Ok(()) => Check::new("delete", Outcome::Ok, "manifests can be deleted"),
+        Err(error) => Check::new(
+            "delete",
+            Outcome::Info,
+            format!("manifests cannot be deleted ({error}); a small one stays behind"),
+        ),
+    };
+    vec![push, delete]
+}

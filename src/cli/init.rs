@@ -1,0 +1,71 @@
+//! `init`: the first steps, repeated without harm.
+
+use clap::Args as ClapArgs;
+use serde::Serialize;
+
+use super::exit;
+use super::failure::Failure;
+use super::output::Show;
+use super::session::{Session, notes};
+use crate::app::{ContactCardFile, Setup};
+use crate::config::Overrides;
+
+/// Write the configuration, make a key, and print your contact card
+///
+/// Nothing that exists is overwritten; running it again prints the card again. Give the card to
+/// the people you write to: they run `dockercomms trust add` on it.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Args {
+    /// Who you are, usually an e-mail address [default: user@host]
+    #[arg(long, value_name = "ID")]
+    me: Option<String>,
+    /// Where messages lie: oci:/path/to/directory, or docker://host/name
+    /// [default: a directory beside the other data]
+    #[arg(long, value_name = "REF")]
+    registry: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Initialised {
+    me: String,
+    registry: String,
+    config: String,
+    key: String,
+    fingerprint: String,
+    card_path: String,
+    card: String,
+    notes: Vec<String>,
+}
+
+impl Show for Initialised {
+    fn lines(&self) -> Vec<String> {
+        let mut lines = self.notes.clone();
+        lines.push(format!("your contact card is {}:", self.card_path));
+        lines.push(String::new());
+        lines.extend(self.card.lines().map(str::to_owned));
+        lines
+    }
+}
+
+/// Runs the verb.
+pub(crate) fn run(session: &Session, args: &Args) -> Result<u8, Failure> {
+    let flags =
+        Overrides { me: args.me.clone(), registry: args.registry.clone(), ..Overrides::default() };
+    // The environment may differ from the file, for one command; a flag of `init` may not.
+    Setup::check_unchanged(&session.variables, &session.profile, &flags)?;
+    let (setup, created) =
+        Setup::create(&session.variables, &session.profile, &Session::overrides(flags))?;
+    let key = setup.load_key()?;
+    let card = ContactCardFile::save(&setup.places, setup.me()?, &key)?;
+    session.output.show(&Initialised {
+        me: setup.me()?.as_str().to_owned(),
+        registry: setup.settings.registry.clone(),
+        config: setup.places.config_file().display().to_string(),
+        key: setup.places.key_file().display().to_string(),
+        fingerprint: key.public_key().fingerprint(),
+        card_path: card.path.display().to_string(),
+        card: card.card.encode(),
+        notes: notes(&setup, &created),
+    });
+    Ok(exit::OK)
+}

@@ -1,0 +1,225 @@
+//! `ls`: the listings of a mount, without a mount.
+
+use clap::{Args as ClapArgs, ValueEnum};
+use serde::Serialize;
+
+use super::exit;
+use super::failure::Failure;
+use super::output::{Show, table};
+use super::running;
+use super::session::Session;
+use crate::config::{ByteSize, Overrides};
+use crate::mailbox::{Mailbox, MailboxError, Snapshot};
+
+/// List messages, receipts or what was refused
+///
+/// Looks into the registry first, unless a mount is running (which does so all the time) or
+/// --offline is given. When the registry cannot be reached the list is shown all the same.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Args {
+    /// What to list
+    #[arg(value_enum, default_value_t = Listing::Inbox)]
+    listing: Listing,
+    /// Do not ask the registry
+    #[arg(long)]
+    offline: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Listing {
+    /// Verified messages to you
+    Inbox,
+    /// What you sent and are sending
+    Outbox,
+    /// Receipts that came back, and those you gave
+    Receipts,
+    /// What was refused, and why
+    Quarantine,
+}
+
+/// One line of a listing; what does not apply is left out of the JSON.
+#[derive(Debug, Default, Serialize)]
+struct Row {
+    listing: &'static str,
+    peer: String,
+    name: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bytes: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    state: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    receipt: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    digest: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    why: Option<String>,
+}
+
+impl Row {
+    fn cells(&self) -> Vec<String> {
+        let text = |value: &Option<String>| value.clone().unwrap_or_default();
+        let digest = self.digest.as_deref().unwrap_or_default();
+        let short: String =
+            digest.strip_prefix("sha256:").unwrap_or(digest).chars().take(12).collect();
+        vec![
+            short,
+            self.peer.clone(),
+            self.name.clone(),
+            self.bytes.map(|bytes| ByteSize(bytes).to_string()).unwrap_or_default(),
+            text(&self.at),
+            text(&self.state),
+            text(&self.receipt),
+            text(&self.why),
+        ]
+    }
+}
+
+/// A row as one JSON object; people get the rows together, as columns.
+struct Table(Vec<Row>);
+
+impl Serialize for Table {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(serializer)
+    }
+}
+
+impl Show for Table {
+    fn lines(&self) -> Vec<String> {
+        let mut rows: Vec<Vec<String>> = self.0.iter().map(Row::cells).collect();
+        let is_used = |column: usize| {
+            rows.iter().any(|row| row.get(column).is_some_and(|cell| !cell.is_empty()))
+        };
+        let used: Vec<bool> = (0..8).map(is_used).collect();
+        for row in &mut rows {
+            let mut keep = used.iter();
+            row.retain(|_| keep.next().copied().unwrap_or(false));
+        }
+        table(&rows)
+    }
+}
+
+impl Show for Row {
+    fn lines(&self) -> Vec<String> {
+        table(&[self.cells()])
+    }
+}
+
+/// Runs the verb.
+pub(crate) fn run(session: &Session, args: &Args) -> Result<u8, Failure> {
+    let setup = session.setup(Overrides::default())?;
+    let is_fresh = args.offline || running::find(&setup.places).is_some();
+    session.with_mailbox(&setup, async |mailbox| {
+        if !is_fresh && let Err(error) = refresh(&mailbox, args.listing).await {
+            session.output.failure(
+                &Failure::from(error).about("the registry was not asked; the list may be old"),
+            );
+        }
+        let rows = rows(&mailbox.snapshot(), args.listing);
+        if session.output.is_json() {
+            for row in &rows {
+                session.output.show(row);
+            }
+        } else if rows.is_empty() {
+            session.output.note("nothing there");
+        } else {
+            session.output.show(&Table(rows));
+        }
+        Ok(exit::OK)
+    })
+}
+
+async fn refresh(mailbox: &Mailbox, listing: Listing) -> Result<(), MailboxError> {
+    match listing {
+        Listing::Inbox | Listing::Quarantine => mailbox.inbox().poll().await.map(|_report| ()),
+        Listing::Outbox | Listing::Receipts => mailbox.poll_receipts().await.map(|_count| ()),
+    }
+}
+
+fn rows(snapshot: &Snapshot, listing: Listing) -> Vec<Row> {
+    match listing {
+        Listing::Inbox => inbox(snapshot),
+        Listing::Outbox => outbox(snapshot),
+        Listing::Receipts => receipts(snapshot),
+        Listing::Quarantine => quarantine(snapshot),
+    }
+}
+
+fn inbox(snapshot: &Snapshot) -> Vec<Row> {
+    let items = snapshot.inbox.values().flat_map(|dir| dir.values());
+    items
+        .map(|item| Row {
+            listing: "inbox",
+            peer: item.sender.as_str().to_owned(),
+            name: item.name.clone(),
+            bytes: Some(item.message.envelope.total_bytes),
+            at: Some(item.message.envelope.created_at.to_string()),
+            receipt: item.receipt.map(|status| status.to_string()),
+            digest: Some(item.digest.to_string()),
+            message_id: Some(item.message.id.to_string()),
+            ..Row::default()
+        })
+        .collect()
+}
+
+fn outbox(snapshot: &Snapshot) -> Vec<Row> {
+    let files = snapshot.outbox_files();
+    files
+        .map(|file| Row {
+            listing: "outbox",
+            peer: file.recipient().as_str().to_owned(),
+            name: file.name(),
+            bytes: Some(file.len()),
+            at: Some(crate::protocol::Timestamp::from(file.mtime()).to_string()),
+            state: Some(file.state().to_string()),
+            receipt: file.receipt().map(|status| status.to_string()),
+            digest: file.digest().map(|digest| digest.to_string()),
+            message_id: file.message_id().map(|id| id.to_string()),
+            why: file.error().map(|(_class, text)| text),
+        })
+        .collect()
+}
+
+fn receipts(snapshot: &Snapshot) -> Vec<Row> {
+    let both = [("received", &snapshot.receipts_sent), ("issued", &snapshot.receipts_issued)];
+    let mut rows = Vec::new();
+    for (state, dirs) in both {
+        for (peer, dir) in dirs {
+            rows.extend(dir.iter().map(|(name, receipt)| Row {
+                listing: "receipts",
+                peer: peer.clone(),
+                name: name.clone(),
+                at: Some(receipt.created_at.to_string()),
+                state: Some(state.to_owned()),
+                receipt: Some(if receipt.signed {
+                    receipt.status.to_string()
+                } else {
+                    format!("{} (unsigned claim)", receipt.status)
+                }),
+                digest: Some(receipt.message.to_string()),
+                ..Row::default()
+            }));
+        }
+    }
+    rows
+}
+
+fn quarantine(snapshot: &Snapshot) -> Vec<Row> {
+    let mut rows = Vec::new();
+    for (peer, dir) in &snapshot.quarantine {
+        rows.extend(dir.iter().map(|(name, item)| Row {
+            listing: "quarantine",
+            peer: format!("{peer} (claimed)"),
+            name: name.trim_end_matches(".WHY.txt").to_owned(),
+            at: Some(item.first_seen.to_string()),
+            state: Some(if item.pending { "pending" } else { "refused" }.to_owned()),
+            digest: item.digest.map(|digest| digest.to_string()),
+            why: Some(item.code.clone()),
+            ..Row::default()
+        }));
+    }
+    rows
+}

@@ -1,0 +1,289 @@
+//! `mount`: the mailbox as a directory, in the background or in the foreground.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::Args as ClapArgs;
+use serde::Serialize;
+
+use super::daemon::{self, Report};
+use super::exit;
+use super::failure::Failure;
+use super::mount_helper::HelperOptions;
+use super::output::Show;
+use super::running::{self, RunningMount};
+use super::session::{self, Session, notes};
+use super::telemetry;
+use crate::app::{self, Role, Setup};
+use crate::config::{Overrides, Span, absolute_reference};
+use crate::fs::{self, FsError};
+use crate::mailbox::Mailbox;
+use crate::protocol::ErrorClass;
+use crate::store::Store;
+
+/// How long programs may go on with open files after the mount was told to end.
+const OPEN_FILES_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// How long publishing may take after that; what is left stays in the durable queue.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(6);
+
+/// How long the runtime may take to end after that.
+const RUNTIME_END_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long the registry may take to answer before the mount goes on without it.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Mount your mailbox on a directory; returns when it is ready
+///
+/// cp FILE DIR/outbox/RECIPIENT/ sends it: cp succeeds when the registry has all of it.
+/// DIR/inbox/SENDER/ lists what was verified, DIR/receipts/ the signed receipts, and
+/// DIR/.dockercomms/status what goes on. Ends with `dockercomms umount DIR`.
+/// Without any configuration it makes a key, the identity user@host and a local directory as the
+/// registry.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Args {
+    /// An empty directory of yours
+    dir: PathBuf,
+    /// Stay in the foreground, logging to standard error; ends on Ctrl-C
+    #[arg(long)]
+    foreground: bool,
+    /// Where messages lie, instead of what config.toml says
+    #[arg(long, value_name = "REF")]
+    registry: Option<String>,
+    /// Who you are, instead of what config.toml says
+    #[arg(long, value_name = "ID")]
+    me: Option<String>,
+    /// When close() of a file in outbox/ returns; only `sync` is offered
+    #[arg(long, value_name = "HOW")]
+    delivery: Option<String>,
+    /// Time between two looks for new messages: seconds, or like 500ms
+    #[arg(long, value_name = "TIME")]
+    poll: Option<Span>,
+    /// Let root in too (needs user_allow_other in /etc/fuse.conf)
+    #[arg(long)]
+    allow_other: bool,
+    /// Options as in fstab: home=, profile=, me=, registry=, poll=, delivery=, `allow_other`
+    #[arg(short = 'o', value_name = "OPTS")]
+    options: Vec<String>,
+    /// The process in the background, which reports to its caller
+    #[arg(long, hide = true)]
+    background_child: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct Mounted {
+    mounted: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    notes: Vec<String>,
+}
+
+impl Show for Mounted {
+    fn lines(&self) -> Vec<String> {
+        self.notes.clone()
+    }
+}
+
+/// What flags and `-o` say together.
+#[derive(Debug, Clone)]
+struct Wanted {
+    overrides: Overrides,
+    allow_other: bool,
+}
+
+/// Runs the verb.
+pub(crate) fn run(session: &Session, args: &Args) -> Result<u8, Failure> {
+    let wanted = wanted(args)?;
+    if args.background_child {
+        return run_in_background(session, args, &wanted);
+    }
+    // Checked in the caller, so that the other process is asked for nothing impossible.
+    let dir = running::absolute_mount_point(&args.dir)
+        .map_err(|error| Failure::io(format!("cannot find {}", args.dir.display()), &error))?;
+    if args.foreground {
+        telemetry::log_to_stderr(session.verbose);
+        return serve(session, &dir, &wanted, |notes| {
+            let mounted = dir.display().to_string();
+            session.output.show(&Mounted { mounted, notes });
+        });
+    }
+    let places = session.places()?;
+    for repaired in places.create()? {
+        session.output.note(&repaired);
+    }
+    let arguments = child_arguments(session, &dir, &wanted)?;
+    let notes = daemon::start(&arguments, &places.log_file())?;
+    session.output.show(&Mounted { mounted: dir.display().to_string(), notes });
+    Ok(exit::OK)
+}
+
+fn wanted(args: &Args) -> Result<Wanted, Failure> {
+    let mut wanted = Wanted {
+        overrides: Overrides {
+            me: args.me.clone(),
+            registry: args.registry.clone(),
+            poll: args.poll,
+            delivery: args.delivery.clone(),
+            ..Overrides::default()
+        },
+        allow_other: args.allow_other,
+    };
+    for list in &args.options {
+        let options = HelperOptions::parse(list)?;
+        let overrides = &mut wanted.overrides;
+        overrides.me = overrides.me.take().or(options.me);
+        overrides.registry = overrides.registry.take().or(options.registry);
+        overrides.delivery = overrides.delivery.take().or(options.delivery);
+        if let (None, Some(poll)) = (overrides.poll, options.poll) {
+            let poll = poll.parse().map_err(|reason: &str| {
+                Failure::new(ErrorClass::Configuration, reason).about("poll= is not valid")
+            })?;
+            overrides.poll = Some(poll);
+        }
+        wanted.allow_other |= options.allow_other;
+    }
+    Ok(wanted)
+}
+
+/// Returns the command line of the process in the background; the environment is inherited.
+///
+/// Relative paths become absolute: that process leaves the working directory.
+fn child_arguments(
+    session: &Session,
+    dir: &Path,
+    wanted: &Wanted,
+) -> Result<Vec<OsString>, Failure> {
+    let mut arguments: Vec<OsString> = Vec::new();
+    if let Some(home) = &session.variables.dockercomms_home {
+        let home = std::path::absolute(home)
+            .map_err(|error| Failure::io("cannot find the home directory", &error))?;
+        arguments.extend(["--home".into(), home.into()]);
+    }
+    arguments.extend(["--profile".into(), session.profile.clone().into()]);
+    arguments.extend((0..session.verbose).map(|_| OsString::from("-v")));
+    arguments.extend(["mount".into(), "--background-child".into()]);
+    let overrides = Session::overrides(wanted.overrides.clone());
+    let registry = overrides.registry.as_deref().map(absolute_reference).transpose()?;
+    let poll = overrides.poll.map(|poll| poll.to_string());
+    let flags = [
+        ("--me", &overrides.me),
+        ("--registry", &registry),
+        ("--delivery", &overrides.delivery),
+        ("--poll", &poll),
+    ];
+    for (flag, value) in flags {
+        if let Some(value) = value {
+            // In one word: a value may begin with a dash.
+            arguments.push(format!("{flag}={value}").into());
+        }
+    }
+    if wanted.allow_other {
+        arguments.push("--allow-other".into());
+    }
+    arguments.extend(["--".into(), dir.into()]);
+    Ok(arguments)
+}
+
+fn run_in_background(session: &Session, args: &Args, wanted: &Wanted) -> Result<u8, Failure> {
+    let mut is_reported = false;
+    let result = daemon::detach().and_then(|()| {
+        let log = session.places()?.log_file();
+        telemetry::log_to_file(&log, session.verbose)
+            .map_err(|error| Failure::io("cannot write the log", &error))?;
+        serve(session, &args.dir, wanted, |notes| {
+            Report::Ready { notes }.send();
+            is_reported = true;
+        })
+    });
+    match &result {
+        Err(failure) if is_reported => tracing::error!(error = %failure.error, "the mount ended"),
+        Err(failure) => Report::Failed(failure.clone()).send(),
+        Ok(_) => {}
+    }
+    result
+}
+
+/// Mounts, calls `ready` with the notes for people, and serves until a signal or an unmount.
+fn serve(
+    session: &Session,
+    dir: &Path,
+    wanted: &Wanted,
+    ready: impl FnOnce(Vec<String>),
+) -> Result<u8, Failure> {
+    let overrides = Session::overrides(wanted.overrides.clone());
+    let (setup, created) = Setup::create(&session.variables, &session.profile, &overrides)?;
+    let mut notes = notes(&setup, &created);
+    let _lock = Store::lock(setup.places.state_dir()).map_err(app::AppError::from)?;
+    let runtime = session::runtime()?;
+    let result = runtime.block_on(async {
+        let interrupted = session::interrupted()?;
+        notes.extend(probe(&setup).await?);
+        let mailbox = app::open_mailbox(&setup, Role::Mount).await?;
+        let options = fs::MountOptions {
+            allow_other: wanted.allow_other,
+            private_dirs: setup.places.private_dirs(),
+            ..fs::MountOptions::new(dir)
+        };
+        let mount = fs::mount(&options, mailbox.clone(), tokio::runtime::Handle::current())
+            .map_err(|error| mount_failure(&error))?;
+        mailbox.start();
+        let running = RunningMount {
+            pid: std::process::id(),
+            dir: dir.to_owned(),
+            registry: setup.settings.registry.clone(),
+        };
+        running.save(&setup.places);
+        ready(notes);
+        daemon::notify("READY=1");
+        tracing::info!(dir = %dir.display(), "mounted");
+        tokio::select! {
+            () = interrupted => tracing::info!("a signal ends the mount"),
+            () = mount.wait_unmounted() => tracing::info!("unmounted"),
+        }
+        daemon::notify("STOPPING=1");
+        let unmounted = end(&mount, &mailbox).await;
+        RunningMount::forget(&setup.places);
+        unmounted
+    });
+    runtime.shutdown_timeout(RUNTIME_END_TIMEOUT);
+    result.map(|()| exit::OK)
+}
+
+/// Detaches first, so that nothing new begins; then lets what is under way finish, in bounds.
+async fn end(mount: &fs::Mount, mailbox: &Mailbox) -> Result<(), Failure> {
+    let unmounted = mount.unmount().map_err(|error| mount_failure(&error));
+    if tokio::time::timeout(OPEN_FILES_TIMEOUT, mount.wait_unmounted()).await.is_err() {
+        mount.let_go();
+    }
+    mailbox.shutdown(SHUTDOWN_TIMEOUT).await;
+    unmounted
+}
+
+fn mount_failure(error: &FsError) -> Failure {
+    Failure::of(error.class(), error, error.hint())
+}
+
+/// Asks the registry once: a refusal ends the mount, silence does not.
+async fn probe(setup: &Setup) -> Result<Option<String>, Failure> {
+    let repository = app::open_repository(&setup.settings)?;
+    let Ok(answer) = tokio::time::timeout(PROBE_TIMEOUT, repository.probe()).await else {
+        return Ok(Some(offline(setup)));
+    };
+    match answer {
+        Ok(()) => Ok(None),
+        Err(error) => match error.class() {
+            // The first message makes the repository.
+            ErrorClass::NotFound => Ok(None),
+            ErrorClass::Unreachable | ErrorClass::TimedOut => Ok(Some(offline(setup))),
+            _ => Err(Failure::from(error)
+                .about(format!("cannot use the registry {}", setup.settings.registry))),
+        },
+    }
+}
+
+fn offline(setup: &Setup) -> String {
+    format!(
+        "the registry {} does not answer; mounted all the same, it is asked again and again",
+        setup.settings.registry
+    )
+}

@@ -1,0 +1,247 @@
+//! The only printer: people read lines, programs read one JSON object a line.
+//!
+//! Every line for people passes [`Untrusted`], so text from a registry or a peer can neither move
+//! a cursor nor start a line of its own. A reader that went away (`| head`) is no error.
+
+use std::cell::Cell;
+use std::fmt::Write as _;
+use std::io::{self, IsTerminal as _, Write as _};
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde::Serialize;
+
+use super::env;
+use super::failure::Failure;
+use crate::protocol::ErrorClass;
+use crate::sys::Untrusted;
+use crate::sys::untrusted::is_deceptive;
+
+/// Something that a verb shows.
+pub(crate) trait Show: Serialize {
+    /// Returns the lines for people; the printer escapes them.
+    fn lines(&self) -> Vec<String>;
+}
+
+/// Where and how the program prints.
+#[derive(Debug)]
+pub(crate) struct Output {
+    json: bool,
+    color: bool,
+    progress: bool,
+    /// What became of standard output: once it failed, nothing more is written.
+    stdout: Cell<Stdout>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stdout {
+    Open,
+    ReaderGone,
+    Failed(io::ErrorKind),
+}
+
+impl Output {
+    /// Looks at the terminal and the environment.
+    pub(crate) fn new(json: bool) -> Self {
+        let terminal = io::stderr().is_terminal();
+        Self {
+            json,
+            color: terminal && !json && !env::no_color(),
+            progress: terminal && !json,
+            stdout: Cell::new(Stdout::Open),
+        }
+    }
+
+    /// Returns whether programs read the output.
+    pub(crate) fn is_json(&self) -> bool {
+        self.json
+    }
+
+    /// Shows a result.
+    pub(crate) fn show(&self, value: &impl Show) {
+        if self.json {
+            self.write(&format!("{}\n", json_line(value)));
+            return;
+        }
+        for line in value.lines() {
+            self.write(&format!("{}\n", Untrusted(&line)));
+        }
+    }
+
+    /// Writes a whole document of ours (a card, a script, a manual page) unchanged.
+    pub(crate) fn document(&self, text: &str) {
+        self.write(text);
+    }
+
+    /// Tells people, not programs, what else happened.
+    pub(crate) fn note(&self, text: &str) {
+        if !self.json {
+            self.write_error(&format!("{}\n", Untrusted(text)));
+        }
+    }
+
+    /// Asks a question on the terminal's error side, without a line end.
+    pub(crate) fn ask(&self, question: &str) {
+        self.write_error(&format!("{} ", Untrusted(question)));
+    }
+
+    /// Shows why something failed: `error`, `cause`, `hint`.
+    pub(crate) fn failure(&self, failure: &Failure) {
+        if self.json {
+            self.write_error(&format!("{}\n", json_line(failure)));
+            return;
+        }
+        self.write_error(&failure_text(failure, self.color));
+    }
+
+    /// Starts a progress bar on a terminal; elsewhere it shows nothing.
+    pub(crate) fn progress(&self, label: &str, total: Option<u64>) -> ProgressBar {
+        if !self.progress {
+            return ProgressBar::hidden();
+        }
+        let bar = ProgressBar::with_draw_target(total, ProgressDrawTarget::stderr());
+        let template = match total {
+            Some(_) => "{msg} [{bar:30}] {bytes}/{total_bytes} {bytes_per_sec} {eta}",
+            None => "{msg} {spinner} {bytes} {bytes_per_sec}",
+        };
+        let style = ProgressStyle::with_template(template).expect("a constant template is valid");
+        bar.set_style(style.progress_chars("=> "));
+        bar.set_message(Untrusted(label).to_string());
+        bar.enable_steady_tick(Duration::from_millis(200));
+        bar
+    }
+
+    /// Flushes, and says whether everything reached a reader who wanted it.
+    pub(crate) fn finish(&self) -> Result<(), Failure> {
+        if self.stdout.get() == Stdout::Open {
+            self.settle(io::stdout().flush());
+        }
+        match self.stdout.get() {
+            Stdout::Open | Stdout::ReaderGone => Ok(()),
+            Stdout::Failed(kind) => {
+                Err(Failure::io("cannot write to standard output", &kind.into()))
+            }
+        }
+    }
+
+    fn write(&self, text: &str) {
+        if self.stdout.get() == Stdout::Open {
+            self.settle(io::stdout().write_all(text.as_bytes()));
+        }
+    }
+
+    fn settle(&self, result: io::Result<()>) {
+        match result {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                self.stdout.set(Stdout::ReaderGone);
+            }
+            Err(error) => self.stdout.set(Stdout::Failed(error.kind())),
+        }
+    }
+
+    #[expect(clippy::unused_self, reason = "whoever prints goes through the printer")]
+    fn write_error(&self, text: &str) {
+        // There is nowhere left to say that standard error is gone.
+        io::stderr().write_all(text.as_bytes()).ok();
+    }
+}
+
+/// Lays out rows as columns of equal width, two spaces apart.
+pub(crate) fn table(rows: &[Vec<String>]) -> Vec<String> {
+    let escaped: Vec<Vec<String>> = rows
+        .iter()
+        .map(|row| row.iter().map(|cell| Untrusted(cell).to_string()).collect())
+        .collect();
+    let columns = escaped.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column: usize| {
+        escaped.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max()
+    };
+    let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
+    escaped
+        .iter()
+        .map(|row| {
+            let cells = row.iter().zip(&widths);
+            let line: Vec<String> = cells.map(|(cell, width)| format!("{cell:width$}")).collect();
+            line.join("  ").trim_end().to_owned()
+        })
+        .collect()
+}
+
+fn failure_text(failure: &Failure, color: bool) -> String {
+    let (red, bold, plain) =
+        if color { ("\u{1b}[1;31m", "\u{1b}[1m", "\u{1b}[0m") } else { ("", "", "") };
+    let mut lines = vec![format!("{red}error:{plain} {}\n", Untrusted(&failure.error))];
+    let cause = |cause: &String| format!("  {bold}cause:{plain} {}\n", Untrusted(cause));
+    lines.extend(failure.causes.iter().map(cause));
+    let hint = |hint: &String| format!("  {bold}hint:{plain} {}\n", Untrusted(hint));
+    lines.extend(failure.hint.iter().map(hint));
+    lines.concat()
+}
+
+/// Encodes one line of JSON in which deceptive characters are `\u` escapes.
+fn json_line(value: &impl Serialize) -> String {
+    let json = serde_json::to_string(value).unwrap_or_else(|error| {
+        let failure = Failure::of(ErrorClass::Internal, &error, None);
+        format!("{{\"error\":\"{}\"}}", failure.error.escape_default())
+    });
+    let mut line = String::with_capacity(json.len());
+    for c in json.chars() {
+        // Outside of texts JSON is ASCII, so an escape never lands elsewhere.
+        if is_deceptive(c) {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                // Writing to a String cannot fail.
+                write!(line, "\\u{unit:04x}").ok();
+            }
+        } else {
+            line.push(c);
+        }
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_is_three_kinds_of_lines() {
+        let failure = Failure::new(ErrorClass::NotFound, "no such message")
+            .about("message 7f3c was not found")
+            .hint("run `dockercomms ls`");
+
+        assert_eq!(
+            failure_text(&failure, false),
+            "error: message 7f3c was not found\n  cause: no such message\n  hint: run `dockercomms ls`\n"
+        );
+    }
+
+    #[test]
+    fn text_from_outside_cannot_write_lines_or_escapes_of_its_own() {
+        let failure = Failure::new(ErrorClass::Malformed, "\u{1b}[2Jok\nerror: all is well");
+
+        let shown = failure_text(&failure, false);
+
+        assert_eq!(shown, "error: %1B[2Jok%0Aerror: all is well\n");
+    }
+
+    #[test]
+    fn json_keeps_deceptive_characters_as_escapes_that_decode_to_themselves() {
+        let name = "exe\u{202e}fdp\u{1b}\u{e0041}\u{e9}";
+
+        let line = json_line(&name);
+
+        assert!(!line.chars().any(is_deceptive), "{line}");
+        assert_eq!(serde_json::from_str::<String>(&line).unwrap(), name);
+    }
+
+    #[test]
+    fn columns_line_up_even_beside_escaped_text() {
+        let rows = [
+            vec!["a\nb".to_owned(), "x".to_owned()],
+            vec!["longer name".to_owned(), "y".to_owned()],
+        ];
+
+        assert_eq!(table(&rows), ["a%0Ab        x", "longer name  y"]);
+    }
+}

@@ -1,0 +1,281 @@
+//! `recv`: fetch what is new, verified, into ordinary files.
+//!
+//! What was received is remembered by its receipt: a message with one is skipped unless `--all`.
+
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clap::Args as ClapArgs;
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
+use serde::Serialize;
+
+use super::failure::Failure;
+use super::output::Show;
+use super::send;
+use super::session::Session;
+use crate::config::{Overrides, Span};
+use crate::mailbox::{InboxItem, Mailbox, Snapshot};
+use crate::protocol::{ErrorClass, FileName, ReceiptStatus, Timestamp};
+use crate::sys::{Clock as _, SystemClock, durable};
+
+/// Bytes asked for at once; a chunk is fetched whole in any case.
+const READ_LEN: usize = 1 << 20;
+
+/// Most names tried for one file: `name (2)`, `name (3)`, and so on.
+const NUMBER_MAX: u32 = 10_000;
+
+/// Fetch new messages into files, verify them whole, send signed receipts
+///
+/// A file appears under its name only when all of it was verified; an existing file is never
+/// overwritten (the new one becomes `name (2)`). Files get mode 0600 and the time they were sent.
+/// Messages that have a receipt already, from this verb or from a mount, are skipped unless --all
+/// is given. Nothing new is no error.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Args {
+    /// Put the files here
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    out: PathBuf,
+    /// Only messages sent since then: 2026-01-31, 2026-01-31T12:00:00Z, or an age like 2d
+    #[arg(long, value_name = "TIME", value_parser = parse_since)]
+    since: Option<Timestamp>,
+    /// At most this many messages, the oldest first
+    #[arg(long, value_name = "N")]
+    max: Option<usize>,
+    /// Also messages that were received before
+    #[arg(long)]
+    all: bool,
+}
+
+fn parse_since(text: &str) -> Result<Timestamp, String> {
+    let day = format!("{text}T00:00:00Z");
+    if let Ok(time) = text.parse().or_else(|_source| day.parse()) {
+        return Ok(time);
+    }
+    let age: Span = text.parse().map_err(|_source| {
+        "expected a day like 2026-01-31, a time like 2026-01-31T12:00:00Z, or an age like 2d"
+            .to_owned()
+    })?;
+    let age_secs = i64::try_from(age.0.as_secs()).unwrap_or(i64::MAX);
+    Ok(Timestamp::from(SystemClock.now()).saturating_add_secs(-age_secs))
+}
+
+#[derive(Debug, Serialize)]
+struct Received {
+    path: String,
+    sender: String,
+    digest: String,
+    message_id: String,
+    bytes: u64,
+    created_at: String,
+}
+
+impl Show for Received {
+    fn lines(&self) -> Vec<String> {
+        vec![format!("{}  from {}  {}", self.path, self.sender, self.digest)]
+    }
+}
+
+/// Runs the verb.
+pub(crate) fn run(session: &Session, args: &Args) -> Result<u8, Failure> {
+    if !args.out.is_dir() {
+        let what = format!("{} is no directory", args.out.display());
+        return Err(Failure::new(ErrorClass::NotFound, what));
+    }
+    let setup = session.setup_or_create(Overrides::default())?;
+    session.with_mailbox(&setup, async |mailbox| {
+        let report = mailbox.inbox().poll().await?;
+        let wanted = wanted(&mailbox.snapshot(), args);
+        let mut failures = Vec::new();
+        for item in &wanted {
+            match receive_one(session, &mailbox, item, &args.out).await {
+                Ok(received) => session.output.show(&received),
+                Err(failure) => {
+                    let about = format!("{} from `{}` was not received", item.name, item.sender);
+                    failures.push(failure.about(about));
+                }
+            }
+        }
+        mailbox.flush_receipts().await?;
+        if wanted.is_empty() {
+            session.output.note("nothing new");
+        }
+        if report.quarantined > 0 {
+            session.output.note(&format!(
+                "{} messages were refused; `dockercomms ls quarantine` says why",
+                report.quarantined
+            ));
+        }
+        send::conclude(session, wanted.len(), failures)
+    })
+}
+
+/// Picks the messages to fetch, oldest first.
+fn wanted(snapshot: &Snapshot, args: &Args) -> Vec<Arc<InboxItem>> {
+    let mut items: Vec<Arc<InboxItem>> = snapshot
+        .inbox
+        .values()
+        .flat_map(|dir| dir.values())
+        .filter(|item| args.all || item.receipt.is_none())
+        .filter(|item| args.since.is_none_or(|since| item.message.envelope.created_at >= since))
+        .map(Arc::clone)
+        .collect();
+    items.sort_by_key(|item| (item.message.envelope.created_at, item.digest));
+    items.truncate(args.max.unwrap_or(usize::MAX));
+    items
+}
+
+async fn receive_one(
+    session: &Session,
+    mailbox: &Mailbox,
+    item: &InboxItem,
+    dir: &Path,
+) -> Result<Received, Failure> {
+    let reader = mailbox.inbox().open(&item.digest)?;
+    let mut part = PartFile::create(dir)?;
+    let bar = session.output.progress(&item.name, Some(reader.len()));
+    let mut offset = 0;
+    while offset < reader.len() {
+        let bytes = reader.read_at(offset, READ_LEN).await?;
+        if bytes.is_empty() {
+            return Err(Failure::new(ErrorClass::Corrupt, "the message ended early"));
+        }
+        part.write(&bytes)?;
+        offset = offset.saturating_add(bytes.len() as u64);
+        bar.set_position(offset);
+    }
+    bar.finish_and_clear();
+    // The name on the wire, not the listing's number: numbering is this directory's own.
+    let name = FileName::sanitize(&item.message.envelope.filename);
+    let path = part.publish(&name, item.message.envelope.created_at)?;
+    // Only now: a receipt says that the file is here, and it is durable.
+    mailbox.acknowledge(&item.digest, ReceiptStatus::Accepted, None).await?;
+    Ok(Received {
+        path: path.display().to_string(),
+        sender: item.sender.as_str().to_owned(),
+        digest: item.digest.to_string(),
+        message_id: item.message.id.to_string(),
+        bytes: offset,
+        created_at: item.message.envelope.created_at.to_string(),
+    })
+}
+
+/// A file that has no name yet for others; removed unless it is published.
+struct PartFile {
+    file: File,
+    path: PathBuf,
+    dir: PathBuf,
+    published: bool,
+}
+
+impl PartFile {
+    fn create(dir: &Path) -> Result<Self, Failure> {
+        let path = dir.join(format!(".dockercomms-{}.part", uuid::Uuid::new_v4().simple()));
+        let file = durable::create_private(&path)
+            .map_err(|error| Failure::io(format!("cannot write in {}", dir.display()), &error))?;
+        Ok(Self { file, path, dir: dir.to_owned(), published: false })
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        self.file.write_all(bytes).map_err(|error| Failure::io("cannot write the file", &error))
+    }
+
+    /// Gives the file the first free of `name`, `name (2)`, ...; durable when it returns.
+    fn publish(mut self, name: &FileName, created_at: Timestamp) -> Result<PathBuf, Failure> {
+        let failed = |error: &io::Error| Failure::io("cannot finish the file", error);
+        // A file system without times is no reason to refuse the payload.
+        self.file.set_modified(created_at.to_system_time()).ok();
+        self.file.sync_all().map_err(|error| failed(&error))?;
+        for number in 1..=NUMBER_MAX {
+            let target = self.dir.join(name.numbered(number).as_str());
+            match rename_exclusive(&self.path, &target) {
+                Ok(()) => {
+                    self.published = true;
+                    durable::sync_dir(&self.dir).map_err(|error| failed(&error))?;
+                    return Ok(target);
+                }
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(failed(&error)),
+            }
+        }
+        Err(Failure::new(ErrorClass::Exists, "too many files of this name"))
+    }
+}
+
+impl Drop for PartFile {
+    fn drop(&mut self) {
+        if !self.published {
+            // What is left behind is a dot file that nobody reads.
+            std::fs::remove_file(&self.path).ok();
+        }
+    }
+}
+
+/// Renames without ever replacing anything.
+fn rename_exclusive(from: &Path, to: &Path) -> io::Result<()> {
+    match renameat2(AT_FDCWD, from, AT_FDCWD, to, RenameFlags::RENAME_NOREPLACE) {
+        // Some file systems (NFS, old FUSE ones) lack the flag; a link is as exclusive.
+        Err(Errno::EINVAL | Errno::ENOSYS) => {
+            std::fs::hard_link(from, to)?;
+            std::fs::remove_file(from)
+        }
+        result => result.map_err(io::Error::from),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn publish(dir: &Path, name: &str, bytes: &[u8]) -> PathBuf {
+        let mut part = PartFile::create(dir).unwrap();
+        part.write(bytes).unwrap();
+        part.publish(&name.parse().unwrap(), Timestamp::from_unix_secs(1_000_000)).unwrap()
+    }
+
+    #[test]
+    fn a_file_is_never_overwritten() {
+        let dir = tempfile::tempdir().unwrap();
+
+        let first = publish(dir.path(), "a.txt", b"one");
+        let second = publish(dir.path(), "a.txt", b"two");
+
+        assert_eq!(first, dir.path().join("a.txt"));
+        assert_eq!(second, dir.path().join("a (2).txt"));
+        assert_eq!(std::fs::read(first).unwrap(), b"one");
+        assert_eq!(std::fs::read(second).unwrap(), b"two");
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn a_dangling_link_in_the_way_is_not_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink("/nonexistent/x", dir.path().join("a.txt")).unwrap();
+
+        let path = publish(dir.path(), "a.txt", b"one");
+
+        assert_eq!(path, dir.path().join("a (2).txt"));
+    }
+
+    #[test]
+    fn a_file_that_is_not_finished_leaves_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut part = PartFile::create(dir.path()).unwrap();
+        part.write(b"half").unwrap();
+
+        drop(part);
+
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn since_takes_days_times_and_ages() {
+        assert_eq!(parse_since("1970-01-02").unwrap().unix_secs(), 86_400);
+        assert_eq!(parse_since("1970-01-01T00:01:00Z").unwrap().unix_secs(), 60);
+        let now = Timestamp::from(SystemClock.now()).unix_secs();
+        assert!((now - 7200 - parse_since("2h").unwrap().unix_secs()).abs() <= 1);
+        assert!(parse_since("yesterday").is_err());
+    }
+}

@@ -1,0 +1,153 @@
+//! What every verb has at hand: the printer, the places, the runtime, the mailbox.
+
+use std::future::Future;
+use std::time::Duration;
+
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::failure::Failure;
+use super::output::Output;
+use super::{Global, env, telemetry};
+use crate::app::{self, Created, Role, Setup};
+use crate::config::{HomeVariables, Overrides, Places};
+use crate::mailbox::Mailbox;
+use crate::protocol::ErrorClass;
+
+/// How long the runtime may take to end after a verb is done.
+const RUNTIME_END_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long a short command waits for its mailbox to stop.
+const MAILBOX_END_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// One run of the program.
+#[derive(Debug)]
+pub(crate) struct Session {
+    /// The only printer.
+    pub(crate) output: Output,
+    /// Where files lie.
+    pub(crate) variables: HomeVariables,
+    /// The profile's name.
+    pub(crate) profile: String,
+    /// How often `-v` was given.
+    pub(crate) verbose: u8,
+}
+
+impl Session {
+    pub(super) fn new(global: Global) -> Self {
+        Self {
+            output: Output::new(global.json),
+            variables: env::home_variables(global.home),
+            profile: global.profile,
+            verbose: global.verbose,
+        }
+    }
+
+    /// Returns where the profile's files lie.
+    pub(crate) fn places(&self) -> Result<Places, Failure> {
+        Ok(Places::find(&self.variables, &self.profile)?)
+    }
+
+    /// Fills in from the environment what no flag has said.
+    pub(crate) fn overrides(overrides: Overrides) -> Overrides {
+        Overrides {
+            me: overrides.me.or_else(|| env::text(env::ME)),
+            registry: overrides.registry.or_else(|| env::text(env::REGISTRY)),
+            ..overrides
+        }
+    }
+
+    /// Reads the profile, which must have been set up.
+    pub(crate) fn setup(&self, overrides: Overrides) -> Result<Setup, Failure> {
+        Ok(Setup::load(&self.variables, &self.profile, &Self::overrides(overrides))?)
+    }
+
+    /// Reads the profile and makes what is missing, saying so.
+    pub(crate) fn setup_or_create(&self, overrides: Overrides) -> Result<Setup, Failure> {
+        let (setup, created) =
+            Setup::create(&self.variables, &self.profile, &Self::overrides(overrides))?;
+        for note in notes(&setup, &created) {
+            self.output.note(&note);
+        }
+        Ok(setup)
+    }
+
+    /// Runs `work` with a mailbox for a short command, until it ends or a signal comes.
+    pub(crate) fn with_mailbox<T, F>(
+        &self,
+        setup: &Setup,
+        work: impl FnOnce(Mailbox) -> F,
+    ) -> Result<T, Failure>
+    where
+        F: Future<Output = Result<T, Failure>>,
+    {
+        self.block_on(async {
+            let mailbox = app::open_mailbox(setup, Role::Command).await?;
+            let result = work(mailbox.clone()).await;
+            mailbox.shutdown(MAILBOX_END_TIMEOUT).await;
+            result
+        })
+    }
+
+    /// Runs a future of a short command, until it ends or a signal comes.
+    pub(crate) fn block_on<T>(
+        &self,
+        work: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
+        telemetry::log_to_stderr(self.verbose);
+        let runtime = runtime()?;
+        let result = runtime.block_on(async {
+            let interrupted = interrupted()?;
+            tokio::select! {
+                result = work => result,
+                () = interrupted => Err(Failure::new(ErrorClass::Interrupted, "interrupted")),
+            }
+        });
+        runtime.shutdown_timeout(RUNTIME_END_TIMEOUT);
+        result
+    }
+}
+
+/// Builds the one runtime of the process.
+pub(crate) fn runtime() -> Result<Runtime, Failure> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("dockercomms")
+        .build()
+        .map_err(|error| Failure::io("cannot start threads", &error))
+}
+
+/// Returns a future that ends when SIGINT, SIGTERM or SIGHUP arrives.
+pub(crate) fn interrupted() -> Result<impl Future<Output = ()>, Failure> {
+    let listen = |kind| signal(kind).map_err(|error| Failure::io("cannot watch signals", &error));
+    let mut interrupt = listen(SignalKind::interrupt())?;
+    let mut terminate = listen(SignalKind::terminate())?;
+    let mut hangup = listen(SignalKind::hangup())?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = hangup.recv() => {}
+        }
+    })
+}
+
+/// Says what was made for a profile that was used for the first time.
+pub(crate) fn notes(setup: &Setup, created: &Created) -> Vec<String> {
+    let mut notes = created.repaired.clone();
+    if let (Some(path), Some(me)) = (&created.config, setup.settings.me.first()) {
+        notes.push(format!(
+            "wrote {}: you are `{me}`, messages lie in {}",
+            path.display(),
+            setup.settings.registry
+        ));
+    }
+    if let Some(path) = &created.key {
+        notes.push(format!(
+            "made a key: {}. Give your contact card to the people you write to: `dockercomms key \
+             export`",
+            path.display()
+        ));
+    }
+    notes
+}

@@ -1,0 +1,158 @@
+//! `status`: who am I, how is the registry, what is under way.
+
+use std::time::Duration;
+
+use clap::Args as ClapArgs;
+use serde::Serialize;
+use serde_json::Value;
+
+use super::exit;
+use super::failure::Failure;
+use super::output::{Show, table};
+use super::running::{self, RunningMount};
+use super::session::Session;
+use crate::app::Setup;
+use crate::config::{ByteSize, Overrides};
+use crate::mailbox::Mailbox;
+use crate::protocol::ErrorClass;
+
+/// How long a mount may take to say how it is; it answers from memory.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Time between two looks of `--watch`.
+const WATCH_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Show who you are, how the registry is, and what is under way
+///
+/// Beside a running mount it shows that mount's own state; else what lies on the disk. It never
+/// asks the registry.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Args {
+    /// Show it again whenever it changed, until interrupted
+    #[arg(long)]
+    watch: bool,
+}
+
+#[derive(Debug, PartialEq, Serialize)]
+struct StatusShown {
+    mount: Option<RunningMount>,
+    #[serde(flatten)]
+    status: Value,
+}
+
+impl Show for StatusShown {
+    fn lines(&self) -> Vec<String> {
+        let text = |field: &str| match self.status.get(field) {
+            Some(Value::String(text)) => text.clone(),
+            Some(Value::Null) | None => "-".to_owned(),
+            Some(other) => other.to_string(),
+        };
+        let size = |field: &str| {
+            let bytes = self.status.get(field).and_then(Value::as_u64).unwrap_or(0);
+            ByteSize(bytes).to_string()
+        };
+        let me: Vec<&str> = self
+            .status
+            .get("me")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .collect();
+        let row = |name: &str, value: String| vec![name.to_owned(), value];
+        let mut rows = vec![
+            row("me", me.join(", ")),
+            row("fingerprint", text("fingerprint")),
+            row("repository", text("repository")),
+            row("registry", format!("{} (last asked {})", text("registry"), text("last_poll"))),
+            row(
+                "mount",
+                match &self.mount {
+                    Some(mount) => format!("{} (process {})", mount.dir.display(), mount.pid),
+                    None => "none".to_owned(),
+                },
+            ),
+            row("inbox", text("inbox_count")),
+            row(
+                "outbox",
+                format!("{} under way, {} failed", text("outbox_queued"), text("outbox_failed")),
+            ),
+            row("quarantine", text("quarantine_count")),
+            row(
+                "cache",
+                format!(
+                    "{} in memory, {} on disk",
+                    size("cache_memory_bytes"),
+                    size("cache_disk_bytes")
+                ),
+            ),
+        ];
+        for transfer in self.status.get("transfers").and_then(Value::as_array).into_iter().flatten()
+        {
+            let part = |field: &str| transfer.get(field).map(shown).unwrap_or_default();
+            rows.push(row(
+                &part("direction"),
+                format!(
+                    "{} {} {} {}/{}",
+                    part("peer"),
+                    part("name"),
+                    part("state"),
+                    part("bytes_done"),
+                    part("bytes_total")
+                ),
+            ));
+        }
+        table(&rows)
+    }
+}
+
+fn shown(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+/// Runs the verb.
+pub(crate) fn run(session: &Session, args: &Args) -> Result<u8, Failure> {
+    let setup = session.setup(Overrides::default())?;
+    let result = session.with_mailbox(&setup, async |mailbox| {
+        let mut last = None;
+        loop {
+            let status = look(&setup, &mailbox).await?;
+            if last.as_ref() != Some(&status) {
+                if last.is_some() && !session.output.is_json() {
+                    session.output.document("\n");
+                }
+                session.output.show(&status);
+                last = Some(status);
+            }
+            if !args.watch {
+                return Ok(exit::OK);
+            }
+            tokio::time::sleep(WATCH_INTERVAL).await;
+        }
+    });
+    match result {
+        // That is how one stops watching.
+        Err(failure) if args.watch && failure.code == ErrorClass::Interrupted.code() => {
+            Ok(exit::OK)
+        }
+        result => result,
+    }
+}
+
+async fn look(setup: &Setup, mailbox: &Mailbox) -> Result<StatusShown, Failure> {
+    if let Some(mount) = running::find(&setup.places)
+        && let Some(status) = ask_mount(&mount).await
+    {
+        return Ok(StatusShown { mount: Some(mount), status });
+    }
+    let status = serde_json::to_value(mailbox.status())
+        .map_err(|error| Failure::of(ErrorClass::Internal, &error, None))?;
+    Ok(StatusShown { mount: None, status })
+}
+
+/// Reads the status file of a mount; `None` when it does not answer.
+pub(crate) async fn ask_mount(mount: &RunningMount) -> Option<Value> {
+    let path = mount.dir.join(".dockercomms/status.json");
+    let json = tokio::time::timeout(ANSWER_TIMEOUT, tokio::fs::read(path)).await.ok()?.ok()?;
+    serde_json::from_slice(&json).ok()
+}

@@ -1,0 +1,98 @@
+//! `config.toml` as it is written; nothing in it is checked beyond its shape.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use super::value::{ByteSize, Span};
+use super::{CONFIG_LEN_MAX, ConfigError};
+use crate::sys::durable;
+
+/// The whole file.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConfigFile {
+    /// The profiles by name.
+    #[serde(default)]
+    pub profile: BTreeMap<String, ProfileFile>,
+}
+
+/// One `[profile.NAME]`; what is absent has its default.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "the template documents every setting, once")]
+pub struct ProfileFile {
+    pub me: Option<OneOrMany>,
+    pub registry: Option<String>,
+    pub insecure: Option<bool>,
+    pub loopback_tls: Option<bool>,
+    pub ca_file: Option<PathBuf>,
+    pub auth_realms: Option<Vec<String>>,
+    pub deadline: Option<Span>,
+    pub compression: Option<String>,
+    pub recipient_compression: Option<BTreeMap<String, String>>,
+    pub chunk_bytes: Option<ByteSize>,
+    pub ttl: Option<Span>,
+    pub delivery: Option<String>,
+    pub poll: Option<Span>,
+    pub settle: Option<Span>,
+    pub cache_memory: Option<ByteSize>,
+    pub cache_disk: Option<ByteSize>,
+    pub temporary_names: Option<Vec<String>>,
+    pub automatic_receipts: Option<bool>,
+}
+
+/// A list that may be written as a single text.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(from = "OneOrManyText")]
+pub struct OneOrMany(pub Vec<String>);
+
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "expected a text or a list of texts")]
+enum OneOrManyText {
+    One(String),
+    Many(Vec<String>),
+}
+
+impl From<OneOrManyText> for OneOrMany {
+    fn from(text: OneOrManyText) -> Self {
+        match text {
+            OneOrManyText::One(one) => Self(vec![one]),
+            OneOrManyText::Many(many) => Self(many),
+        }
+    }
+}
+
+impl ConfigFile {
+    /// Reads and parses the file; `None` when there is none.
+    ///
+    /// # Errors
+    /// When it cannot be read, is too large, or has an unknown setting.
+    pub fn load(path: &Path) -> Result<Option<Self>, ConfigError> {
+        let bytes = match durable::read_bounded(path, CONFIG_LEN_MAX) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(source) => return Err(ConfigError::Read { path: path.to_owned(), source }),
+        };
+        let text = String::from_utf8(bytes).map_err(|_source| ConfigError::Syntax {
+            path: path.to_owned(),
+            line: 1,
+            reason: "not UTF-8".to_owned(),
+        })?;
+        Self::parse(&text, path).map(Some)
+    }
+
+    /// Parses the file's text; `path` is for the error only.
+    ///
+    /// # Errors
+    /// Names the line and the reason.
+    pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
+        toml::from_str(text).map_err(|error| {
+            let start = error.span().map_or(0, |span| span.start);
+            let line = text.bytes().take(start).filter(|byte| *byte == b'\n').count() + 1;
+            ConfigError::Syntax { path: path.to_owned(), line, reason: error.message().to_owned() }
+        })
+    }
+}

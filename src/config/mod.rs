@@ -1,0 +1,377 @@
+//! Settings: flags over environment over `config.toml` over defaults.
+//!
+//! It reads one bounded file and decides; it opens no store, key or connection. Layers below never
+//! see these types: `app` translates them into each layer's own small options. Start at
+//! [`Settings::resolve`]; the file's shape is in [`ProfileFile`] and its text in `template`.
+
+mod file;
+mod places;
+mod template;
+mod value;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+pub use file::{ConfigFile, ProfileFile};
+pub use places::{DEFAULT_PROFILE, HomeVariables, Places};
+pub use template::render_profile;
+pub use value::{ByteSize, Span};
+
+use crate::protocol::limits::{
+    CHUNK_BYTES_DEFAULT, CHUNK_BYTES_MAX, TTL_SECS_DEFAULT, TTL_SECS_MAX,
+};
+use crate::protocol::{Compression, ErrorClass, Identity};
+
+/// Largest `config.toml` in bytes; the generated one is below 8 KiB.
+pub const CONFIG_LEN_MAX: u64 = 1 << 20;
+
+/// Smallest chunk that may be configured: smaller ones cost more in requests than in bytes.
+pub const CHUNK_BYTES_MIN: u64 = 64 << 10;
+
+/// Shortest time between two polls; a typing error must not become an attack on the registry.
+const POLL_MIN: Duration = Duration::from_millis(200);
+
+/// Longest time that may be configured for anything.
+const DURATION_MAX: Duration = Duration::from_secs(TTL_SECS_MAX);
+
+/// Names that stay local, as `glob` patterns: what programs use while a file is not complete.
+pub const TEMPORARY_NAMES: [&str; 16] = [
+    ".*",
+    "*.part",
+    "*.partial",
+    "*.filepart",
+    "*.crdownload",
+    "*.download",
+    "*.tmp",
+    "*~",
+    "#*#",
+    "~$*",
+    "*.swp",
+    "*.lock",
+    "*-journal",
+    "Thumbs.db",
+    "desktop.ini",
+    "4913",
+];
+
+/// Why the configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// Neither `--home` nor the environment says where our files lie.
+    #[error("no home directory is known")]
+    NoHome,
+    /// A profile's name becomes a directory, so it must be plain.
+    #[error("a profile's name has only letters, digits, `-` and `_`")]
+    BadProfileName,
+    /// The file names other profiles, but not this one.
+    #[error("profile {profile} is not in {}", file.display())]
+    NoProfile {
+        /// The profile asked for.
+        profile: String,
+        /// The configuration file.
+        file: PathBuf,
+    },
+    /// The file cannot be read.
+    #[error("cannot read {}", path.display())]
+    Read {
+        /// The configuration file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The file is not TOML of our shape.
+    #[error("{} line {line}: {reason}", path.display())]
+    Syntax {
+        /// The configuration file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// The parser's reason.
+        reason: String,
+    },
+    /// A setting has a value that cannot be used.
+    #[error("{setting} is not valid: {reason}")]
+    BadSetting {
+        /// The setting's name.
+        setting: &'static str,
+        /// Why.
+        reason: String,
+    },
+    /// A directory of ours cannot be made or trusted.
+    #[error("cannot use the directory {}", dir.display())]
+    Directory {
+        /// The directory.
+        dir: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The private key's file cannot be trusted.
+    #[error("cannot use the key file {}", path.display())]
+    Key {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// There is no configuration or key yet.
+    #[error("dockercomms is not set up yet: {} is missing", missing.display())]
+    NotSetUp {
+        /// The file that is missing.
+        missing: PathBuf,
+    },
+    /// The program cannot find out who runs it.
+    #[error("no identity is configured and none can be made of the user and host names")]
+    NoIdentity,
+}
+
+impl ConfigError {
+    /// Returns the class that decides the exit code.
+    pub fn class(&self) -> ErrorClass {
+        ErrorClass::Configuration
+    }
+
+    /// Returns what to do next.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::NoHome => Some("give `--home DIR`, or set DOCKERCOMMS_HOME or HOME".to_owned()),
+            Self::NoProfile { profile, .. } => {
+                Some(format!("run `dockercomms --profile {profile} init` to add it"))
+            }
+            Self::NotSetUp { .. } => Some(
+                "run `dockercomms init`, and give the same `--home` and `--profile` each time"
+                    .to_owned(),
+            ),
+            Self::NoIdentity => Some("run `dockercomms init --me you@example.org`".to_owned()),
+            Self::BadProfileName
+            | Self::Read { .. }
+            | Self::Syntax { .. }
+            | Self::BadSetting { .. }
+            | Self::Directory { .. }
+            | Self::Key { .. } => None,
+        }
+    }
+
+    pub(crate) fn setting(setting: &'static str, reason: impl Into<String>) -> Self {
+        Self::BadSetting { setting, reason: reason.into() }
+    }
+}
+
+/// What flags and the environment say; each wins over the file.
+#[derive(Debug, Clone, Default)]
+pub struct Overrides {
+    /// `--me` or `DOCKERCOMMS_ME`.
+    pub me: Option<String>,
+    /// `--registry` or `DOCKERCOMMS_REGISTRY`.
+    pub registry: Option<String>,
+    /// `--poll`.
+    pub poll: Option<Span>,
+    /// `--delivery`.
+    pub delivery: Option<String>,
+    /// `--compression`.
+    pub compression: Option<Compression>,
+    /// `--chunk-bytes`.
+    pub chunk_bytes: Option<ByteSize>,
+    /// `--ttl`.
+    pub ttl: Option<Span>,
+}
+
+/// Every setting of one profile, resolved and checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// My identities; the first one signs. Never empty.
+    pub me: Vec<Identity>,
+    /// The registry reference as written.
+    pub registry: String,
+    /// Whether plain HTTP is allowed elsewhere than on loopback (P27).
+    pub insecure: bool,
+    /// Whether a registry on this machine is spoken to with TLS.
+    pub loopback_tls: bool,
+    /// Certificates to trust besides the system's.
+    pub ca_file: Option<PathBuf>,
+    /// Other hosts that may ask for our registry credentials.
+    pub auth_realms: Vec<String>,
+    /// Longest time of one operation on the registry, retries included.
+    pub deadline: Duration,
+    /// How chunks are compressed, unless the recipient has an entry of its own.
+    pub compression: Compression,
+    /// Compression by recipient.
+    pub recipient_compression: BTreeMap<Identity, Compression>,
+    /// Uncompressed bytes of a chunk.
+    pub chunk_bytes: u64,
+    /// Time to live of a message; 0 = for ever.
+    pub ttl_secs: u64,
+    /// Time between two polls.
+    pub poll: Duration,
+    /// Time after the last close in which a rename still belongs to the same file.
+    pub settle: Duration,
+    /// Verified chunks kept in memory, in bytes.
+    pub cache_memory: u64,
+    /// Verified chunks kept on disk, in bytes.
+    pub cache_disk: u64,
+    /// Names that stay local.
+    pub temporary_names: Vec<String>,
+    /// Whether `accepted` receipts are sent by themselves.
+    pub automatic_receipts: bool,
+}
+
+impl Settings {
+    /// Merges flags, environment, file and defaults, in this order of precedence.
+    ///
+    /// # Errors
+    /// Names the first setting that cannot be used.
+    pub fn resolve(
+        overrides: &Overrides,
+        file: &ProfileFile,
+        places: &Places,
+        default_me: Option<Identity>,
+    ) -> Result<Self, ConfigError> {
+        check_delivery(overrides.delivery.as_deref().or(file.delivery.as_deref()))?;
+        let ttl = overrides.ttl.or(file.ttl).map_or(TTL_SECS_DEFAULT, |ttl| ttl.0.as_secs());
+        if ttl > TTL_SECS_MAX {
+            return Err(ConfigError::setting("ttl", "longer than ten years"));
+        }
+        Ok(Self {
+            me: identities(overrides.me.as_deref(), file, default_me)?,
+            registry: registry(overrides.registry.as_deref(), file.registry.as_deref(), places)?,
+            insecure: file.insecure.unwrap_or(false),
+            loopback_tls: file.loopback_tls.unwrap_or(false),
+            ca_file: file.ca_file.clone(),
+            auth_realms: file.auth_realms.clone().unwrap_or_default(),
+            deadline: duration("deadline", file.deadline, Duration::from_mins(1), POLL_MIN)?,
+            compression: match (overrides.compression, file.compression.as_deref()) {
+                (Some(flag), _) => flag,
+                (None, Some(text)) => compression("compression", text)?,
+                (None, None) => Compression::Zstd,
+            },
+            recipient_compression: match overrides.compression {
+                // A flag speaks about this very send and so wins over the table too.
+                Some(_) => BTreeMap::new(),
+                None => recipient_compression(file)?,
+            },
+            chunk_bytes: chunk_bytes(overrides.chunk_bytes.or(file.chunk_bytes))?,
+            ttl_secs: ttl,
+            poll: duration("poll", overrides.poll.or(file.poll), Duration::from_secs(5), POLL_MIN)?,
+            settle: duration("settle", file.settle, Duration::from_millis(500), Duration::ZERO)?,
+            cache_memory: file.cache_memory.map_or(256 << 20, |size| size.0),
+            cache_disk: file.cache_disk.map_or(5 << 30, |size| size.0),
+            temporary_names: file
+                .temporary_names
+                .clone()
+                .unwrap_or_else(|| TEMPORARY_NAMES.map(str::to_owned).to_vec()),
+            automatic_receipts: file.automatic_receipts.unwrap_or(true),
+        })
+    }
+}
+
+fn registry(
+    flag: Option<&str>,
+    file: Option<&str>,
+    places: &Places,
+) -> Result<String, ConfigError> {
+    match (flag, file) {
+        (Some(flag), _) => absolute_reference(flag),
+        // The file is read from many working directories and must mean the same in each.
+        (None, Some(file)) if absolute_reference(file)? != file => {
+            Err(ConfigError::setting("registry", "write the directory as an absolute path"))
+        }
+        (None, Some(file)) => Ok(file.to_owned()),
+        (None, None) => Ok(format!("oci:{}", places.repository_dir().display())),
+    }
+}
+
+/// Makes the directory of an `oci:` reference independent of the working directory.
+///
+/// # Errors
+/// When the working directory is needed and gone.
+pub fn absolute_reference(reference: &str) -> Result<String, ConfigError> {
+    let Some(path) = reference.strip_prefix("oci:").filter(|path| !path.is_empty()) else {
+        return Ok(reference.to_owned());
+    };
+    let absolute = std::path::absolute(path)
+        .map_err(|error| ConfigError::setting("registry", error.to_string()))?;
+    Ok(format!("oci:{}", absolute.display()))
+}
+
+fn identities(
+    flag: Option<&str>,
+    file: &ProfileFile,
+    default_me: Option<Identity>,
+) -> Result<Vec<Identity>, ConfigError> {
+    let texts: Vec<String> = match (flag, &file.me) {
+        (Some(one), _) => vec![one.to_owned()],
+        (None, Some(many)) => many.0.clone(),
+        (None, None) => return default_me.map(|me| vec![me]).ok_or(ConfigError::NoIdentity),
+    };
+    if texts.is_empty() {
+        return Err(ConfigError::setting("me", "names no identity"));
+    }
+    texts
+        .iter()
+        .map(|text| {
+            text.parse().map_err(|error: crate::protocol::ProtocolError| {
+                ConfigError::setting("me", error.to_string())
+            })
+        })
+        .collect()
+}
+
+fn check_delivery(delivery: Option<&str>) -> Result<(), ConfigError> {
+    match delivery {
+        None | Some("sync") => Ok(()),
+        Some("queued") => Err(ConfigError::setting(
+            "delivery",
+            "`queued` is not offered by this version; only `sync` is",
+        )),
+        Some(_) => Err(ConfigError::setting("delivery", "only `sync` is offered")),
+    }
+}
+
+fn compression(setting: &'static str, text: &str) -> Result<Compression, ConfigError> {
+    text.parse().map_err(|_source| ConfigError::setting(setting, "only zstd and gzip are offered"))
+}
+
+fn recipient_compression(
+    file: &ProfileFile,
+) -> Result<BTreeMap<Identity, Compression>, ConfigError> {
+    file.recipient_compression
+        .iter()
+        .flatten()
+        .map(|(recipient, text)| {
+            let recipient =
+                recipient.parse().map_err(|error: crate::protocol::ProtocolError| {
+                    ConfigError::setting("recipient_compression", error.to_string())
+                })?;
+            Ok((recipient, compression("recipient_compression", text)?))
+        })
+        .collect()
+}
+
+fn chunk_bytes(size: Option<ByteSize>) -> Result<u64, ConfigError> {
+    let bytes = size.map_or(CHUNK_BYTES_DEFAULT, |size| size.0);
+    if (CHUNK_BYTES_MIN..=CHUNK_BYTES_MAX).contains(&bytes) {
+        return Ok(bytes);
+    }
+    Err(ConfigError::setting(
+        "chunk_bytes",
+        format!("must be {} to {}", ByteSize(CHUNK_BYTES_MIN), ByteSize(CHUNK_BYTES_MAX)),
+    ))
+}
+
+fn duration(
+    setting: &'static str,
+    given: Option<Span>,
+    default: Duration,
+    least: Duration,
+) -> Result<Duration, ConfigError> {
+    let duration = given.map_or(default, |span| span.0);
+    if (least..=DURATION_MAX).contains(&duration) {
+        return Ok(duration);
+    }
+    Err(ConfigError::setting(setting, format!("must be {} to ten years", Span(least))))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,82 @@
+//! The text of a new profile: every setting, what it does and its default, stated once.
+
+use std::fmt::Write as _;
+
+/// Settings with their defaults, commented out.
+///
+/// A line that starts with `#` and no space is a setting; the tests take these marks away and
+/// compare the result with the defaults of `Settings`, so that the two cannot drift apart.
+const OPTIONAL: &str = r##"
+# Registries are spoken to with TLS, those on this machine with plain HTTP.
+# true: plain HTTP although the registry is elsewhere. Whoever listens learns your password.
+#insecure = false
+# true: TLS although the registry is on this machine.
+#loopback_tls = false
+
+# A PEM file with certificates to trust for this registry besides the system's.
+# ca_file = "/etc/ssl/our-ca.pem"
+
+# Credentials are `docker login`'s, never kept here. They go to the registry's own host, and
+# besides to the token servers named here: ["auth.example.org"].
+#auth_realms = []
+
+# Longest time of one operation on the registry, with all its retries.
+#deadline = "1m"
+
+# How payloads are compressed: "zstd", or "gzip" for peers that need it.
+#compression = "zstd"
+
+# Bytes of a chunk before compression. Reading one byte of a cold file costs one chunk.
+#chunk_bytes = "8MiB"
+
+# How long a message stays listed at the recipient; 0 = for ever.
+#ttl = "7d"
+
+# When close() of a file in outbox/ returns: "sync" = when all of it is in the registry.
+#delivery = "sync"
+
+# Time between two looks for new messages.
+#poll = "5s"
+
+# Time after the last close in which a rename still belongs to the same file.
+#settle = "500ms"
+
+# Verified chunks kept in memory and on disk.
+#cache_memory = "256MiB"
+#cache_disk = "5GiB"
+
+# Names that stay on this machine: what programs use while a file is not complete.
+#temporary_names = [".*", "*.part", "*.partial", "*.filepart", "*.crdownload", "*.download", "*.tmp", "*~", "#*#", "~$*", "*.swp", "*.lock", "*-journal", "Thumbs.db", "desktop.ini", "4913"]
+
+# Whether a signed receipt goes back by itself once a whole file was read and verified.
+#automatic_receipts = true
+
+# Compression for single recipients:
+# [profile.PROFILE.recipient_compression]
+# "bob@example.com" = "gzip"
+"##;
+
+/// Returns the text of `[profile.NAME]`; `registry` absent means the default directory.
+pub fn render_profile(profile: &str, me: &str, registry: Option<&str>) -> String {
+    let mut text = format!("[profile.{profile}]\n");
+    text.push_str(
+        "# Who I am: the name in outbox/ of those who write to me. A list is allowed; the\n",
+    );
+    text.push_str("# first one signs.\n");
+    // Writing to a String cannot fail.
+    writeln!(text, "me = {}\n", toml_text(me)).ok();
+    text.push_str(
+        "# Where messages lie: an image-layout directory (\"oci:/path\", needs no server) or a\n",
+    );
+    text.push_str("# registry (\"docker://host/name\").\n");
+    match registry {
+        Some(registry) => writeln!(text, "registry = {}", toml_text(registry)).ok(),
+        None => writeln!(text, "# Default: a directory beside our other data.").ok(),
+    };
+    text.push_str(&OPTIONAL.replace("PROFILE", profile));
+    text
+}
+
+fn toml_text(text: &str) -> String {
+    toml::Value::String(text.to_owned()).to_string()
+}

@@ -1,0 +1,7 @@
+//! The `dockercomms` program; everything is in the library's `cli`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    dockercomms::cli::main()
+}

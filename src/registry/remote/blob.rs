@@ -1,0 +1,166 @@
+//! Blobs: is it there, and all of it, checked, resumed where the connection broke.
+
+use bytes::{Bytes, BytesMut};
+use reqwest::header::CONTENT_RANGE;
+use reqwest::{Method, StatusCode};
+use sha2::{Digest as _, Sha256};
+
+use super::RemoteRepository;
+use super::answer::Answer;
+use super::auth::Call;
+use super::client::{Redirects, Request};
+use crate::protocol::Digest;
+use crate::registry::RegistryError;
+
+/// Most times that one fetch goes on after its connection broke; a new fetch is the retry layer's.
+const RESUME_COUNT_MAX: usize = 3;
+
+/// Most bytes reserved for a blob before any of it came; the size is only a promise.
+const RESERVE_LEN_MAX: u64 = 16 << 20;
+
+impl RemoteRepository {
+    pub(super) async fn head_blob(
+        &self,
+        call: &Call,
+        digest: &Digest,
+    ) -> Result<bool, RegistryError> {
+        let url = self.client.url(&format!("blobs/{digest}"));
+        let request = Request::new(Method::HEAD, url).redirects(Redirects::Anywhere);
+        let answer = self.client.send(call, request).await?;
+        match answer.status() {
+            // A page in place of the blob would otherwise count as an upload done.
+            StatusCode::OK if answer.is_html() => Err(answer
+                .require_plain()
+                .err()
+                .unwrap_or(RegistryError::Malformed { reason: "a web page came instead".into() })),
+            StatusCode::OK => Ok(true),
+            StatusCode::NOT_FOUND => Ok(false),
+            _ => Err(answer.into_refusal().await.into_error(digest)),
+        }
+    }
+
+    pub(super) async fn get_blob(
+        &self,
+        call: &Call,
+        digest: &Digest,
+        size: u64,
+    ) -> Result<Bytes, RegistryError> {
+        let mut part = Part::new(size);
+        let mut resume_count = 0;
+        loop {
+            let had_len = part.len();
+            match self.get_rest(call, digest, &mut part).await {
+                Ok(()) => return part.finish(digest),
+                Err(error) => {
+                    let has_moved = part.len() != had_len;
+                    if !error.class().is_transient()
+                        || !has_moved
+                        || resume_count == RESUME_COUNT_MAX
+                    {
+                        return Err(error);
+                    }
+                    resume_count += 1;
+                    tracing::debug!(%digest, len = part.len(), "blob broke off, resuming");
+                }
+            }
+        }
+    }
+
+    /// Fetches what `part` lacks; an error leaves in it what came.
+    async fn get_rest(
+        &self,
+        call: &Call,
+        digest: &Digest,
+        part: &mut Part,
+    ) -> Result<(), RegistryError> {
+        let url = self.client.url(&format!("blobs/{digest}"));
+        let mut request = Request::get(url).redirects(Redirects::Anywhere);
+        let start = part.len();
+        if start > 0 {
+            request = request.range_from(start);
+        }
+        let mut answer = self.client.send(call, request).await?;
+        match answer.status() {
+            // It ignored the range and sends everything.
+            StatusCode::OK => part.clear(),
+            StatusCode::PARTIAL_CONTENT if start > 0 => {
+                if range_start(&answer) != Some(start as u64) {
+                    // Other bytes than asked for. What we had is kept out of it too.
+                    part.clear();
+                    return Err(RegistryError::Unreachable("another range came".into()));
+                }
+            }
+            // It has no more than what came: the blob is shorter than promised.
+            StatusCode::RANGE_NOT_SATISFIABLE if start > 0 => return Ok(()),
+            _ => return Err(answer.into_refusal().await.into_error(digest)),
+        }
+        answer.require_plain()?;
+        if answer.claimed_len().is_some_and(|len| part.len() as u64 + len > part.size) {
+            return Err(part.too_large());
+        }
+        while let Some(piece) = answer.next_piece().await? {
+            part.push(&piece)?;
+        }
+        if part.is_whole() {
+            return Ok(());
+        }
+        Err(RegistryError::Unreachable("the blob ended early".into()))
+    }
+}
+
+fn range_start(answer: &Answer) -> Option<u64> {
+    let text = answer.header(&CONTENT_RANGE)?.strip_prefix("bytes ")?;
+    text.split_once('-')?.0.trim().parse().ok()
+}
+
+/// What has come of a blob.
+struct Part {
+    size: u64,
+    bytes: BytesMut,
+    hasher: Sha256,
+}
+
+impl Part {
+    fn new(size: u64) -> Self {
+        let reserve = usize::try_from(size.min(RESERVE_LEN_MAX)).unwrap_or_default();
+        Self { size, bytes: BytesMut::with_capacity(reserve), hasher: Sha256::new() }
+    }
+
+    fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    fn is_whole(&self) -> bool {
+        self.bytes.len() as u64 == self.size
+    }
+
+    fn clear(&mut self) {
+        self.bytes.clear();
+        self.hasher = Sha256::new();
+    }
+
+    fn too_large(&self) -> RegistryError {
+        RegistryError::TooLarge { what: "blob", limit: self.size }
+    }
+
+    fn push(&mut self, piece: &[u8]) -> Result<(), RegistryError> {
+        if self.bytes.len() as u64 + piece.len() as u64 > self.size {
+            return Err(self.too_large());
+        }
+        self.bytes.extend_from_slice(piece);
+        self.hasher.update(piece);
+        Ok(())
+    }
+
+    fn finish(self, expected: &Digest) -> Result<Bytes, RegistryError> {
+        let actual = Digest::from_bytes(self.hasher.finalize().into());
+        if actual != *expected || self.bytes.len() as u64 != self.size {
+            // Right bytes of another size than the descriptor's are a lie of the descriptor.
+            if actual == *expected {
+                return Err(RegistryError::Malformed { reason: "a blob of another size".into() });
+            }
+            return Err(RegistryError::DigestMismatch { expected: *expected, actual });
+        }
+        Ok(self.bytes.freeze())
+    }
+}

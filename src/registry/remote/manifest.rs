@@ -1,0 +1,131 @@
+//! Manifests: fetched and pushed as exact bytes, named by the hash of these bytes alone.
+
+use reqwest::header::{CONTENT_TYPE, HeaderName};
+use reqwest::{Method, StatusCode};
+
+use super::RemoteRepository;
+use super::auth::Call;
+use super::client::{Redirects, Request};
+use crate::protocol::limits::MANIFEST_LEN_MAX;
+use crate::protocol::{Digest, Tag};
+use crate::registry::{FetchedManifest, ManifestRef, ManifestUpload, RegistryError};
+
+/// The types of a manifest or index, spelled out: docker-registry answers 404 without them.
+pub(super) const MANIFEST_TYPES: &str = "application/vnd.oci.image.manifest.v1+json, \
+    application/vnd.oci.image.index.v1+json, \
+    application/vnd.docker.distribution.manifest.v2+json, \
+    application/vnd.docker.distribution.manifest.list.v2+json";
+
+const DIGEST_HEADER: HeaderName = HeaderName::from_static("docker-content-digest");
+
+impl RemoteRepository {
+    pub(super) async fn get_manifest(
+        &self,
+        call: &Call,
+        reference: &ManifestRef,
+        len_max: u64,
+    ) -> Result<FetchedManifest, RegistryError> {
+        let name = match reference {
+            ManifestRef::Tag(tag) => tag.to_string(),
+            ManifestRef::Digest(digest) => digest.to_string(),
+        };
+        let request = Request::get(self.client.url(&format!("manifests/{name}")))
+            .accept(MANIFEST_TYPES)
+            .redirects(Redirects::SameOrigin);
+        let answer = self.client.send(call, request).await?;
+        if answer.status() != StatusCode::OK {
+            return Err(answer.into_refusal().await.into_error(name));
+        }
+        let bytes = answer.read("manifest", len_max).await?;
+        // Cheap, and enough to tell a manifest from whatever else a network puts in its place.
+        if bytes.trim_ascii_start().first() != Some(&b'{') {
+            return Err(RegistryError::Malformed { reason: "a manifest is not JSON".into() });
+        }
+        let digest = Digest::of(&bytes);
+        match reference {
+            ManifestRef::Digest(expected) if *expected != digest => {
+                Err(RegistryError::DigestMismatch { expected: *expected, actual: digest })
+            }
+            _ => Ok(FetchedManifest { bytes, digest }),
+        }
+    }
+
+    pub(super) async fn head_tag(
+        &self,
+        call: &Call,
+        tag: &Tag,
+    ) -> Result<Option<Digest>, RegistryError> {
+        let request = Request::new(Method::HEAD, self.client.url(&format!("manifests/{tag}")))
+            .accept(MANIFEST_TYPES)
+            .redirects(Redirects::SameOrigin);
+        let answer = self.client.send(call, request).await?;
+        match answer.status() {
+            StatusCode::OK => answer.require_plain()?,
+            StatusCode::NOT_FOUND => return Ok(None),
+            _ => return Err(answer.into_refusal().await.into_error(tag)),
+        }
+        if let Some(digest) = answer.header(&DIGEST_HEADER).and_then(|text| text.parse().ok()) {
+            return Ok(Some(digest));
+        }
+        // The header is optional, and of another algorithm it is of no use.
+        let reference = ManifestRef::Tag(tag.clone());
+        match self.get_manifest(call, &reference, MANIFEST_LEN_MAX).await {
+            Ok(fetched) => Ok(Some(fetched.digest)),
+            Err(RegistryError::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    pub(super) async fn put_manifest(
+        &self,
+        call: &Call,
+        manifest: &ManifestUpload,
+    ) -> Result<Digest, RegistryError> {
+        let digest = Digest::of(&manifest.bytes);
+        let name = manifest.tag.as_ref().map_or_else(|| digest.to_string(), Tag::to_string);
+        let url = self.client.url(&format!("manifests/{name}"));
+        let request =
+            Request::new(Method::PUT, url).body(manifest.media_type, manifest.bytes.clone());
+        let answer = self.client.send(call, request).await?;
+        if !matches!(answer.status(), StatusCode::CREATED | StatusCode::ACCEPTED) {
+            return Err(answer.into_refusal().await.into_error(name));
+        }
+        if let Some(referrer) = &manifest.referrer {
+            let is_indexed = self.note_subject_header(answer.headers(), &referrer.subject);
+            if !is_indexed {
+                self.attach_by_tag(call, manifest, referrer, digest).await?;
+            }
+        }
+        Ok(digest)
+    }
+
+    pub(super) async fn head_manifest(
+        &self,
+        call: &Call,
+        digest: &Digest,
+    ) -> Result<bool, RegistryError> {
+        let request = Request::new(Method::HEAD, self.client.url(&format!("manifests/{digest}")))
+            .accept(MANIFEST_TYPES);
+        let answer = self.client.send(call, request).await?;
+        match answer.status() {
+            StatusCode::OK => Ok(true),
+            StatusCode::NOT_FOUND => Ok(false),
+            _ => Err(answer.into_refusal().await.into_error(digest)),
+        }
+    }
+
+    pub(super) async fn drop_manifest(
+        &self,
+        call: &Call,
+        digest: &Digest,
+    ) -> Result<(), RegistryError> {
+        let url = self.client.url(&format!("manifests/{digest}"));
+        let answer = self.client.send(call, Request::new(Method::DELETE, url)).await?;
+        match answer.status() {
+            StatusCode::ACCEPTED | StatusCode::NO_CONTENT => Ok(()),
+            // Older registries; but a page says nothing about what was deleted.
+            StatusCode::OK if answer.header(&CONTENT_TYPE).is_none() || !answer.is_html() => Ok(()),
+            _ => Err(answer.into_refusal().await.into_error(digest)),
+        }
+    }
+}

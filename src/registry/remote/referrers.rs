@@ -1,0 +1,268 @@
+//! Who speaks about a manifest: the referrers API, and OCI's fallback tag `sha256-<hex>`.
+//!
+//! The tag is read, changed and written by everybody at once, so it is a hint: our writes are
+//! read back and repeated, and nothing breaks when one is lost.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use reqwest::header::{HeaderMap, HeaderName};
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use super::RemoteRepository;
+use super::auth::Call;
+use super::client::Request;
+use super::paging::next_link;
+use crate::protocol::json::parse_object;
+use crate::protocol::{Descriptor, Digest, Tag, media_type};
+use crate::registry::retry::jitter;
+use crate::registry::{ManifestRef, ManifestUpload, ReferrerEntry, RegistryError};
+
+/// Largest index of referrers in bytes, as for any manifest.
+const INDEX_LEN_MAX: u64 = 4 << 20;
+
+/// Most entries that are looked at or kept.
+const ENTRY_COUNT_MAX: usize = 1_000;
+
+/// Most pages of the referrers API; 1,000 entries fit in one or two.
+const PAGE_COUNT_MAX: usize = 32;
+
+/// Most rounds of write and read back before the entry is given up; each lost round means that
+/// another writer got through.
+const ATTEMPT_COUNT_MAX: u32 = 16;
+
+/// Pause before another round, at most; it lets the other writer finish.
+const PAUSE_MAX: Duration = Duration::from_millis(200);
+
+/// Most old entries that are checked one by one, when the registry refuses an index for some.
+const CHECKED_ENTRY_COUNT_MAX: usize = 64;
+
+const SUBJECT_HEADER: HeaderName = HeaderName::from_static("oci-subject");
+
+/// What is known about the registry, and the turns of writers in this process.
+#[derive(Default)]
+pub(super) struct ReferrersMemory {
+    /// Whether the referrers API is there; none = not known yet.
+    has_api: Mutex<Option<bool>>,
+    /// Writers of one subject take turns. A fixed number of locks bounds the memory; two subjects
+    /// that share one only wait a little.
+    turns: [tokio::sync::Mutex<()>; 16],
+}
+
+impl RemoteRepository {
+    pub(super) async fn get_referrers(
+        &self,
+        call: &Call,
+        subject: &Digest,
+    ) -> Result<Vec<Descriptor>, RegistryError> {
+        let by_api = self.get_by_api(call, subject).await;
+        let by_tag = self.get_by_tag(call, subject).await.map(|entries| parse_entries(&entries));
+        let entries = match (by_api, by_tag) {
+            (Ok(mut entries), Ok(more)) => {
+                entries.extend(more);
+                entries
+            }
+            // One of two ways may fail without hiding what the other found.
+            (Ok(entries), Err(_)) | (Err(_), Ok(entries)) if !entries.is_empty() => entries,
+            (Err(error), _) | (_, Err(error)) => return Err(error),
+        };
+        let mut seen = HashSet::new();
+        let mut unique: Vec<Descriptor> =
+            entries.into_iter().filter(|entry| seen.insert(entry.digest)).collect();
+        unique.truncate(ENTRY_COUNT_MAX);
+        Ok(unique)
+    }
+
+    async fn get_by_api(
+        &self,
+        call: &Call,
+        subject: &Digest,
+    ) -> Result<Vec<Descriptor>, RegistryError> {
+        let mut found = Vec::new();
+        if *self.referrers.has_api.lock() == Some(false) {
+            return Ok(found);
+        }
+        let mut seen = HashSet::new();
+        let mut url = self.client.url(&format!("referrers/{subject}"));
+        let mut left = INDEX_LEN_MAX;
+        for _page in 0..PAGE_COUNT_MAX {
+            let request = Request::get(url.clone()).accept(media_type::IMAGE_INDEX);
+            let answer = self.client.send(call, request).await?;
+            match answer.status() {
+                StatusCode::OK => {}
+                // The API never answers so about a manifest, not even about an unknown one.
+                StatusCode::NOT_FOUND if found.is_empty() => {
+                    self.referrers.has_api.lock().get_or_insert(false);
+                    return Ok(found);
+                }
+                _ => return Err(answer.into_refusal().await.into_error("referrers")),
+            }
+            let next = next_link(answer.headers());
+            let next =
+                next.map(|link| self.client.resolve_here(answer.url(), &link)).transpose()?;
+            let body = answer.read("referrers", left).await?;
+            left -= body.len() as u64;
+            let entries = parse_index(&body)?;
+            *self.referrers.has_api.lock() = Some(true);
+            let before = seen.len();
+            found.extend(parse_entries(&entries).into_iter().filter(|e| seen.insert(e.digest)));
+            match next {
+                Some(next) if seen.len() > before && found.len() < ENTRY_COUNT_MAX => url = next,
+                _ => break,
+            }
+        }
+        Ok(found)
+    }
+
+    /// Returns the entries of the fallback tag; a tag that is no index has none.
+    async fn get_by_tag(&self, call: &Call, subject: &Digest) -> Result<Vec<Value>, RegistryError> {
+        let tag = ManifestRef::Tag(Tag::referrers(subject));
+        match self.get_manifest(call, &tag, INDEX_LEN_MAX).await {
+            Ok(fetched) => Ok(parse_index(&fetched.bytes).unwrap_or_default()),
+            Err(
+                RegistryError::NotFound { .. }
+                | RegistryError::Malformed { .. }
+                | RegistryError::TooLarge { .. },
+            ) => Ok(Vec::new()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Reads whether the registry indexed a push by its `subject` itself.
+    pub(super) fn note_subject_header(&self, headers: &HeaderMap, subject: &Digest) -> bool {
+        let text = headers.get(SUBJECT_HEADER).and_then(|value| value.to_str().ok());
+        let is_indexed = text.and_then(|text| text.parse().ok()) == Some(*subject);
+        if is_indexed {
+            *self.referrers.has_api.lock() = Some(true);
+        }
+        is_indexed
+    }
+
+    /// Adds a pushed manifest to the fallback tag of its subject.
+    ///
+    /// # Errors
+    /// Only what a retry may cure. A registry that will never take the tag (immutable tags, no
+    /// room) does not fail a send: `bundle-` tags are what counts.
+    pub(super) async fn attach_by_tag(
+        &self,
+        call: &Call,
+        manifest: &ManifestUpload,
+        referrer: &ReferrerEntry,
+        digest: Digest,
+    ) -> Result<(), RegistryError> {
+        let turn = usize::from(referrer.subject.as_bytes()[0]) % self.referrers.turns.len();
+        let _turn = self.referrers.turns[turn].lock().await;
+        let size = manifest.bytes.len() as u64;
+        let mut entry = Descriptor::new(manifest.media_type, digest, size);
+        entry.artifact_type = Some(referrer.artifact_type.clone());
+        match self.write_until_read_back(call, &referrer.subject, &entry).await {
+            Ok(true) => {}
+            Ok(false) => tracing::warn!(subject = %referrer.subject, "referrers tag is contended"),
+            Err(error) if error.class().is_transient() => return Err(error),
+            Err(error) => {
+                tracing::warn!(subject = %referrer.subject, %error, "referrers tag not written");
+            }
+        }
+        Ok(())
+    }
+
+    async fn write_until_read_back(
+        &self,
+        call: &Call,
+        subject: &Digest,
+        entry: &Descriptor,
+    ) -> Result<bool, RegistryError> {
+        let mut must_check = false;
+        for attempt in 0..ATTEMPT_COUNT_MAX {
+            let mut entries = self.get_by_tag(call, subject).await?;
+            if entries.iter().any(|other| digest_of(other) == Some(entry.digest)) {
+                return Ok(true);
+            }
+            if attempt > 0 {
+                tokio::time::sleep(jitter(PAUSE_MAX)).await;
+            }
+            if must_check {
+                entries = self.retain_existing(call, entries).await?;
+            }
+            entries.push(entry.to_json());
+            let tag = Tag::referrers(subject);
+            let url = self.client.url(&format!("manifests/{tag}"));
+            let index = encode_index(entries);
+            let request = Request::new(Method::PUT, url).body(media_type::IMAGE_INDEX, index);
+            let answer = self.client.send(call, request).await?;
+            if answer.status() == StatusCode::CREATED {
+                continue;
+            }
+            let error = answer.into_refusal().await.into_error(tag);
+            // Some registries refuse an index for one entry that was deleted or never existed.
+            let is_refused =
+                matches!(error, RegistryError::NotFound { .. } | RegistryError::Rejected { .. });
+            if must_check || !is_refused {
+                return Err(error);
+            }
+            must_check = true;
+        }
+        Ok(false)
+    }
+
+    async fn retain_existing(
+        &self,
+        call: &Call,
+        entries: Vec<Value>,
+    ) -> Result<Vec<Value>, RegistryError> {
+        let excess = entries.len().saturating_sub(CHECKED_ENTRY_COUNT_MAX);
+        let mut existing = Vec::new();
+        for entry in entries.into_iter().skip(excess) {
+            if let Some(digest) = digest_of(&entry)
+                && self.head_manifest(call, &digest).await?
+            {
+                existing.push(entry);
+            }
+        }
+        Ok(existing)
+    }
+}
+
+fn digest_of(entry: &Value) -> Option<Digest> {
+    entry.get("digest")?.as_str()?.parse().ok()
+}
+
+/// Reads the entries of an image index, unchecked.
+fn parse_index(bytes: &[u8]) -> Result<Vec<Value>, RegistryError> {
+    let malformed =
+        |_source| RegistryError::Malformed { reason: "referrers are not an image index".into() };
+    let mut object = parse_object("referrers", bytes, INDEX_LEN_MAX).map_err(malformed)?;
+    match object.remove("manifests") {
+        Some(Value::Array(entries)) => Ok(entries),
+        Some(Value::Null) => Ok(Vec::new()),
+        _ => Err(RegistryError::Malformed { reason: "referrers are not an image index".into() }),
+    }
+}
+
+/// Returns the well-formed entries; a bad one does not hide the others.
+fn parse_entries(entries: &[Value]) -> Vec<Descriptor> {
+    let parsed = entries.iter().filter_map(|e| Descriptor::from_json("referrers", e).ok());
+    parsed.take(ENTRY_COUNT_MAX).collect()
+}
+
+/// Encodes an index of the newest entries that fit.
+///
+/// What others wrote is kept as it is. When somebody filled the index with junk, the oldest go.
+fn encode_index(mut entries: Vec<Value>) -> Bytes {
+    entries.drain(..entries.len().saturating_sub(ENTRY_COUNT_MAX));
+    loop {
+        let index = json!({
+            "schemaVersion": 2,
+            "mediaType": media_type::IMAGE_INDEX,
+            "manifests": entries,
+        });
+        let bytes = index.to_string().into_bytes();
+        if bytes.len() as u64 <= INDEX_LEN_MAX || entries.len() <= 1 {
+            return bytes.into();
+        }
+        entries.drain(..entries.len() / 2);
+    }
+}

@@ -101,7 +101,7 @@ pub(crate) fn run(session: &Session, args: &Args) -> Result<u8, Failure> {
     let dir = running::absolute_mount_point(&args.dir)
         .map_err(|error| Failure::io(format!("cannot find {}", args.dir.display()), &error))?;
     if args.foreground {
-        telemetry::log_to_stderr(session.verbose);
+        telemetry::log_to_stderr(telemetry::Role::Mount, session.verbose);
         return serve(session, &dir, &wanted, |notes| {
             let mounted = dir.display().to_string();
             session.output.show(&Mounted { mounted, notes });
@@ -213,6 +213,9 @@ fn serve(
     let overrides = Session::overrides(wanted.overrides.clone());
     let (setup, created) = Setup::create(&session.variables, &session.profile, &overrides)?;
     let mut notes = notes(&setup, &created);
+    // The key in memory must not reach a core dump.
+    nix::sys::prctl::set_dumpable(false)
+        .map_err(|errno| Failure::io("cannot forbid core dumps", &errno.into()))?;
     let _lock = Store::lock(setup.places.state_dir()).map_err(app::AppError::from)?;
     let runtime = session::runtime()?;
     let result = runtime.block_on(async {

@@ -32,7 +32,7 @@ pub(crate) struct Args {
 }
 
 #[derive(Debug, Serialize)]
-struct Verified {
+struct Verdict {
     digest: String,
     message_id: String,
     sender: String,
@@ -49,7 +49,7 @@ struct Verified {
     explain: Vec<String>,
 }
 
-impl Verified {
+impl Verdict {
     fn new(inspection: &Inspection, explain: bool) -> Self {
         let envelope = &inspection.message.envelope;
         Self {
@@ -68,7 +68,7 @@ impl Verified {
     }
 }
 
-impl Show for Verified {
+impl Show for Verdict {
     fn lines(&self) -> Vec<String> {
         let mut lines = self.explain.clone();
         if self.is_verified {
@@ -91,7 +91,7 @@ pub(crate) fn run(session: &Session, args: &Args) -> Result<u8, Failure> {
     session.with_mailbox(&setup, async |mailbox| {
         let digest = reference.resolve(&mailbox.snapshot(), repository.as_ref()).await?;
         let inspection = mailbox.inbox().inspect(&ManifestRef::Digest(digest)).await?;
-        let mut shown = Verified::new(&inspection, args.explain);
+        let mut shown = Verdict::new(&inspection, args.explain);
         let payload = match &inspection.verdict {
             Ok(()) => read_all(session, &mailbox, &inspection).await,
             Err((class, _code, text)) => Err(refused(&inspection, *class, text, args)),

@@ -34,6 +34,12 @@ const RUNTIME_END_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long the registry may take to answer before the mount goes on without it.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
 
+/// Shown below the help.
+const EXAMPLES: &str = "\
+Examples:
+  dockercomms mount ~/mail
+  dockercomms mount ~/mail --registry oci:/shared/mail --me you@example.org";
+
 /// Mount your mailbox on a directory; returns when it is ready
 ///
 /// cp FILE DIR/outbox/RECIPIENT/ sends it: cp succeeds when the registry has all of it.
@@ -42,6 +48,7 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
 /// Without any configuration it makes a key, the identity user@host and a local directory as the
 /// registry.
 #[derive(Debug, ClapArgs)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     /// An empty directory of yours
     dir: PathBuf,

@@ -12,8 +12,15 @@ use crate::config::Overrides;
 use crate::mailbox::InboxItem;
 use crate::protocol::ErrorClass;
 
+/// Shown below the help.
+const EXAMPLES: &str = "\
+Examples:
+  dockercomms restore
+  dockercomms restore 7f3c9a1e2b4d";
+
 /// Bring back a message that you removed from inbox/; without REF, list them
 #[derive(Debug, ClapArgs)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     /// The message: a digest or its first digits, or a message id
     #[arg(value_name = "REF")]

@@ -17,11 +17,18 @@ use crate::registry::ManifestRef;
 /// Bytes asked for at once.
 const READ_LEN: usize = 1 << 20;
 
+/// Shown below the help.
+const EXAMPLES: &str = "\
+Examples:
+  dockercomms verify 7f3c9a1e2b4d --explain
+  dockercomms verify ~/mail/inbox/bob@example.org/report.pdf";
+
 /// Verify a message whole: signature, trust, addressee, every byte
 ///
 /// Exit status 0 means that a key you trust for this sender signed exactly these bytes. Nothing
 /// is listed, received or acknowledged by it.
 #[derive(Debug, ClapArgs)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     /// The message: a digest or its first digits, a tag, a message id, or a file in a mount
     #[arg(value_name = "REF")]

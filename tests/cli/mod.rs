@@ -1,1 +1,36 @@
-//! The command line: help, output, exit codes, JSON.
+//! The command line: help, output, exit codes, JSON. The real binary, no mount unless it must be.
+
+mod exit_codes;
+mod help;
+mod json;
+mod listing;
+mod pages;
+mod places;
+mod privacy;
+mod setup;
+mod streams;
+mod transfer;
+mod trust;
+
+use crate::common::{Home, Ran, write};
+
+/// Checks the exit code and the shape `error: ...`, `cause: ...`, `hint: ...`; returns that text.
+#[track_caller]
+fn failure(ran: &Ran, code: i32) -> &str {
+    assert_eq!(ran.code(), code, "{ran:?}");
+    let mut lines = ran.stderr.lines().skip_while(|line| !line.starts_with("error: "));
+    assert!(lines.next().is_some(), "no `error:` line: {ran:?}");
+    for line in lines {
+        let known = ["error: ", "  cause: ", "  hint: "];
+        assert!(known.iter().any(|start| line.starts_with(start)), "`{line}` of {ran:?}");
+    }
+    &ran.stderr
+}
+
+/// Sends one small file; returns the digest of the message.
+#[track_caller]
+fn send(from: &Home, to: &str, name: &str, content: &[u8]) -> String {
+    let path = write(from.dir().join(name), content);
+    let sent = from.json(["send".as_ref(), path.as_os_str(), "--to".as_ref(), to.as_ref()]);
+    sent[0]["digest"].as_str().expect("a digest").to_owned()
+}

@@ -7,6 +7,7 @@ use super::exit;
 use super::failure::Failure;
 use super::output::{Show, table};
 use super::reference::Reference;
+use super::running;
 use super::session::Session;
 use crate::config::Overrides;
 use crate::mailbox::InboxItem;
@@ -70,6 +71,11 @@ pub(crate) fn run(session: &Session, args: &Args) -> Result<u8, Failure> {
         };
         mailbox.inbox().restore(&item.digest).await?;
         session.output.show(&shown(item, true));
+        if let Some(mount) = running::find(&setup.places) {
+            // A mount keeps its listing in memory.
+            let dir = mount.dir.display();
+            session.output.note(&format!("{dir} lists it after the next mount"));
+        }
         Ok(exit::OK)
     })
 }

@@ -57,13 +57,4 @@ mod tests {
             assert_eq!(open_repository(&settings(given)).unwrap().reference(), shown);
         }
     }
-
-    #[test]
-    fn a_reference_that_is_none_is_a_matter_of_configuration() {
-        for text in ["/srv/mail", "https://r/x", "r/x:latest", ""] {
-            let class = open_repository(&settings(text)).err().map(|error| error.class());
-
-            assert_eq!(class, Some(crate::protocol::ErrorClass::Configuration), "{text}");
-        }
-    }
 }

@@ -9,7 +9,7 @@ use crate::config::{
     Settings, absolute_reference, render_profile,
 };
 use crate::protocol::Identity;
-use crate::sys::durable;
+use crate::sys::durable::{self, FileLock};
 use crate::trust::{KeyAlgorithm, PublicKey, SigningKey};
 
 /// A profile that can be used: its places and settings.
@@ -73,6 +73,9 @@ impl Setup {
     ) -> Result<(Self, Created), AppError> {
         let places = Places::find(variables, profile)?;
         let mut created = Created { repaired: protect(&places)?, ..Created::default() };
+        // Two first commands at once would both write the profile; whoever comes later finds it.
+        let is_complete = load_profile(&places, profile)?.is_some() && places.key_file().exists();
+        let _lock = if is_complete { None } else { Some(lock_config(&places)?) };
         let found = load_profile(&places, profile)?;
         let is_new = found.is_none();
         let file = found.unwrap_or_default();
@@ -148,6 +151,11 @@ fn protect(places: &Places) -> Result<Vec<String>, ConfigError> {
 fn load_profile(places: &Places, profile: &str) -> Result<Option<ProfileFile>, ConfigError> {
     let file = ConfigFile::load(&places.config_file())?;
     Ok(file.and_then(|mut file| file.profile.remove(profile)))
+}
+
+fn lock_config(places: &Places) -> Result<FileLock, AppError> {
+    let path = places.config_file().with_extension("lock");
+    FileLock::acquire(&path).map_err(|source| AppError::File { verb: "lock", path, source })
 }
 
 /// Writes the profile behind what the file says already.

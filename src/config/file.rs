@@ -92,7 +92,15 @@ impl ConfigFile {
         toml::from_str(text).map_err(|error| {
             let start = error.span().map_or(0, |span| span.start);
             let line = text.bytes().take(start).filter(|byte| *byte == b'\n').count() + 1;
-            ConfigError::Syntax { path: path.to_owned(), line, reason: error.message().to_owned() }
+            let setting = text.lines().nth(line - 1).and_then(|line| line.split_once('='));
+            // Only some of the parser's texts name the setting.
+            let reason = match setting {
+                Some((name, _)) if !error.message().contains(name.trim()) => {
+                    format!("{}: {}", name.trim(), error.message())
+                }
+                _ => error.message().to_owned(),
+            };
+            ConfigError::Syntax { path: path.to_owned(), line, reason }
         })
     }
 }

@@ -23,6 +23,7 @@ use crate::protocol::limits::{
     CHUNK_BYTES_DEFAULT, CHUNK_BYTES_MAX, TTL_SECS_DEFAULT, TTL_SECS_MAX,
 };
 use crate::protocol::{Compression, ErrorClass, Identity};
+use crate::registry::RepositoryReference;
 
 /// Largest `config.toml` in bytes; the generated one is below 8 KiB.
 pub const CONFIG_LEN_MAX: u64 = 1 << 20;
@@ -271,14 +272,23 @@ fn registry(
     file: Option<&str>,
     places: &Places,
 ) -> Result<String, ConfigError> {
-    match (flag, file) {
-        (Some(flag), _) => absolute_reference(flag),
+    let reference = match (flag, file) {
+        (Some(flag), _) => absolute_reference(flag)?,
         // The file is read from many working directories and must mean the same in each.
         (None, Some(file)) if absolute_reference(file)? != file => {
-            Err(ConfigError::setting("registry", "write the directory as an absolute path"))
+            return Err(ConfigError::setting(
+                "registry",
+                "write the directory as an absolute path",
+            ));
         }
-        (None, Some(file)) => Ok(file.to_owned()),
-        (None, None) => Ok(format!("oci:{}", places.repository_dir().display())),
+        (None, Some(file)) => file.to_owned(),
+        (None, None) => format!("oci:{}", places.repository_dir().display()),
+    };
+    // Before it is written to a file: a typo, or a password that somebody put into it.
+    let checked: Result<RepositoryReference, _> = reference.parse();
+    match checked {
+        Ok(_) => Ok(reference),
+        Err(error) => Err(ConfigError::setting("registry", error.to_string())),
     }
 }
 

@@ -220,3 +220,33 @@ fn a_relative_layout_directory_is_made_absolute_in_a_flag_and_refused_in_the_fil
     assert!(matches!(by_file, ConfigError::BadSetting { setting: "registry", .. }), "{by_file}");
     assert_eq!(absolute_reference("docker://h/mail").unwrap(), "docker://h/mail");
 }
+
+#[test]
+fn a_reference_that_is_none_is_refused_before_anybody_keeps_it() {
+    for reference in ["/srv/mail", "https://r/x", "r/x:latest", "docker://me:secret@r/x", ""] {
+        let flag = Overrides { registry: Some(reference.to_owned()), ..Overrides::default() };
+
+        let by_flag = Settings::resolve(&flag, &ProfileFile::default(), &places(), Some(me()));
+        let by_file = resolve(&format!("registry = \"{reference}\""));
+
+        for result in [by_flag, by_file] {
+            let error = result.unwrap_err().to_string();
+            assert!(error.starts_with("registry is not valid") && !error.contains("secret"));
+        }
+    }
+}
+
+#[test]
+fn a_value_that_is_not_understood_is_named_with_its_line() {
+    let parse = |line: &str| {
+        let text = format!("[profile.default]\n{line}\n");
+        ConfigFile::parse(&text, Path::new("config.toml")).unwrap_err().to_string()
+    };
+
+    for line in ["poll = \"soon\"", "  cache_disk = \"much\"", "insecure = 1"] {
+        let error = parse(line);
+
+        let name = line.split('=').next().unwrap().trim();
+        assert!(error.contains("line 2") && error.contains(name), "{error}");
+    }
+}

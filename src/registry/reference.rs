@@ -41,7 +41,8 @@ impl FromStr for RepositoryReference {
     /// program chooses the tags.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let wrong = |reason: &str| {
-            let shown = Untrusted(text);
+            let text = without_credentials(text);
+            let shown = Untrusted(&text);
             Err(RegistryError::Configuration(format!("repository `{shown}`: {reason}")))
         };
         if let Some(path) = text.strip_prefix("oci:") {
@@ -64,6 +65,23 @@ impl FromStr for RepositoryReference {
             Ok((host, repository)) => Ok(Self::Remote { host, repository }),
             Err(reason) => wrong(reason),
         }
+    }
+}
+
+/// Returns a reference that was refused without what may be a password, to show it.
+fn without_credentials(text: &str) -> String {
+    let (scheme, rest) = match text.split_once("://") {
+        Some((scheme, rest)) => (format!("{scheme}://"), rest),
+        None => (String::new(), text),
+    };
+    // An `@` of a digest comes behind the first slash; a password may hold both.
+    let secret_end = match (rest.rfind('@'), rest.find('@')) {
+        (Some(_), Some(first)) if rest.find('/').is_some_and(|slash| slash < first) => None,
+        (last, _) => last,
+    };
+    match secret_end {
+        Some(at) => format!("{scheme}***{}", rest.get(at..).unwrap_or_default()),
+        None => text.to_owned(),
     }
 }
 
@@ -137,6 +155,18 @@ mod tests {
 
             assert!(matches!(parsed, Err(RegistryError::Configuration(_))), "{text}: {parsed:?}");
         }
+    }
+
+    #[test]
+    fn a_password_is_not_repeated_in_the_error() {
+        for text in ["docker://me:secret@ghcr.io/x", "me:secret@ghcr.io/x", "https://me:secret@h/x"]
+        {
+            let error = text.parse::<RepositoryReference>().unwrap_err().to_string();
+
+            assert!(!error.contains("secret") && error.contains("***@"), "{error}");
+        }
+        let digest = "ghcr.io/x@sha256:00".parse::<RepositoryReference>().unwrap_err().to_string();
+        assert!(digest.contains("`ghcr.io/x@sha256:00`"), "{digest}");
     }
 
     #[test]

@@ -218,7 +218,7 @@ fn nine_for_a_usage_or_a_configuration_that_cannot_be() {
 fn nine_before_anything_is_set_up() {
     let home = Home::new();
 
-    for verb in [vec!["ls"], vec!["recv"], vec!["status"], vec!["key", "show"], vec!["doctor"]] {
+    for verb in [vec!["ls"], vec!["status"], vec!["key", "show"], vec!["doctor"]] {
         let ran = home.run(&verb);
 
         assert_eq!(ran.code(), 9, "{ran:?}");

@@ -94,18 +94,24 @@ fn a_registry_s_password_is_in_no_output_however_verbose() {
 }
 
 #[test]
-fn a_password_in_the_reference_is_refused_or_hidden() {
+fn a_password_in_a_reference_is_neither_shown_nor_kept() {
     let home = Home::new();
     let reference = "docker://alice:sesame@127.0.0.1:1/mail";
     home.run(["init", "--me", ALICE, "--registry", "docker://127.0.0.1:1/mail"]).ok();
 
-    for verb in ["doctor", "status", "recv"] {
+    for verb in ["doctor", "status", "recv", "send", "init"] {
         let mut command = home.command();
-        command.env("DOCKERCOMMS_REGISTRY", reference).args(["-vvv", verb]);
+        command.args(["--profile", "other", "-vvv"]);
+        command.env("DOCKERCOMMS_REGISTRY", reference).arg(verb);
+        if verb == "send" {
+            command.args(["a.txt", "--to", BOB]);
+        }
         let ran = run(command);
 
+        assert_eq!(ran.code(), 9, "{ran:?}");
         assert!(!ran.stderr.contains("sesame") && !ran.text().contains("sesame"), "{ran:?}");
     }
+    assert_no_file_holds(&home.path(), "sesame");
 }
 
 /// Puts a message into the repository as a sender with a program of their own can.

@@ -25,6 +25,7 @@ pub struct SentMessage {
     /// The file's name.
     pub name: String,
     /// The payload in bytes.
+    #[serde(rename = "bytes")] // as every listing calls it
     pub total_bytes: u64,
 }
 

@@ -59,7 +59,7 @@ impl Fs {
             Ok(_) if writes => Err(FsError::ReadOnly),
             Ok(Node::Message(item)) => {
                 let subject = format!("inbox/{}/{}", item.sender, item.name);
-                self.noted(&subject, self.mailbox.inbox().open(&item.digest)).map(|reader| {
+                self.noted(&subject, self.mailbox.inbox().open_item(&item)).map(|reader| {
                     let open = OpenMessage { reader, subject: subject.into() };
                     (Handle::Message(open), Caching::Immutable)
                 })

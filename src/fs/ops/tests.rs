@@ -284,6 +284,8 @@ async fn a_sent_file_is_overwritten_by_a_new_message_and_not_changed() {
     // Names count in order of arrival, so the first one arrives first.
     scene.received().await;
     let sent = scene.find("report.pdf").unwrap();
+    // Names are numbered in the order of arrival, and both messages are of the same second.
+    scene.received().await;
 
     let appended = scene.fs.open_writer(sent.ino, libc::O_WRONLY | libc::O_APPEND, me()).await;
     let truncated = scene.fs.truncate(sent.ino, 0).await;

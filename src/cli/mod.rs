@@ -41,7 +41,10 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 use failure::Failure;
+use output::Output;
 use session::Session;
+
+use crate::protocol::ErrorClass;
 
 /// Send files to people over any OCI registry, signed and acknowledged
 ///
@@ -119,9 +122,11 @@ enum Verb {
 /// Runs the program: parses the command line, carries out the verb, reports.
 pub fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
+    // Asked before parsing, which may fail: a program wants that as JSON too.
+    let is_json = arguments.iter().any(|argument| argument == "--json");
     let cli = match Cli::try_parse_from(mount_helper::rewrite(arguments)) {
         Ok(cli) => cli,
-        Err(error) => return usage(&error),
+        Err(error) => return usage(&error, is_json),
     };
     let session = Session::new(cli.global);
     let result = run(&session, cli.verb);
@@ -156,15 +161,20 @@ fn run(session: &Session, verb: Verb) -> Result<u8, Failure> {
 }
 
 /// Prints help, a version or a usage error; clap knows which goes where.
-fn usage(error: &clap::Error) -> ExitCode {
-    // A reader of the help that went away is no error of ours.
-    error.print().ok();
-    match error.kind() {
-        clap::error::ErrorKind::DisplayHelp | clap::error::ErrorKind::DisplayVersion => {
-            ExitCode::from(exit::OK)
-        }
-        _ => ExitCode::from(exit::CONFIGURATION),
+fn usage(error: &clap::Error, is_json: bool) -> ExitCode {
+    use clap::error::ErrorKind::{DisplayHelp, DisplayVersion};
+    let is_asked = matches!(error.kind(), DisplayHelp | DisplayVersion);
+    if is_json && !is_asked {
+        let text = error.render().to_string();
+        let first = text.lines().next().unwrap_or_default();
+        let what = first.strip_prefix("error: ").unwrap_or(first);
+        let failure = Failure::new(ErrorClass::Configuration, what);
+        Output::new(true).failure(&failure.hint("run `dockercomms --help`"));
+    } else {
+        // A reader of the help that went away is no error of ours.
+        error.print().ok();
     }
+    ExitCode::from(if is_asked { exit::OK } else { exit::CONFIGURATION })
 }
 
 /// Returns the definition of the command line, for help pages and completions.

@@ -282,7 +282,11 @@ fn registry(
             ));
         }
         (None, Some(file)) => file.to_owned(),
-        (None, None) => format!("oci:{}", places.repository_dir().display()),
+        (None, None) => match places.repository_dir().to_str() {
+            Some(dir) => format!("oci:{dir}"),
+            // Its nearest text would name another directory.
+            None => return Err(ConfigError::setting("registry", "name one: ours is not UTF-8")),
+        },
     };
     // Before it is written to a file: a typo, or a password that somebody put into it.
     let checked: Result<RepositoryReference, _> = reference.parse();

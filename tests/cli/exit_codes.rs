@@ -289,3 +289,35 @@ fn every_failure_is_one_object_with_json() {
     assert!(error["hint"].is_string() && error["causes"].is_array(), "{error}");
     assert!(ran.stdout.is_empty(), "{ran:?}");
 }
+
+#[test]
+fn a_usage_error_is_an_object_with_json_too() {
+    for arguments in
+        [vec!["--json", "send"], vec!["--json", "frobnicate"], vec!["ls", "x", "--json"]]
+    {
+        let ran = Home::new().run(arguments);
+
+        let error: serde_json::Value = serde_json::from_str(ran.stderr.trim_end()).unwrap();
+        assert_eq!((ran.code(), error["exit"].as_u64()), (9, Some(9)), "{ran:?}");
+        assert!(!error["error"].as_str().unwrap().is_empty(), "{ran:?}");
+    }
+}
+
+#[test]
+fn a_place_that_cannot_be_mounted_on_is_said_to_be_one() {
+    let dir = temp_dir();
+    let alice = Home::init(ALICE, &repository(&dir));
+    let full = alice.dir().join("full");
+    std::fs::create_dir(&full).unwrap();
+    let file = write(full.join("file"), "x");
+
+    for (place, expected) in
+        [(alice.dir().join("missing"), "missing"), (full, "empty"), (file, "directory")]
+    {
+        let mounted = alice.run(["mount".as_ref(), place.as_os_str()]);
+        let unmounted = alice.run(["umount".as_ref(), place.as_os_str()]);
+
+        assert!(failure(&mounted, 9).contains(expected), "{mounted:?}");
+        failure(&unmounted, 5);
+    }
+}

@@ -1,5 +1,8 @@
 //! Where files lie: `--home`, `DOCKERCOMMS_HOME`, the XDG directories, and none of them (F22).
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+
 use super::failure;
 use crate::common::{ALICE, Home, names_in, run};
 
@@ -104,4 +107,21 @@ fn the_environment_says_who_and_where_for_one_command() {
 
     assert!(changed.contains("oci:/nowhere/b"), "{changed}");
     assert!(home.run(["status"]).ok().contains("oci:/nowhere/a"));
+}
+
+#[test]
+fn a_home_that_is_not_text_works_with_a_registry_and_is_refused_without() {
+    let home = Home::new();
+    let odd = home.dir().join(OsStr::from_bytes(b"odd-\xff"));
+    let init = |registry: &[&str]| {
+        let mut command = home.bare_command();
+        command.env("DOCKERCOMMS_HOME", &odd).args(["init", "--me", ALICE]).args(registry);
+        run(command)
+    };
+
+    failure(&init(&[]), 9);
+    init(&["--registry", "oci:/nowhere"]).ok();
+
+    assert!(odd.join("config/key.pem").exists());
+    assert_eq!(std::fs::read_dir(home.dir()).unwrap().count(), 1);
 }

@@ -6,9 +6,8 @@ use super::discover::{self, Search};
 use crate::mailbox::MailboxError;
 use crate::mailbox::core::Core;
 use crate::protocol::limits::BUNDLE_GRACE_SECS;
-use crate::protocol::{
-    Digest, ErrorClass, Identity, ImageManifest, ProtocolError, Timestamp, annotation,
-};
+use crate::protocol::{Digest, Identity, ImageManifest, ProtocolError, Timestamp, annotation};
+use crate::registry::RegistryError;
 use crate::trust::{
     Refusal, Role, TrustStore, UnverifiedMessage, VerifiedMessage, verify_message, verify_signature,
 };
@@ -136,9 +135,9 @@ async fn judge_malformed(
 
 /// Makes a note of a failure of the registry that will not go away by itself.
 pub(crate) fn unreadable(error: &MailboxError) -> Verdict {
-    let code = match error.class() {
-        ErrorClass::Malformed => "too-large",
-        class => class.code(),
+    let code = match error {
+        MailboxError::Registry(RegistryError::TooLarge { .. }) => "too-large",
+        other => other.class().code(),
     };
     Verdict::Refused(Note {
         claimed_sender: String::new(),

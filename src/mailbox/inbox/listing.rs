@@ -71,7 +71,9 @@ pub(crate) fn add_note(core: &Core, entry: &QuarantineEntry) {
         Ok(identity) => identity.dir_name(),
         Err(_) => "unknown".to_owned(),
     };
-    let base = FileName::sanitize(&format!("{}.WHY.txt", entry.file_name));
+    // Without a name it would be a hidden file.
+    let name = if entry.file_name.is_empty() { "unnamed" } else { &entry.file_name };
+    let base = FileName::sanitize(&format!("{name}.WHY.txt"));
     let item = Arc::new(QuarantineItem {
         digest: Some(entry.digest),
         tag: entry.tag.clone(),

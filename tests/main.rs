@@ -1,5 +1,7 @@
 //! The test suite: one binary, each module a category. See `README.md` beside this file.
 
+#![expect(clippy::unwrap_used, reason = "a failed expectation is a failed test")]
+
 mod cli;
 mod common;
 mod e2e;

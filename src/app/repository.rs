@@ -42,8 +42,7 @@ mod tests {
         let dockercomms_home = Some("/h".into());
         let variables = HomeVariables { dockercomms_home, ..HomeVariables::default() };
         let places = Places::find(&variables, "default").unwrap();
-        let overrides =
-            Overrides { registry: Some(registry.to_owned()), ..Overrides::default() };
+        let overrides = Overrides { registry: Some(registry.to_owned()), ..Overrides::default() };
         let me = "alice@x".parse().ok();
         Settings::resolve(&overrides, &ProfileFile::default(), &places, me).unwrap()
     }

@@ -127,4 +127,3 @@ fn failed(dir: &Path, error: &io::Error) -> Failure {
     }
     failure
 }
-

@@ -1,1 +1,28 @@
 //! Fixtures: homes, mounts, registries, waiting with a deadline.
+//!
+//! Everything is real: the built program, the kernel's FUSE, registries on loopback. What a fixture
+//! starts it ends when it is dropped, also when the test panics. Start at [`alice_and_bob`].
+
+mod files;
+mod home;
+mod http;
+mod mount;
+mod process;
+mod registry;
+mod tools;
+mod wait;
+
+pub(crate) use files::{Fifo, log_like, names_in, random_bytes, read, temp_dir, write};
+pub(crate) use home::{Home, User, alice_and_bob, repository};
+pub(crate) use http::HttpServer;
+pub(crate) use mount::{TestMount, is_mounted};
+pub(crate) use process::{Ran, Running, program, run, shell};
+pub(crate) use registry::Registry;
+pub(crate) use tools::{is_skipped, need_root, tool};
+pub(crate) use wait::{DEADLINE, Stopwatch, wait_for, wait_until, wait_until_within};
+
+/// Who sends in most tests.
+pub(crate) const ALICE: &str = "alice@example.com";
+
+/// Who receives in most tests.
+pub(crate) const BOB: &str = "bob@example.com";

@@ -1,0 +1,140 @@
+//! Real registries on loopback, with storage that goes with the test.
+
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::path::PathBuf;
+use std::process::Command;
+
+use nix::sys::signal::Signal;
+use tempfile::TempDir;
+
+use super::process::{Running, clean};
+use super::{tool, wait_for, wait_until};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Docker,
+    Crane,
+}
+
+/// A registry process; killed when dropped.
+pub(crate) struct Registry {
+    kind: Kind,
+    program: PathBuf,
+    dir: TempDir,
+    settings: String,
+    port: u16,
+    server: Option<Running>,
+}
+
+impl Registry {
+    /// Starts Debian's docker-registry; `None` as [`tool`].
+    #[track_caller]
+    pub(crate) fn docker() -> Option<Self> {
+        Self::docker_with("")
+    }
+
+    /// As [`Self::docker`], with more YAML for its configuration file.
+    #[track_caller]
+    pub(crate) fn docker_with(settings: &str) -> Option<Self> {
+        Some(Self::start_new(Kind::Docker, tool("docker-registry")?, settings))
+    }
+
+    /// Starts `crane registry serve`; `None` as [`tool`].
+    #[track_caller]
+    pub(crate) fn crane() -> Option<Self> {
+        Some(Self::start_new(Kind::Crane, tool("crane")?, ""))
+    }
+
+    fn start_new(kind: Kind, program: PathBuf, settings: &str) -> Self {
+        let (dir, settings) = (super::temp_dir(), settings.to_owned());
+        let mut registry = Self { kind, program, dir, settings, port: 0, server: None };
+        registry.start();
+        registry
+    }
+
+    /// Returns `host:port`.
+    pub(crate) fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// Returns the reference that `--registry` takes.
+    pub(crate) fn reference(&self, repository: &str) -> String {
+        format!("docker://{}/{repository}", self.address())
+    }
+
+    /// Returns what the registry has logged since it was started last.
+    pub(crate) fn log(&self) -> String {
+        self.server.as_ref().map(|server| server.output() + &server.errors()).unwrap_or_default()
+    }
+
+    /// Kills the registry: connections are refused from now on.
+    pub(crate) fn stop(&mut self) {
+        self.server = None;
+    }
+
+    /// Starts it again, on the same port, with what it had.
+    #[track_caller]
+    pub(crate) fn start(&mut self) {
+        let log = self.server.insert(Running::start(self.command()));
+        if self.port == 0 {
+            // It chose a free port itself, so no other test can take it in between.
+            self.port = wait_for("the registry listens", || {
+                assert!(log.is_running(), "the registry ended: {}", log.errors());
+                port_in(&(log.output() + &log.errors()))
+            });
+        }
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, self.port));
+        wait_until("the registry answers", || {
+            assert!(log.is_running(), "the registry ended: {}", log.errors());
+            TcpStream::connect(address).is_ok()
+        });
+    }
+
+    /// Lets the registry hang: connections are taken, nothing is answered.
+    pub(crate) fn pause(&self) {
+        self.signal(Signal::SIGSTOP);
+    }
+
+    /// Lets a paused registry go on.
+    pub(crate) fn resume(&self) {
+        self.signal(Signal::SIGCONT);
+    }
+
+    fn signal(&self, signal: Signal) {
+        self.server.as_ref().expect("the registry runs").signal(signal);
+    }
+
+    fn command(&self) -> Command {
+        let data = self.dir.path().join("data");
+        std::fs::create_dir_all(&data).unwrap();
+        let mut command = clean(&self.program);
+        match self.kind {
+            Kind::Docker => {
+                let config = format!(
+                    "version: 0.1\nlog:\n  level: info\nstorage:\n  filesystem:\n    \
+                     rootdirectory: {}\n  delete:\n    enabled: true\nhttp:\n  addr: {}\n{}\n",
+                    data.display(),
+                    self.address(),
+                    self.settings
+                );
+                let path = super::write(self.dir.path().join("config.yml"), config);
+                command.arg("serve").arg(path);
+            }
+            Kind::Crane => {
+                command.args(["registry", "serve", "--address", &self.address(), "--disk"]);
+                command.arg(data);
+            }
+        }
+        command
+    }
+}
+
+/// Finds the port in what a registry says when it listens.
+fn port_in(log: &str) -> Option<u16> {
+    let markers = ["listening on 127.0.0.1:", "serving on port ", "serving on 127.0.0.1:"];
+    markers.iter().find_map(|marker| {
+        let (_, rest) = log.split_once(marker)?;
+        let digits = rest.split(|c: char| !c.is_ascii_digit()).next()?;
+        digits.parse().ok()
+    })
+}

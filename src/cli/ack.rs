@@ -55,7 +55,9 @@ pub(crate) fn run(session: &Session, args: &Args) -> Result<u8, Failure> {
     let repository = app::open_repository(&setup.settings)?;
     session.with_mailbox(&setup, async |mailbox| {
         let digest = reference.resolve(&mailbox.snapshot(), repository.as_ref()).await?;
-        mailbox.acknowledge(&digest, status, args.reason.as_deref()).await?;
+        mailbox.acknowledge(&digest, status, args.reason.as_deref()).await.map_err(|error| {
+            Failure::from(error).about(format!("no receipt was given for {}", digest.hex12()))
+        })?;
         mailbox.flush_receipts().await?;
         session
             .output

@@ -32,7 +32,7 @@ const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(6);
 const RUNTIME_END_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How long the registry may take to answer before the mount goes on without it.
-const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
+const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Mount your mailbox on a directory; returns when it is ready
 ///

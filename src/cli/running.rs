@@ -11,6 +11,9 @@ use crate::sys::durable;
 /// Largest file that says where a mount is, in bytes.
 const MOUNT_FILE_LEN_MAX: u64 = 64 << 10;
 
+/// Longest `/proc/PID/stat` in bytes; a real one has some 300.
+const STAT_LEN_MAX: u64 = 4 << 10;
+
 /// A mount that runs, as it says itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct RunningMount {
@@ -49,9 +52,13 @@ pub(crate) fn find(places: &Places) -> Option<RunningMount> {
     (is_alive(running.pid) && fs::is_mounted(&running.dir)).then_some(running)
 }
 
-/// Returns whether a process of this number exists.
+/// Returns whether a process of this number runs; one that only waits to be collected does not.
 pub(crate) fn is_alive(pid: u32) -> bool {
-    Path::new("/proc").join(pid.to_string()).exists()
+    let stat = Path::new("/proc").join(pid.to_string()).join("stat");
+    let Ok(stat) = durable::read_bounded(&stat, STAT_LEN_MAX) else { return false };
+    // `pid (name) state ...`, where the name may hold anything, parentheses too.
+    let after_name = stat.rsplit(|byte| *byte == b')').next().unwrap_or_default();
+    !matches!(after_name.get(1), Some(b'Z' | b'X'))
 }
 
 /// Returns `dir` as an absolute path without links, never looking into the mount itself.
@@ -84,6 +91,21 @@ mod tests {
         assert_eq!(find(&places), None, "alive, but nothing of ours is mounted there");
         RunningMount::forget(&places);
         assert!(!places.mount_file().exists());
+    }
+
+    #[test]
+    fn a_process_that_ended_is_not_alive_even_before_it_is_collected() {
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let exited = nix::sys::wait::waitid(
+            nix::sys::wait::Id::Pid(nix::unistd::Pid::from_raw(child.id().cast_signed())),
+            nix::sys::wait::WaitPidFlag::WEXITED | nix::sys::wait::WaitPidFlag::WNOWAIT,
+        );
+
+        assert!(exited.is_ok(), "{exited:?}");
+        assert!(!is_alive(child.id()));
+        assert!(is_alive(std::process::id()));
+        child.wait().unwrap();
+        assert!(!is_alive(child.id()));
     }
 
     #[test]

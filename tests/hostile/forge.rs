@@ -9,7 +9,8 @@ use bytes::Bytes;
 use dockercomms::chunk::LayerEncoder;
 use dockercomms::protocol::{
     Annotations, ChunkLayer, Compression, Descriptor, Digest, EMPTY_BYTES, Envelope, Identity,
-    Message, MessageId, Tag, Timestamp, encode_bundle_manifest, media_type,
+    ImageManifest, Message, MessageId, ReceiptDraft, ReceiptStatus, Tag, TagRandom, Timestamp,
+    encode_bundle_manifest, media_type,
 };
 use dockercomms::sys::{Clock as _, SystemClock};
 use dockercomms::trust::{ContactCard, KeyAlgorithm, SigningKey};
@@ -41,20 +42,15 @@ impl Author {
 
     /// Signs a manifest as PROTOCOL "Signatures" says.
     pub(crate) fn bundle(&self, manifest: &[u8]) -> Vec<u8> {
-        let digest = Digest::of(manifest);
-        let statement = json!({
-            "_type": "https://in-toto.io/Statement/v1",
-            "subject": [{ "name": "", "digest": { "sha256": digest.hex() } }],
-            "predicateType": "https://sigstore.dev/cosign/sign/v1",
-            "predicate": {},
-        })
-        .to_string();
+        self.bundle_of(&statement(&[Digest::of(manifest)], "https://sigstore.dev/cosign/sign/v1"))
+    }
+
+    /// Signs any statement.
+    pub(crate) fn bundle_of(&self, statement: &Value) -> Vec<u8> {
+        let statement = statement.to_string();
         let payload_type = "application/vnd.in-toto+json";
-        let encoded = format!(
-            "DSSEv1 {} {payload_type} {} {statement}",
-            payload_type.len(),
-            statement.len()
-        );
+        let encoded =
+            format!("DSSEv1 {} {payload_type} {} {statement}", payload_type.len(), statement.len());
         let key = p256::ecdsa::SigningKey::from_pkcs8_pem(&self.key.to_pem()).expect("our key");
         let signature: p256::ecdsa::Signature = key.sign(encoded.as_bytes());
         json!({
@@ -69,6 +65,17 @@ impl Author {
         .to_string()
         .into_bytes()
     }
+}
+
+/// Returns an in-toto statement about some digests.
+pub(crate) fn statement(subjects: &[Digest], predicate_type: &str) -> Value {
+    let subject = |digest: &Digest| json!({ "name": "", "digest": { "sha256": digest.hex() } });
+    json!({
+        "_type": "https://in-toto.io/Statement/v1",
+        "subject": subjects.iter().map(subject).collect::<Vec<_>>(),
+        "predicateType": predicate_type,
+        "predicate": {},
+    })
 }
 
 /// A message before it is posted; correct until a test changes it.
@@ -214,6 +221,27 @@ pub(crate) fn attach(registry: &Registry, subject: &Digest, bundle: &[u8]) {
     let random = random.get(..6).expect("twelve digits");
     let tag = format!("{}{}-{random}", Tag::bundle_prefix(subject), now().unix_secs());
     registry.put_manifest(Some(&tag), &manifest);
+}
+
+/// Posts an `accepted` receipt for a message, signed or not; `nth` tells several apart.
+pub(crate) fn post_receipt(registry: &Registry, message: &[u8], author: Option<&Author>, nth: u32) {
+    let parsed = ImageManifest::parse(message).expect("a message");
+    let receipt = ReceiptDraft {
+        message: &Descriptor::of(media_type::IMAGE_MANIFEST, message),
+        annotations: &parsed.annotations,
+        status: ReceiptStatus::Accepted,
+        verified: true,
+        reason: None,
+        created_at: now().saturating_add_secs(nth.into()),
+        with_subject: true,
+    }
+    .encode();
+    if let Some(author) = author {
+        attach(registry, &Digest::of(&receipt), &author.bundle(&receipt));
+    }
+    registry.put_blob(EMPTY_BYTES);
+    let tag = Tag::receipt(&Digest::of(message), now(), TagRandom::new(nth));
+    registry.put_manifest(Some(tag.as_str()), &receipt);
 }
 
 /// Returns an inbox tag of `to` for a manifest.

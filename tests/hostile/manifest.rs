@@ -18,7 +18,8 @@ fn assert_refused(letters: impl Fn(&Scene) -> Vec<(Letter, &'static str)>) {
     for (letter, code) in letters(&scene) {
         let posted = letter.post(&scene.registry, &scene.alice, BOB);
         // What cannot be a manifest at all is known by its tag alone.
-        let id = if code == "malformed" { Digest::of(posted.tag.as_bytes()) } else { posted.digest };
+        let id =
+            if code == "malformed" { Digest::of(posted.tag.as_bytes()) } else { posted.digest };
         expected.push((id.to_string(), code));
     }
     scene.post_good();
@@ -175,7 +176,8 @@ fn m26_to_m35_what_is_not_one_sound_json_object_is_refused() {
         let deep = "[".repeat(100_000);
         let doubled = text("twice").replacen('{', "{\"schemaVersion\":2,", 1);
         let many: String = (0..60_000).map(|n| format!("\"x{n}\":\"\",")).collect();
-        let many = text("many").replacen("\"annotations\":{", &format!("\"annotations\":{{{many}"), 1);
+        let many =
+            text("many").replacen("\"annotations\":{", &format!("\"annotations\":{{{many}"), 1);
         let mut bad_utf8 = letter("utf8").bytes();
         let at = bad_utf8.len() - 20;
         bad_utf8[at] = 0xff;

@@ -7,9 +7,11 @@
 mod forge;
 mod http;
 mod layer;
+mod listing;
 mod manifest;
 mod mounted;
 mod names;
 mod registry;
 mod scene;
+mod sending;
 mod trust;

@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use serde_json::Value;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
 
 use super::forge::{Author, Letter, payload};
 use super::registry::Registry;
-use crate::common::{ALICE, BOB, Home, Ran, Stopwatch, temp_dir};
+use crate::common::{ALICE, BOB, Home, Ran, Stopwatch, temp_dir, write};
 
 /// The name of the good letter beside every bad one.
 pub(crate) const GOOD: &str = "good.txt";
@@ -48,6 +50,16 @@ impl Scene {
     /// Posts a correct letter, which no bad one may hide.
     pub(crate) fn post_good(&self) {
         Letter::new(&self.alice, BOB, GOOD, b"good").post(&self.registry, &self.alice, BOB);
+    }
+
+    /// Lets the registry want a login, and gives it to bob.
+    pub(crate) fn log_in(&self) {
+        self.registry.require_login("bob", "hush-hush");
+        let login = STANDARD.encode("bob:hush-hush");
+        let auths = json!({ "auths": { self.registry.host(): { "auth": login } } });
+        let dir = self.bob.dir().join(".docker");
+        std::fs::create_dir_all(&dir).unwrap();
+        write(dir.join("config.json"), auths.to_string());
     }
 
     /// Runs `recv`; returns the files that it wrote, and what it said.

@@ -32,6 +32,8 @@ pub(crate) struct Note {
     pub(crate) file_name: String,
     pub(crate) code: String,
     pub(crate) why: String,
+    /// Whether another bundle may still come (P18), so that a refusal is not final.
+    pub(crate) look_again: bool,
     /// Set when a trusted sender's valid signature covers content that breaks the protocol: only
     /// then may a `rejected` receipt go out.
     pub(crate) proven_malformed: bool,
@@ -68,6 +70,8 @@ pub(crate) async fn judge(
                 Verdict::Refused(note) if waiting && note.code == "no-bundle" => {
                     Verdict::Pending(note)
                 }
+                // A junk bundle that somebody attached first must not outlive the right one.
+                Verdict::Refused(note) => Verdict::Refused(Note { look_again: waiting, ..note }),
                 other => other,
             })
         }
@@ -84,6 +88,7 @@ fn refused(result: Result<VerifiedMessage, Box<crate::trust::RefusedMessage>>) -
                 file_name: envelope.filename.clone(),
                 code: refused.refusal.code().to_owned(),
                 why: refused.refusal.to_string(),
+                look_again: false,
                 proven_malformed: false,
             };
             if matches!(refused.refusal, Refusal::FromFuture { .. }) {
@@ -113,6 +118,7 @@ async fn judge_malformed(
         file_name: text(annotation::FILENAME),
         code: error.code().to_owned(),
         why: Refusal::Malformed(error).to_string(),
+        look_again: false,
         proven_malformed: false,
     };
     let recipient = text(annotation::RECIPIENT).parse::<Identity>();
@@ -144,6 +150,7 @@ pub(crate) fn unreadable(error: &MailboxError) -> Verdict {
         file_name: String::new(),
         code: code.to_owned(),
         why: format!("the manifest cannot be read: {error}"),
+        look_again: false,
         proven_malformed: false,
     })
 }

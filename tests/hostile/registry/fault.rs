@@ -60,6 +60,8 @@ type Script = Arc<dyn Fn(&Request) -> Answer + Send + Sync>;
 /// One misbehaviour.
 #[derive(Clone)]
 pub(crate) enum Fault {
+    /// No fault: the right answer.
+    None,
     /// Closes the connection without an answer.
     Close,
     /// Reads the request and never answers.
@@ -113,6 +115,7 @@ impl Fault {
         let is_head = request.method == "HEAD";
         let right = || shared.carry_out(request);
         match self {
+            Self::None => right().write(stream, is_head)?,
             Self::Close => return Ok(false),
             Self::Hang => shared.wait_for_end(),
             Self::Answer(answer) => answer.write(stream, is_head)?,

@@ -14,6 +14,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use dockercomms::protocol::{Digest, media_type};
 use parking_lot::{Condvar, Mutex};
 use serde_json::{Value, json};
@@ -44,6 +46,8 @@ pub(crate) struct Shared {
     rules: Mutex<Vec<Rule>>,
     seen: Mutex<Vec<(Class, Request)>>,
     endless_len: AtomicU64,
+    /// The `Authorization` header that every request needs.
+    login: Mutex<Option<String>>,
     /// Whether there is a referrers API.
     has_referrers: bool,
     /// Most tags of one page.
@@ -72,6 +76,7 @@ impl Registry {
             rules: Mutex::default(),
             seen: Mutex::default(),
             endless_len: AtomicU64::new(0),
+            login: Mutex::default(),
             has_referrers,
             page_count,
             is_over: Mutex::new(false),
@@ -114,6 +119,17 @@ impl Registry {
     pub(crate) fn fail_on(&self, class: Class, path_part: &str, count: u64, fault: Fault) {
         let path_part = path_part.to_owned();
         self.shared.rules.lock().insert(0, Rule { class, path_part, left: count, fault });
+    }
+
+    /// Lets the next `count` requests of the class pass whatever faults there are.
+    pub(crate) fn let_pass(&self, class: Class, count: u64) {
+        self.fail_times(class, count, Fault::None);
+    }
+
+    /// Wants this user and password from now on.
+    pub(crate) fn require_login(&self, user: &str, password: &str) {
+        let header = format!("Basic {}", STANDARD.encode(format!("{user}:{password}")));
+        *self.shared.login.lock() = Some(header);
     }
 
     /// Forgets all faults.
@@ -189,14 +205,6 @@ impl Registry {
         let content = self.shared.content.lock();
         content.manifests.get(content.tags.get(tag)?).cloned()
     }
-
-    /// Returns the digests of the manifests, sorted.
-    pub(crate) fn manifests(&self) -> Vec<String> {
-        let mut digests: Vec<String> =
-            self.shared.content.lock().manifests.keys().cloned().collect();
-        digests.sort();
-        digests
-    }
 }
 
 impl Drop for Registry {
@@ -265,6 +273,12 @@ impl Shared {
 
     /// Does what the distribution specification says.
     pub(crate) fn carry_out(&self, request: &Request) -> Answer {
+        if let Some(login) = self.login.lock().as_deref()
+            && request.header("authorization") != Some(login)
+        {
+            return Answer::error(401, "UNAUTHORIZED")
+                .with("WWW-Authenticate", "Basic realm=\"mail\"");
+        }
         let mut content = self.content.lock();
         let name = request.name();
         match Class::of(request) {
@@ -292,8 +306,7 @@ impl Shared {
         let last = request.parameter("last").unwrap_or_default();
         let wanted = request.parameter("n").and_then(|n| n.parse().ok()).unwrap_or(usize::MAX);
         let count = self.page_count.min(wanted);
-        let after: Vec<&String> =
-            content.tags.keys().filter(|tag| tag.as_str() > last).collect();
+        let after: Vec<&String> = content.tags.keys().filter(|tag| tag.as_str() > last).collect();
         let page: Vec<&String> = after.iter().copied().take(count).collect();
         let mut answer = Answer::json(&json!({ "name": "mail", "tags": page }));
         if after.len() > page.len()

@@ -12,8 +12,15 @@ use crate::app;
 use crate::config::Overrides;
 use crate::protocol::ReceiptStatus;
 
+/// Shown below the help.
+const EXAMPLES: &str = "\
+Examples:
+  dockercomms ack 7f3c9a1e2b4d --status accepted
+  dockercomms ack 7f3c9a1e2b4d --status rejected --reason \"not for me\"";
+
 /// Send a signed receipt for a message that you received
 #[derive(Debug, ClapArgs)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     /// The message: a digest or its first digits, a tag, a message id, or a file in a mount
     #[arg(value_name = "REF")]

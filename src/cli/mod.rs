@@ -75,6 +75,7 @@ the options of these names, NO_COLOR for no colours.";
 
 /// What every verb takes.
 #[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Options of every verb")]
 struct Global {
     /// Keep configuration, state and cache under DIR instead of the usual places
     #[arg(long, global = true, value_name = "DIR", env = env::HOME, hide_env_values = true)]

@@ -6,14 +6,8 @@ use super::discover::{self, Search};
 use crate::mailbox::MailboxError;
 use crate::mailbox::core::Core;
 use crate::protocol::limits::BUNDLE_GRACE_SECS;
-<<<<<<< HEAD
-use crate::protocol::{Digest, Identity, ImageManifest, ProtocolError, Timestamp, annotation};
+use crate::protocol::{Digest, Identity, ImageManifest, ProtocolError, Tag, annotation};
 use crate::registry::RegistryError;
-=======
-use crate::protocol::{
-    Digest, ErrorClass, Identity, ImageManifest, ProtocolError, Tag, annotation,
-};
->>>>>>> main
 use crate::trust::{
     Refusal, Role, TrustStore, UnverifiedMessage, VerifiedMessage, verify_message, verify_signature,
 };

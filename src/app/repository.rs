@@ -1,9 +1,11 @@
 //! A registry reference becomes a repository.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::AppError;
 use crate::config::Settings;
+use crate::registry::remote::Deadlines;
 use crate::registry::{
     LayoutRepository, RemoteOptions, RemoteRepository, Repository, RepositoryReference,
     RetryPolicy, RetryRepository,
@@ -23,6 +25,7 @@ pub fn open_repository(settings: &Settings) -> Result<Arc<dyn Repository>, AppEr
                 loopback_tls: settings.loopback_tls,
                 ca_file: settings.ca_file.clone(),
                 auth_realms: settings.auth_realms.clone(),
+                deadlines: deadlines(settings.deadline),
                 ..RemoteOptions::default()
             };
             let remote = RemoteRepository::open(&reference, &options)?;
@@ -31,6 +34,20 @@ pub fn open_repository(settings: &Settings) -> Result<Arc<dyn Repository>, AppEr
         }
     };
     Ok(repository)
+}
+
+/// Returns how long to wait for each part of a call, none longer than for the whole.
+///
+/// A call that carries a blob has no deadline as long as the blob moves, so these bound it.
+fn deadlines(whole: Duration) -> Deadlines {
+    let usual = Deadlines::default();
+    Deadlines {
+        connect: usual.connect.min(whole),
+        first_byte: usual.first_byte.min(whole),
+        idle: usual.idle.min(whole),
+        rate_window: usual.rate_window.min(whole),
+        metadata: usual.metadata.min(whole),
+    }
 }
 
 #[cfg(test)]

@@ -6,9 +6,8 @@ use super::discover::{self, Search};
 use crate::mailbox::MailboxError;
 use crate::mailbox::core::Core;
 use crate::protocol::limits::BUNDLE_GRACE_SECS;
-use crate::protocol::{
-    Digest, ErrorClass, Identity, ImageManifest, ProtocolError, Tag, annotation,
-};
+use crate::protocol::{Digest, Identity, ImageManifest, ProtocolError, Tag, annotation};
+use crate::registry::RegistryError;
 use crate::trust::{
     Refusal, Role, TrustStore, UnverifiedMessage, VerifiedMessage, verify_message, verify_signature,
 };
@@ -33,6 +32,8 @@ pub(crate) struct Note {
     pub(crate) file_name: String,
     pub(crate) code: String,
     pub(crate) why: String,
+    /// Whether another bundle may still come (P18), so that a refusal is not final.
+    pub(crate) look_again: bool,
     /// Set when a trusted sender's valid signature covers content that breaks the protocol: only
     /// then may a `rejected` receipt go out.
     pub(crate) proven_malformed: bool,
@@ -71,6 +72,8 @@ pub(crate) async fn judge(
                 Verdict::Refused(note) if waiting && note.code == "no-bundle" => {
                     Verdict::Pending(note)
                 }
+                // A junk bundle that somebody attached first must not outlive the right one.
+                Verdict::Refused(note) => Verdict::Refused(Note { look_again: waiting, ..note }),
                 other => other,
             })
         }
@@ -87,6 +90,7 @@ fn refused(result: Result<VerifiedMessage, Box<crate::trust::RefusedMessage>>) -
                 file_name: envelope.filename.clone(),
                 code: refused.refusal.code().to_owned(),
                 why: refused.refusal.to_string(),
+                look_again: false,
                 proven_malformed: false,
             };
             if matches!(refused.refusal, Refusal::FromFuture { .. }) {
@@ -117,6 +121,7 @@ async fn judge_malformed(
         file_name: text(annotation::FILENAME),
         code: error.code().to_owned(),
         why: Refusal::Malformed(error).to_string(),
+        look_again: false,
         proven_malformed: false,
     };
     let recipient = text(annotation::RECIPIENT).parse::<Identity>();
@@ -139,15 +144,16 @@ async fn judge_malformed(
 
 /// Makes a note of a failure of the registry that will not go away by itself.
 pub(crate) fn unreadable(error: &MailboxError) -> Verdict {
-    let code = match error.class() {
-        ErrorClass::Malformed => "too-large",
-        class => class.code(),
+    let code = match error {
+        MailboxError::Registry(RegistryError::TooLarge { .. }) => "too-large",
+        other => other.class().code(),
     };
     Verdict::Refused(Note {
         claimed_sender: String::new(),
         file_name: String::new(),
         code: code.to_owned(),
         why: format!("the manifest cannot be read: {error}"),
+        look_again: false,
         proven_malformed: false,
     })
 }

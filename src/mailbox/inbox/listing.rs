@@ -89,7 +89,9 @@ pub(crate) fn add_note(core: &Core, entry: &QuarantineEntry) {
         Ok(identity) => identity.dir_name(),
         Err(_) => "unknown".to_owned(),
     };
-    let base = FileName::sanitize(&format!("{}.WHY.txt", entry.file_name));
+    // Without a name it would be a hidden file.
+    let name = if entry.file_name.is_empty() { "unnamed" } else { &entry.file_name };
+    let base = FileName::sanitize(&format!("{name}.WHY.txt"));
     let snapshot = core.listing.snapshot();
     let mut notes = snapshot.quarantine.values().flat_map(|notes| notes.values());
     let earlier = notes.find(|note| note.digest == Some(entry.digest));

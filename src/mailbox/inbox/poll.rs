@@ -197,7 +197,7 @@ async fn settle(
                 let status = ReceiptStatus::Rejected;
                 receipt::issue(core, digest, status, false, Some(&note.code)).await;
             }
-            SeenVerdict::Quarantined
+            if note.look_again { SeenVerdict::Pending } else { SeenVerdict::Quarantined }
         }
         Verdict::Foreign => SeenVerdict::Ignored,
     };
@@ -228,6 +228,7 @@ fn duplicate(verified: &VerifiedMessage, first: &Digest) -> Note {
         file_name: verified.envelope().filename.clone(),
         code: "duplicate-id".into(),
         why: format!("another message of this sender has the same id: {first}"),
+        look_again: false,
         proven_malformed: false,
     }
 }

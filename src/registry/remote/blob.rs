@@ -53,7 +53,9 @@ impl RemoteRepository {
                 Ok(()) => return part.finish(digest),
                 Err(error) => {
                     let has_moved = part.len() != had_len;
-                    if !error.class().is_transient()
+                    // A body that is too slow would be as slow again: that is the retry layer's,
+                    // which knows the deadline of the whole.
+                    if !matches!(error, RegistryError::Unreachable(_))
                         || !has_moved
                         || resume_count == RESUME_COUNT_MAX
                     {

@@ -49,9 +49,18 @@ pub(crate) fn find(places: &Places) -> Option<RunningMount> {
     (is_alive(running.pid) && fs::is_mounted(&running.dir)).then_some(running)
 }
 
-/// Returns whether a process of this number exists.
+/// Returns whether a process of this number runs.
+///
+/// One that ended and whose parent has not collected it (a zombie) serves nothing any more; in a
+/// container without an init it stays for ever.
 pub(crate) fn is_alive(pid: u32) -> bool {
-    Path::new("/proc").join(pid.to_string()).exists()
+    let stat = std::fs::read(Path::new("/proc").join(pid.to_string()).join("stat"));
+    stat.is_ok_and(|stat| {
+        // The command name before the state may hold blanks and parentheses.
+        let stat = String::from_utf8_lossy(&stat);
+        let state = stat.rsplit_once(") ").and_then(|(_, fields)| fields.chars().next());
+        !matches!(state, Some('Z' | 'X'))
+    })
 }
 
 /// Returns `dir` as an absolute path without links, never looking into the mount itself.
@@ -84,6 +93,19 @@ mod tests {
         assert_eq!(find(&places), None, "alive, but nothing of ours is mounted there");
         RunningMount::forget(&places);
         assert!(!places.mount_file().exists());
+    }
+
+    #[test]
+    fn a_process_that_ended_is_not_alive_before_its_parent_collects_it() {
+        use nix::sys::wait::{Id, WaitPidFlag, waitid};
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let pid = nix::unistd::Pid::from_raw(i32::try_from(child.id()).unwrap());
+
+        waitid(Id::Pid(pid), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT).unwrap();
+
+        assert!(!is_alive(child.id()));
+        assert!(is_alive(std::process::id()));
+        child.wait().unwrap();
     }
 
     #[test]

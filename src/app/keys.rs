@@ -42,8 +42,8 @@ impl ContactCardFile {
 pub fn load_key(places: &Places) -> Result<SigningKey, AppError> {
     let path = places.key_file();
     match places.protect_key() {
-        Ok(None) => {}
-        Ok(Some(repaired)) => tracing::warn!("{repaired}"),
+        // What was repaired is said where the profile is read.
+        Ok(None | Some(_)) => {}
         Err(ConfigError::Key { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
             return Err(ConfigError::NotSetUp { missing: path }.into());
         }

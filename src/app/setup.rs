@@ -41,7 +41,7 @@ impl Setup {
         variables: &HomeVariables,
         profile: &str,
         overrides: &Overrides,
-    ) -> Result<Self, AppError> {
+    ) -> Result<(Self, Created), AppError> {
         let places = Places::find(variables, profile)?;
         let file = match load_profile(&places, profile)? {
             Some(file) => file,
@@ -54,11 +54,9 @@ impl Setup {
         if !places.key_file().exists() {
             return Err(ConfigError::NotSetUp { missing: places.key_file() }.into());
         }
-        for repaired in places.create()? {
-            tracing::warn!("{repaired}");
-        }
+        let created = Created { repaired: protect(&places)?, ..Created::default() };
         let settings = Settings::resolve(overrides, &file, &places, local_identity())?;
-        Ok(Self { places, settings })
+        Ok((Self { places, settings }, created))
     }
 
     /// As [`Setup::load`], but makes what is missing: directories, configuration, key.
@@ -74,8 +72,7 @@ impl Setup {
         overrides: &Overrides,
     ) -> Result<(Self, Created), AppError> {
         let places = Places::find(variables, profile)?;
-        let repaired = places.create()?;
-        let mut created = Created { repaired, ..Created::default() };
+        let mut created = Created { repaired: protect(&places)?, ..Created::default() };
         let found = load_profile(&places, profile)?;
         let is_new = found.is_none();
         let file = found.unwrap_or_default();
@@ -136,6 +133,15 @@ impl Setup {
     pub fn trust_file(&self, own_key: &PublicKey) -> TrustFile {
         TrustFile::new(self.places.trust_file(), self.settings.me.clone(), own_key.clone())
     }
+}
+
+/// Creates what directories are missing and tightens what others could enter or read.
+fn protect(places: &Places) -> Result<Vec<String>, ConfigError> {
+    let mut repaired = places.create()?;
+    if std::fs::symlink_metadata(places.key_file()).is_ok() {
+        repaired.extend(places.protect_key()?);
+    }
+    Ok(repaired)
 }
 
 /// Returns what the configuration file says about the profile, if anything.
@@ -213,7 +219,7 @@ mod tests {
 
         let (again, created) =
             Setup::create(&variables(&home), "default", &Overrides::default()).unwrap();
-        let loaded = Setup::load(&variables(&home), "default", &Overrides::default()).unwrap();
+        let (loaded, _) = Setup::load(&variables(&home), "default", &Overrides::default()).unwrap();
 
         assert!(created.config.is_none() && created.key.is_none(), "{created:?}");
         assert_eq!(again.settings, first.settings);
@@ -235,6 +241,22 @@ mod tests {
     }
 
     #[test]
+    fn a_key_that_others_could_read_is_repaired_and_said() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let home = tempfile::tempdir().unwrap();
+        let (setup, _) =
+            Setup::create(&variables(&home), "default", &Overrides::default()).unwrap();
+        let open = std::fs::Permissions::from_mode(0o644);
+        std::fs::set_permissions(setup.places.key_file(), open).unwrap();
+
+        let (_, first) = Setup::load(&variables(&home), "default", &Overrides::default()).unwrap();
+        let (_, second) = Setup::load(&variables(&home), "default", &Overrides::default()).unwrap();
+
+        assert_eq!(first.repaired.len(), 1, "{first:?}");
+        assert!(second.repaired.is_empty(), "{second:?}");
+    }
+
+    #[test]
     fn a_second_profile_is_added_behind_the_first() {
         let home = tempfile::tempdir().unwrap();
         Setup::create(&variables(&home), "default", &flags("alice@x", "oci:/a")).unwrap();
@@ -242,7 +264,8 @@ mod tests {
         let missing = Setup::load(&variables(&home), "work", &Overrides::default());
         let (work, _) =
             Setup::create(&variables(&home), "work", &flags("alice@work", "oci:/b")).unwrap();
-        let default = Setup::load(&variables(&home), "default", &Overrides::default()).unwrap();
+        let (default, _) =
+            Setup::load(&variables(&home), "default", &Overrides::default()).unwrap();
 
         assert!(
             matches!(missing, Err(AppError::Config(ConfigError::NoProfile { .. }))),

@@ -12,8 +12,15 @@ use crate::app;
 use crate::config::Overrides;
 use crate::protocol::ReceiptStatus;
 
+/// Shown below the help.
+const EXAMPLES: &str = "\
+Examples:
+  dockercomms ack 7f3c9a1e2b4d --status accepted
+  dockercomms ack 7f3c9a1e2b4d --status rejected --reason \"not for me\"";
+
 /// Send a signed receipt for a message that you received
 #[derive(Debug, ClapArgs)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     /// The message: a digest or its first digits, a tag, a message id, or a file in a mount
     #[arg(value_name = "REF")]
@@ -55,7 +62,9 @@ pub(crate) fn run(session: &Session, args: &Args) -> Result<u8, Failure> {
     let repository = app::open_repository(&setup.settings)?;
     session.with_mailbox(&setup, async |mailbox| {
         let digest = reference.resolve(&mailbox.snapshot(), repository.as_ref()).await?;
-        mailbox.acknowledge(&digest, status, args.reason.as_deref()).await?;
+        mailbox.acknowledge(&digest, status, args.reason.as_deref()).await.map_err(|error| {
+            Failure::from(error).about(format!("no receipt was given for {}", digest.hex12()))
+        })?;
         mailbox.flush_receipts().await?;
         session
             .output

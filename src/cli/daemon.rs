@@ -6,6 +6,7 @@
 use std::ffi::OsString;
 use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -52,6 +53,7 @@ pub(crate) fn start(arguments: &[OsString], log: &Path) -> Result<Vec<String>, F
     let stderr = std::fs::OpenOptions::new()
         .create(true)
         .append(true)
+        .mode(0o600)
         .open(log)
         .map_err(|error| failed(&error))?;
     let mut child = Command::new(program)

@@ -23,11 +23,18 @@ const REGISTRY_TIMEOUT: Duration = Duration::from_mins(1);
 /// A clock before this is not set: 2025-01-01. Signatures and expiry depend on it.
 const PLAUSIBLE_UNIX_SECS: i64 = 1_735_689_600;
 
+/// Shown below the help.
+const EXAMPLES: &str = "\
+Examples:
+  dockercomms doctor
+  dockercomms doctor --write";
+
 /// Check this machine, your files and the registry, and say what to do
 ///
 /// Changes nothing, unless --write is given: then it pushes a small manifest with a tag of its own
 /// and deletes it again, to see whether you may send.
 #[derive(Debug, ClapArgs)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     /// Also try to push and to delete
     #[arg(long)]

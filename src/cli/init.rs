@@ -10,11 +10,18 @@ use super::session::{Session, notes};
 use crate::app::{ContactCardFile, Setup};
 use crate::config::Overrides;
 
+/// Shown below the help.
+const EXAMPLES: &str = "\
+Examples:
+  dockercomms init --me you@example.org --registry docker://registry.example.org/mail
+  dockercomms init --me you@example.org --registry oci:/shared/mail";
+
 /// Write the configuration, make a key, and print your contact card
 ///
 /// Nothing that exists is overwritten; running it again prints the card again. Give the card to
 /// the people you write to: they run `dockercomms trust add` on it.
 #[derive(Debug, ClapArgs)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     /// Who you are, usually an e-mail address [default: user@host]
     #[arg(long, value_name = "ID")]

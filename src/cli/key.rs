@@ -11,8 +11,16 @@ use crate::app::{self, Setup};
 use crate::config::Overrides;
 use crate::trust::{ContactCard, KeyAlgorithm};
 
+/// Shown below the help.
+const EXAMPLES: &str = "\
+Examples:
+  dockercomms key export > you.card
+  dockercomms key show
+  dockercomms key show --pem > you.pub";
+
 /// Show your key, or print the contact card that others take
 #[derive(Debug, ClapArgs)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     #[command(subcommand)]
     verb: Verb,

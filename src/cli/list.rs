@@ -11,11 +11,19 @@ use super::session::Session;
 use crate::config::{ByteSize, Overrides};
 use crate::mailbox::{Mailbox, MailboxError, Snapshot};
 
+/// Shown below the help.
+const EXAMPLES: &str = "\
+Examples:
+  dockercomms ls
+  dockercomms ls quarantine
+  dockercomms ls outbox --json";
+
 /// List messages, receipts or what was refused
 ///
 /// Looks into the registry first, unless a mount is running (which does so all the time) or
 /// --offline is given. When the registry cannot be reached the list is shown all the same.
 #[derive(Debug, ClapArgs)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     /// What to list
     #[arg(value_enum, default_value_t = Listing::Inbox)]

@@ -68,10 +68,14 @@ pub struct Cli {
 const EXIT_CODES: &str = "\
 Exit codes: 0 done, 1 other error, 2 verification failed, 3 registry login or permission, 4 broken \
 data or protocol, 5 not found, 6 partly done, 7 offline or timed out, 8 busy, 9 configuration or \
-usage, 70 defect, 130 interrupted.";
+usage, 70 defect, 130 interrupted.
+
+Environment: DOCKERCOMMS_HOME, DOCKERCOMMS_PROFILE, DOCKERCOMMS_ME and DOCKERCOMMS_REGISTRY stand for \
+the options of these names, NO_COLOR for no colours.";
 
 /// What every verb takes.
 #[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Options of every verb")]
 struct Global {
     /// Keep configuration, state and cache under DIR instead of the usual places
     #[arg(long, global = true, value_name = "DIR", env = env::HOME, hide_env_values = true)]

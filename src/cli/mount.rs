@@ -32,7 +32,13 @@ const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(6);
 const RUNTIME_END_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How long the registry may take to answer before the mount goes on without it.
-const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
+const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Shown below the help.
+const EXAMPLES: &str = "\
+Examples:
+  dockercomms mount ~/mail
+  dockercomms mount ~/mail --registry oci:/shared/mail --me you@example.org";
 
 /// Mount your mailbox on a directory; returns when it is ready
 ///
@@ -42,6 +48,7 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Without any configuration it makes a key, the identity user@host and a local directory as the
 /// registry.
 #[derive(Debug, ClapArgs)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     /// An empty directory of yours
     dir: PathBuf,
@@ -101,7 +108,7 @@ pub(crate) fn run(session: &Session, args: &Args) -> Result<u8, Failure> {
     let dir = running::absolute_mount_point(&args.dir)
         .map_err(|error| Failure::io(format!("cannot find {}", args.dir.display()), &error))?;
     if args.foreground {
-        telemetry::log_to_stderr(session.verbose);
+        telemetry::log_to_stderr(telemetry::Role::Mount, session.verbose);
         return serve(session, &dir, &wanted, |notes| {
             let mounted = dir.display().to_string();
             session.output.show(&Mounted { mounted, notes });
@@ -213,6 +220,9 @@ fn serve(
     let overrides = Session::overrides(wanted.overrides.clone());
     let (setup, created) = Setup::create(&session.variables, &session.profile, &overrides)?;
     let mut notes = notes(&setup, &created);
+    // The key in memory must not reach a core dump.
+    nix::sys::prctl::set_dumpable(false)
+        .map_err(|errno| Failure::io("cannot forbid core dumps", &errno.into()))?;
     let _lock = Store::lock(setup.places.state_dir()).map_err(app::AppError::from)?;
     let runtime = session::runtime()?;
     let result = runtime.block_on(async {

@@ -11,8 +11,8 @@ use crate::protocol::ErrorClass;
 use super::failure::Failure;
 
 /// Options of mount(8) and fstab that change nothing for us; the tree is `nosuid,nodev,noexec`
-/// whatever they say.
-const IGNORED: [&str; 21] = [
+/// whatever they say (mount.fuse adds `dev,suid` by itself for root).
+const IGNORED: [&str; 24] = [
     "rw",
     "auto",
     "noauto",
@@ -34,6 +34,9 @@ const IGNORED: [&str; 21] = [
     "default_permissions",
     "nonempty",
     "sync",
+    "dev",
+    "suid",
+    "exec",
 ];
 
 /// What `-o` may say to us.
@@ -200,7 +203,7 @@ mod tests {
 
         assert_eq!(options.me.as_deref(), Some("a@x"));
         assert!(options.allow_other);
-        for list in ["ro", "suid", "frobnicate=1", "home"] {
+        for list in ["ro", "frobnicate=1", "home"] {
             assert_eq!(HelperOptions::parse(list).unwrap_err().exit, 9, "{list}");
         }
     }

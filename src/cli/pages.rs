@@ -8,10 +8,21 @@ use super::failure::Failure;
 use super::session::Session;
 use crate::protocol::ErrorClass;
 
+/// Shown below the help of `completions`.
+const COMPLETIONS_EXAMPLES: &str = "\
+Examples:
+  dockercomms completions bash > ~/.local/share/bash-completion/completions/dockercomms
+  dockercomms completions fish > ~/.config/fish/completions/dockercomms.fish";
+
+/// Shown below the help of `man`.
+const MAN_EXAMPLES: &str = "\
+Examples:
+  dockercomms man | man -l -
+  dockercomms man send | man -l -";
+
 /// Print a completion script for your shell
-///
-/// For example: dockercomms completions bash > ~/.local/share/bash-completion/completions/dockercomms
 #[derive(Debug, ClapArgs)]
+#[command(after_help = COMPLETIONS_EXAMPLES)]
 pub(crate) struct CompletionsArgs {
     /// The shell
     #[arg(value_enum)]
@@ -19,9 +30,8 @@ pub(crate) struct CompletionsArgs {
 }
 
 /// Print the manual page, or that of a verb
-///
-/// For example: dockercomms man | man -l -
 #[derive(Debug, ClapArgs)]
+#[command(after_help = MAN_EXAMPLES)]
 pub(crate) struct ManArgs {
     /// The verb [default: the program itself]
     verb: Option<String>,

@@ -27,6 +27,12 @@ const READ_LEN: usize = 1 << 20;
 /// Most names tried for one file: `name (2)`, `name (3)`, and so on.
 const NUMBER_MAX: u32 = 10_000;
 
+/// Shown below the help.
+const EXAMPLES: &str = "\
+Examples:
+  dockercomms recv --out ~/Downloads
+  dockercomms recv --json --since 2d";
+
 /// Fetch new messages into files, verify them whole, send signed receipts
 ///
 /// A file appears under its name only when all of it was verified; an existing file is never
@@ -34,6 +40,7 @@ const NUMBER_MAX: u32 = 10_000;
 /// Messages that have a receipt already, from this verb or from a mount, are skipped unless --all
 /// is given. Nothing new is no error.
 #[derive(Debug, ClapArgs)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     /// Put the files here
     #[arg(long, value_name = "DIR", default_value = ".")]

@@ -131,9 +131,14 @@ fn one_with_id(id: MessageId, snapshot: &Snapshot) -> Result<Digest, Failure> {
 fn digest_of_file(path: &std::path::Path) -> Result<Digest, Failure> {
     // The longest digest is 71 bytes; whatever is longer is none.
     let mut value = [0; 128];
-    let len = rustix::fs::getxattr(path, DIGEST_XATTR, &mut value).map_err(|error| {
-        let error = std::io::Error::from(error);
-        let failure = Failure::io(format!("{} is no message", path.display()), &error);
+    let len = rustix::fs::getxattr(path, DIGEST_XATTR, &mut value).map_err(|errno| {
+        let shown = path.display();
+        let failure = match errno {
+            rustix::io::Errno::NODATA | rustix::io::Errno::OPNOTSUPP => {
+                Failure::new(ErrorClass::NotFound, format!("{shown} is no message"))
+            }
+            _ => Failure::io(format!("cannot look at {shown}"), &errno.into()),
+        };
         failure.hint("give a file in inbox/ or outbox/ of a mount")
     })?;
     value
@@ -188,6 +193,6 @@ mod tests {
     fn a_file_outside_of_a_mount_is_no_message() {
         let file = tempfile::NamedTempFile::new().unwrap();
 
-        assert!(digest_of_file(file.path()).is_err());
+        assert_eq!(digest_of_file(file.path()).unwrap_err().exit, 5);
     }
 }

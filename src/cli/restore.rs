@@ -7,13 +7,21 @@ use super::exit;
 use super::failure::Failure;
 use super::output::{Show, table};
 use super::reference::Reference;
+use super::running;
 use super::session::Session;
 use crate::config::Overrides;
 use crate::mailbox::InboxItem;
 use crate::protocol::ErrorClass;
 
+/// Shown below the help.
+const EXAMPLES: &str = "\
+Examples:
+  dockercomms restore
+  dockercomms restore 7f3c9a1e2b4d";
+
 /// Bring back a message that you removed from inbox/; without REF, list them
 #[derive(Debug, ClapArgs)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     /// The message: a digest or its first digits, or a message id
     #[arg(value_name = "REF")]
@@ -63,6 +71,11 @@ pub(crate) fn run(session: &Session, args: &Args) -> Result<u8, Failure> {
         };
         mailbox.inbox().restore(&item.digest).await?;
         session.output.show(&shown(item, true));
+        if let Some(mount) = running::find(&setup.places) {
+            // A mount keeps its listing in memory.
+            let dir = mount.dir.display();
+            session.output.note(&format!("{dir} lists it after the next mount"));
+        }
         Ok(exit::OK)
     })
 }

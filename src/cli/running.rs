@@ -11,6 +11,9 @@ use crate::sys::durable;
 /// Largest file that says where a mount is, in bytes.
 const MOUNT_FILE_LEN_MAX: u64 = 64 << 10;
 
+/// Longest `/proc/PID/stat` in bytes; a real one has some 300.
+const STAT_LEN_MAX: u64 = 4 << 10;
+
 /// A mount that runs, as it says itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct RunningMount {
@@ -49,18 +52,13 @@ pub(crate) fn find(places: &Places) -> Option<RunningMount> {
     (is_alive(running.pid) && fs::is_mounted(&running.dir)).then_some(running)
 }
 
-/// Returns whether a process of this number runs.
-///
-/// One that ended and whose parent has not collected it (a zombie) serves nothing any more; in a
-/// container without an init it stays for ever.
+/// Returns whether a process of this number runs; one that only waits to be collected does not.
 pub(crate) fn is_alive(pid: u32) -> bool {
-    let stat = std::fs::read(Path::new("/proc").join(pid.to_string()).join("stat"));
-    stat.is_ok_and(|stat| {
-        // The command name before the state may hold blanks and parentheses.
-        let stat = String::from_utf8_lossy(&stat);
-        let state = stat.rsplit_once(") ").and_then(|(_, fields)| fields.chars().next());
-        !matches!(state, Some('Z' | 'X'))
-    })
+    let stat = Path::new("/proc").join(pid.to_string()).join("stat");
+    let Ok(stat) = durable::read_bounded(&stat, STAT_LEN_MAX) else { return false };
+    // `pid (name) state ...`, where the name may hold anything, parentheses too.
+    let after_name = stat.rsplit(|byte| *byte == b')').next().unwrap_or_default();
+    !matches!(after_name.get(1), Some(b'Z' | b'X'))
 }
 
 /// Returns `dir` as an absolute path without links, never looking into the mount itself.
@@ -96,16 +94,18 @@ mod tests {
     }
 
     #[test]
-    fn a_process_that_ended_is_not_alive_before_its_parent_collects_it() {
-        use nix::sys::wait::{Id, WaitPidFlag, waitid};
+    fn a_process_that_ended_is_not_alive_even_before_it_is_collected() {
         let mut child = std::process::Command::new("true").spawn().unwrap();
-        let pid = nix::unistd::Pid::from_raw(i32::try_from(child.id()).unwrap());
+        let exited = nix::sys::wait::waitid(
+            nix::sys::wait::Id::Pid(nix::unistd::Pid::from_raw(child.id().cast_signed())),
+            nix::sys::wait::WaitPidFlag::WEXITED | nix::sys::wait::WaitPidFlag::WNOWAIT,
+        );
 
-        waitid(Id::Pid(pid), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT).unwrap();
-
+        assert!(exited.is_ok(), "{exited:?}");
         assert!(!is_alive(child.id()));
         assert!(is_alive(std::process::id()));
         child.wait().unwrap();
+        assert!(!is_alive(child.id()));
     }
 
     #[test]

@@ -19,11 +19,18 @@ use crate::mailbox::{Mailbox, SentMessage};
 use crate::protocol::{Compression, ErrorClass, FileName, Identity};
 use crate::sys::{Clock as _, SystemClock};
 
+/// Shown below the help.
+const EXAMPLES: &str = "\
+Examples:
+  dockercomms send report.pdf notes.txt --to bob@example.org
+  dockercomms send - --name logs.tar --to bob@example.org < logs.tar";
+
 /// Send files; returns when every byte, the signature and the tag are in the registry
 ///
 /// Prints the digest of each message, which `verify`, `cosign verify` and `oras pull` take. The
 /// payload is signed, not encrypted.
 #[derive(Debug, ClapArgs)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     /// The files; `-` is standard input and needs --name
     #[arg(required = true, value_name = "FILE")]

@@ -59,7 +59,12 @@ impl Session {
 
     /// Reads the profile, which must have been set up.
     pub(crate) fn setup(&self, overrides: Overrides) -> Result<Setup, Failure> {
-        Ok(Setup::load(&self.variables, &self.profile, &Self::overrides(overrides))?)
+        let (setup, created) =
+            Setup::load(&self.variables, &self.profile, &Self::overrides(overrides))?;
+        for note in notes(&setup, &created) {
+            self.output.note(&note);
+        }
+        Ok(setup)
     }
 
     /// Reads the profile and makes what is missing, saying so.
@@ -94,7 +99,7 @@ impl Session {
         &self,
         work: impl Future<Output = Result<T, Failure>>,
     ) -> Result<T, Failure> {
-        telemetry::log_to_stderr(self.verbose);
+        telemetry::log_to_stderr(telemetry::Role::Command, self.verbose);
         let runtime = runtime()?;
         let result = runtime.block_on(async {
             let interrupted = interrupted()?;

@@ -22,11 +22,18 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
 /// Time between two looks of `--watch`.
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 
+/// Shown below the help.
+const EXAMPLES: &str = "\
+Examples:
+  dockercomms status
+  dockercomms status --watch --json";
+
 /// Show who you are, how the registry is, and what is under way
 ///
 /// Beside a running mount it shows that mount's own state; else what lies on the disk. It never
 /// asks the registry.
 #[derive(Debug, ClapArgs)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     /// Show it again whenever it changed, until interrupted
     #[arg(long)]

@@ -20,33 +20,41 @@ use crate::sys::durable;
 /// Size in bytes at which the log starts again; one older file is kept beside it.
 const LOG_LEN_MAX: u64 = 1 << 20;
 
-/// Sends log lines to standard error; `verbose` counts the `-v`.
-pub(crate) fn log_to_stderr(verbose: u8) {
-    let layer = tracing_subscriber::fmt::layer().with_writer(io::stderr).with_ansi(false);
-    // A second call, as in tests, keeps the first subscriber.
-    tracing_subscriber::registry().with(layer).with(filter(verbose)).try_init().ok();
+/// How much is said without any `-v`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// A command says by its own error what went wrong, once.
+    Command,
+    /// A mount says what goes on: nobody watches it.
+    Mount,
 }
 
-/// Sends log lines to a file that is never much longer than 1 MiB.
+/// Sends log lines to standard error; `verbose` counts the `-v`.
+pub(crate) fn log_to_stderr(role: Role, verbose: u8) {
+    let layer = tracing_subscriber::fmt::layer().with_writer(io::stderr).with_ansi(false);
+    // A second call, as in tests, keeps the first subscriber.
+    tracing_subscriber::registry().with(layer).with(filter(role, verbose)).try_init().ok();
+}
+
+/// Sends the log lines of a mount to a file that is never much longer than 1 MiB.
 ///
 /// # Errors
 /// When the file cannot be opened.
 pub(crate) fn log_to_file(path: &Path, verbose: u8) -> io::Result<()> {
     let log = LogFile(Arc::new(Mutex::new(OpenLog::open(path)?)));
     let layer = tracing_subscriber::fmt::layer().with_writer(log).with_ansi(false);
-    // A mount says at least what went on, without being asked.
-    tracing_subscriber::registry().with(layer).with(filter(verbose.max(1))).try_init().ok();
+    tracing_subscriber::registry().with(layer).with(filter(Role::Mount, verbose)).try_init().ok();
     Ok(())
 }
 
-fn filter(verbose: u8) -> Targets {
-    let ours = match verbose {
-        0 => LevelFilter::WARN,
-        1 => LevelFilter::INFO,
-        2 => LevelFilter::DEBUG,
+fn filter(role: Role, verbose: u8) -> Targets {
+    let ours = match (role, verbose) {
+        (Role::Command, 0) => LevelFilter::ERROR,
+        (Role::Mount, 0) | (_, 1) => LevelFilter::INFO,
+        (_, 2) => LevelFilter::DEBUG,
         _ => LevelFilter::TRACE,
     };
-    Targets::new().with_default(LevelFilter::WARN).with_target("dockercomms", ours)
+    Targets::new().with_default(LevelFilter::ERROR).with_target("dockercomms", ours)
 }
 
 #[derive(Clone)]

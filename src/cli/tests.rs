@@ -79,3 +79,21 @@ fn help_says_first_that_nothing_is_encrypted() {
 
     assert!(help.contains("NOT encrypted"), "{help}");
 }
+
+#[test]
+fn every_verb_shows_an_example_and_every_example_parses() {
+    for verb in command().get_subcommands().filter(|verb| !verb.is_hide_set()) {
+        let shown = verb.get_after_help().map(ToString::to_string).unwrap_or_default();
+        let examples: Vec<&str> =
+            shown.lines().filter_map(|line| line.strip_prefix("  ")).collect();
+
+        assert!(!examples.is_empty(), "{} has no example", verb.get_name());
+        for example in examples {
+            // What a shell makes of the line: one word in quotes, nothing behind `>`, `<` or `|`.
+            let line = example.split(['>', '<', '|']).next().unwrap_or_default().trim();
+            let line = line.replace("\"not for me\"", "no");
+            assert!(line.starts_with(&format!("dockercomms {}", verb.get_name())), "{line}");
+            assert!(parse(&line).is_ok(), "{line}: {}", parse(&line).unwrap_err());
+        }
+    }
+}

@@ -22,8 +22,16 @@ const CARD_LEN_MAX: u64 = 64 << 10;
 /// Codes of quarantined messages that a contact card would admit.
 const UNTRUSTED_CODES: [&str; 2] = ["unknown-sender", "untrusted-signer"];
 
+/// Shown below the help.
+const EXAMPLES: &str = "\
+Examples:
+  dockercomms trust add bob.card
+  dockercomms trust add bob.pub --name bob@example.org
+  dockercomms trust pending";
+
 /// Decide whose messages and receipts you believe
 #[derive(Debug, ClapArgs)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     #[command(subcommand)]
     verb: Verb,

@@ -24,8 +24,14 @@ const END_TIMEOUT: Duration = Duration::from_secs(20);
 /// Time between two looks whether it is gone.
 const END_INTERVAL: Duration = Duration::from_millis(20);
 
+/// Shown below the help.
+const EXAMPLES: &str = "\
+Example:
+  dockercomms umount ~/mail";
+
 /// End a mount; returns when what was under way is safe and the process is gone
 #[derive(Debug, ClapArgs)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     /// The mount point
     dir: PathBuf,

@@ -17,11 +17,18 @@ use crate::registry::ManifestRef;
 /// Bytes asked for at once.
 const READ_LEN: usize = 1 << 20;
 
+/// Shown below the help.
+const EXAMPLES: &str = "\
+Examples:
+  dockercomms verify 7f3c9a1e2b4d --explain
+  dockercomms verify ~/mail/inbox/bob@example.org/report.pdf";
+
 /// Verify a message whole: signature, trust, addressee, every byte
 ///
 /// Exit status 0 means that a key you trust for this sender signed exactly these bytes. Nothing
 /// is listed, received or acknowledged by it.
 #[derive(Debug, ClapArgs)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     /// The message: a digest or its first digits, a tag, a message id, or a file in a mount
     #[arg(value_name = "REF")]
@@ -32,7 +39,7 @@ pub(crate) struct Args {
 }
 
 #[derive(Debug, Serialize)]
-struct Verified {
+struct Verdict {
     digest: String,
     message_id: String,
     sender: String,
@@ -49,7 +56,7 @@ struct Verified {
     explain: Vec<String>,
 }
 
-impl Verified {
+impl Verdict {
     fn new(inspection: &Inspection, explain: bool) -> Self {
         let envelope = &inspection.message.envelope;
         Self {
@@ -68,7 +75,7 @@ impl Verified {
     }
 }
 
-impl Show for Verified {
+impl Show for Verdict {
     fn lines(&self) -> Vec<String> {
         let mut lines = self.explain.clone();
         if self.is_verified {
@@ -91,7 +98,7 @@ pub(crate) fn run(session: &Session, args: &Args) -> Result<u8, Failure> {
     session.with_mailbox(&setup, async |mailbox| {
         let digest = reference.resolve(&mailbox.snapshot(), repository.as_ref()).await?;
         let inspection = mailbox.inbox().inspect(&ManifestRef::Digest(digest)).await?;
-        let mut shown = Verified::new(&inspection, args.explain);
+        let mut shown = Verdict::new(&inspection, args.explain);
         let payload = match &inspection.verdict {
             Ok(()) => read_all(session, &mailbox, &inspection).await,
             Err((class, _code, text)) => Err(refused(&inspection, *class, text, args)),

@@ -8,8 +8,8 @@ fn places() -> Places {
     Places::find(&variables, DEFAULT_PROFILE).unwrap()
 }
 
-fn me() -> Option<Identity> {
-    Some("alice@host".parse().unwrap())
+fn me() -> Identity {
+    "alice@host".parse().unwrap()
 }
 
 fn profile(settings: &str) -> ProfileFile {
@@ -19,7 +19,7 @@ fn profile(settings: &str) -> ProfileFile {
 }
 
 fn resolve(settings: &str) -> Result<Settings, ConfigError> {
-    Settings::resolve(&Overrides::default(), &profile(settings), &places(), me())
+    Settings::resolve(&Overrides::default(), &profile(settings), &places(), Some(me()))
 }
 
 #[test]
@@ -213,7 +213,7 @@ fn a_relative_layout_directory_is_made_absolute_in_a_flag_and_refused_in_the_fil
     let here = std::env::current_dir().unwrap();
     let flag = Overrides { registry: Some("oci:mail".to_owned()), ..Overrides::default() };
 
-    let by_flag = Settings::resolve(&flag, &ProfileFile::default(), &places(), me()).unwrap();
+    let by_flag = Settings::resolve(&flag, &ProfileFile::default(), &places(), Some(me())).unwrap();
     let by_file = resolve("registry = \"oci:mail\"").unwrap_err();
 
     assert_eq!(by_flag.registry, format!("oci:{}", here.join("mail").display()));

@@ -350,10 +350,10 @@ impl Filesystem for FuseAdapter {
         let len = usize::try_from(size).unwrap_or(usize::MAX);
         match self.fs.read(handle.0, offset, len) {
             Ok(Read::Now(bytes)) => reply.data(&bytes),
-            Ok(Read::Later(reader)) => {
+            Ok(Read::Later(open)) => {
                 let requester = Requester::new(request.pid());
                 self.later(|fs| async move {
-                    match fs.read_later(reader, offset, len, requester).await {
+                    match fs.read_later(open, offset, len, requester).await {
                         Ok(bytes) => reply.data(&bytes),
                         Err(error) => reply.error(to_errno(&error)),
                     }

@@ -17,7 +17,7 @@ pub enum Handle {
     /// A directory.
     Dir(DirHandle),
     /// A message in `inbox/`.
-    Message(MessageReaderHandle),
+    Message(OpenMessage),
     /// A text as it was when it was opened.
     Text(Bytes),
     /// A file in `outbox/` opened for reading only.
@@ -26,12 +26,18 @@ pub enum Handle {
     Writer(Arc<Writer>),
 }
 
-/// A reader with its own read-ahead.
-pub struct MessageReaderHandle(pub MessageReader);
+/// A reader with its own read-ahead, and what an error is about.
+#[derive(Clone)]
+pub struct OpenMessage {
+    /// The reader.
+    pub reader: MessageReader,
+    /// Where the file lies, for `.dockercomms/errors`.
+    pub subject: Arc<str>,
+}
 
-impl std::fmt::Debug for MessageReaderHandle {
+impl std::fmt::Debug for OpenMessage {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("MessageReaderHandle")
+        write!(f, "OpenMessage({})", self.subject)
     }
 }
 
@@ -72,7 +78,7 @@ pub struct OutgoingReader {
     /// The inode.
     pub ino: u64,
     /// The reader of a sent message whose staged copy is gone; made once for its read-ahead.
-    pub reader: OnceLock<MessageReaderHandle>,
+    pub reader: OnceLock<OpenMessage>,
 }
 
 /// A handle that may write; holds one writer reference of its file until released.

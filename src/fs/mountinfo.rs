@@ -43,7 +43,7 @@ fn topmost(table: &[u8], path: &Path) -> Option<MountEntry> {
     table.split(|&byte| byte == b'\n').filter_map(parse_line).rfind(|entry| entry.path == path)
 }
 
-/// `36 35 98:0 /root /mnt opts [optional…] - type source superopts`
+/// `36 35 98:0 /root /mnt opts [optional...] - type source superopts`
 fn parse_line(line: &[u8]) -> Option<MountEntry> {
     let mut fields = line.split(|&byte| byte == b' ');
     let device = String::from_utf8(fields.nth(2)?.to_vec()).ok()?;

@@ -8,7 +8,7 @@ use super::node::Node;
 use crate::mailbox::{InboxItem, OutboxFile};
 use crate::protocol::{Identity, ReceiptStatus};
 
-/// What we show; nobody else may set these names.
+/// What we show; nobody else can give these names a value.
 const OURS: &str = "user.dockercomms.";
 
 /// The one attribute of ours that may be written: on an inbox file it issues a receipt.
@@ -22,6 +22,8 @@ pub const ATTRIBUTE_COUNT_MAX: usize = 64;
 pub enum Write {
     /// Keep it locally with the file in `outbox/`.
     Keep,
+    /// Accept and forget: `mv` and `cp -a` copy what we show for one message to the next.
+    Ignore,
     /// Issue a receipt for the message.
     Acknowledge(ReceiptStatus, Option<String>),
 }
@@ -36,7 +38,7 @@ pub fn on_set(node: &Node, name: &str, value: &[u8]) -> Result<Write, FsError> {
         return Err(FsError::NotSupported);
     }
     match node {
-        Node::Outgoing(_) if name.starts_with(OURS) => Err(FsError::NotPermitted),
+        Node::Outgoing(_) if name.starts_with(OURS) => Ok(Write::Ignore),
         Node::Outgoing(_) => Ok(Write::Keep),
         Node::Message(_) if name == RECEIPT => parse_receipt(value),
         Node::Dir(dir) if dir.is_outbox() => Err(FsError::NotSupported),
@@ -53,7 +55,7 @@ pub fn on_set(node: &Node, name: &str, value: &[u8]) -> Result<Write, FsError> {
 pub fn on_remove(node: &Node, name: &str) -> Result<(), FsError> {
     match on_set(node, name, b"accepted")? {
         Write::Keep => Ok(()),
-        Write::Acknowledge(..) => Err(FsError::NotPermitted),
+        Write::Ignore | Write::Acknowledge(..) => Err(FsError::NotPermitted),
     }
 }
 

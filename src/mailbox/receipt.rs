@@ -241,7 +241,7 @@ async fn examine(
         let bundles = std::slice::from_ref(bundle);
         verify_receipt(trust, fetched.bytes.clone(), sent, &envelope, bundles, now).ok()
     };
-    let found = search(core.repository.as_ref(), &digest, accept).await?;
+    let found = search(core.repository.as_ref(), &digest, None, accept).await?;
     let proof: Option<VerifiedReceipt> = match found {
         Search::Found(verified) => Some(verified),
         Search::Nothing(_) => None,

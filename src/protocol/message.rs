@@ -197,7 +197,7 @@ pub struct Message {
 }
 
 impl Message {
-    /// Parses and cross-checks the bytes of a message manifest (P7–P14).
+    /// Parses and cross-checks the bytes of a message manifest (P7-P14).
     ///
     /// # Errors
     /// When any rule is broken; the manifest may be hostile.

@@ -1,4 +1,4 @@
-//! The receipt manifest: accepted or rejected, for which message, why (P20–P23).
+//! The receipt manifest: accepted or rejected, for which message, why (P20-P23).
 
 use std::fmt;
 use std::str::FromStr;

@@ -324,7 +324,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_wish_longer_than_the_deadline_is_not_waited_for() {
-        let wish = Some(Duration::from_secs(3600));
+        let wish = Some(Duration::from_hours(1));
         let inner = Scripted::new([Err(RegistryError::Throttled { retry_after: wish }), Ok(())]);
         let retry = RetryRepository::new(Arc::clone(&inner) as Arc<dyn Repository>, impatient());
 

@@ -114,6 +114,21 @@ impl TrustStore {
         found
     }
 
+    /// Returns whether a message of `sender` that `signer` signed earlier may still be shown.
+    ///
+    /// Time is not asked: what was signed while a key was valid stays. A removed sender, a removed
+    /// or revoked key ends it at once.
+    pub fn still_trusts(&self, sender: &Identity, signer: &str) -> bool {
+        let Some(entry) = self.get(sender) else { return false };
+        let by_key = entry.keys().iter().any(|trusted| {
+            trusted.key.fingerprint() == signer && trusted.terms.messages && !trusted.terms.revoked
+        });
+        let is_fingerprint = signer.starts_with("SHA256:");
+        let by_identity = !is_fingerprint
+            && entry.identities().iter().any(|rule| rule.terms.messages && !rule.terms.revoked);
+        by_key || by_identity
+    }
+
     /// Returns the senders, ordered by name.
     pub fn senders(&self) -> impl Iterator<Item = &TrustedSender> {
         self.senders.values()

@@ -62,6 +62,7 @@ impl Fs {
                 self.noted(&subject_of(file), file.set_xattr(name, Some(value)))?;
                 Ok(None)
             }
+            (xattr::Write::Ignore, _) => Ok(None),
             (xattr::Write::Acknowledge(status, reason), Node::Message(item)) => {
                 Ok(Some(Acknowledgement { message: item.digest, status, reason }))
             }

@@ -13,6 +13,9 @@ mod names;
 mod open;
 mod write;
 
+#[cfg(test)]
+mod tests;
+
 use std::ffi::OsStr;
 use std::sync::Arc;
 use std::time::SystemTime;

@@ -7,11 +7,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Fs, subject_of};
 use crate::fs::error::FsError;
-use crate::fs::handle::{Handle, MessageReaderHandle, OutgoingReader};
+use crate::fs::handle::{Handle, OpenMessage, OutgoingReader};
 use crate::fs::interrupt::until_interrupted;
 use crate::fs::node::Node;
 use crate::fs::requester::Requester;
-use crate::mailbox::{MessageReader, OutboxFile};
+use crate::mailbox::OutboxFile;
 
 /// What the kernel may keep of an open file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,7 +42,7 @@ pub enum Read {
     /// The bytes; short only at the end of the file.
     Now(Bytes),
     /// To be continued with [`Fs::read_later`].
-    Later(MessageReader),
+    Later(OpenMessage),
 }
 
 impl Fs {
@@ -58,9 +58,10 @@ impl Fs {
             Ok(Node::Dir(_)) => Err(FsError::IsADirectory),
             Ok(_) if writes => Err(FsError::ReadOnly),
             Ok(Node::Message(item)) => {
-                let subject = || format!("inbox/{}/{}", item.sender, item.name);
-                self.noted(&subject(), self.mailbox.inbox().open(&item.digest)).map(|reader| {
-                    (Handle::Message(MessageReaderHandle(reader)), Caching::Immutable)
+                let subject = format!("inbox/{}/{}", item.sender, item.name);
+                self.noted(&subject, self.mailbox.inbox().open_item(&item)).map(|reader| {
+                    let open = OpenMessage { reader, subject: subject.into() };
+                    (Handle::Message(open), Caching::Immutable)
                 })
             }
             Ok(Node::Live(live)) => {
@@ -83,16 +84,16 @@ impl Fs {
         match &*handle {
             Handle::Dir(_) => Err(FsError::IsADirectory),
             Handle::Text(content) => Ok(Read::Now(slice(content, offset, len))),
-            Handle::Message(MessageReaderHandle(reader)) => Ok(from_reader(reader, offset, len)),
+            Handle::Message(open) => Ok(from_reader(open, offset, len)),
             Handle::Writer(writer) => self.read_spool(&writer.file, offset, len).map(Read::Now),
             Handle::OutgoingReader(open) => {
-                if let Some(MessageReaderHandle(reader)) = open.reader.get() {
-                    return Ok(from_reader(reader, offset, len));
+                if let Some(message) = open.reader.get() {
+                    return Ok(from_reader(message, offset, len));
                 }
                 let file = self.outgoing(open.ino)?;
                 if let Some(reader) = file.reader() {
-                    let reader = open.reader.get_or_init(|| MessageReaderHandle(reader));
-                    return Ok(from_reader(&reader.0, offset, len));
+                    let message = OpenMessage { reader, subject: subject_of(&file).into() };
+                    return Ok(from_reader(open.reader.get_or_init(|| message), offset, len));
                 }
                 self.read_spool(&file, offset, len).map(Read::Now)
             }
@@ -102,7 +103,7 @@ impl Fs {
     /// Continues a read that needs a fetch; answers `Interrupted` when its caller is.
     pub async fn read_later(
         &self,
-        reader: MessageReader,
+        open: OpenMessage,
         offset: u64,
         len: usize,
         requester: Requester,
@@ -111,7 +112,7 @@ impl Fs {
         until_interrupted(requester, &self.stop, &cancel, async {
             // The semaphore is never closed.
             let _permit = self.reads.acquire().await.ok();
-            self.noted("inbox", reader.read_at(offset, len).await)
+            self.noted(&open.subject, open.reader.read_at(offset, len).await)
         })
         .await
     }
@@ -131,10 +132,10 @@ impl Fs {
     }
 }
 
-fn from_reader(reader: &MessageReader, offset: u64, len: usize) -> Read {
-    match reader.try_read_cached(offset, len) {
+fn from_reader(open: &OpenMessage, offset: u64, len: usize) -> Read {
+    match open.reader.try_read_cached(offset, len) {
         Some(bytes) => Read::Now(bytes),
-        None => Read::Later(reader.clone()),
+        None => Read::Later(open.clone()),
     }
 }
 

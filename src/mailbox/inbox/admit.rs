@@ -7,7 +7,7 @@ use crate::mailbox::MailboxError;
 use crate::mailbox::core::Core;
 use crate::protocol::limits::BUNDLE_GRACE_SECS;
 use crate::protocol::{
-    Digest, ErrorClass, Identity, ImageManifest, ProtocolError, Timestamp, annotation,
+    Digest, ErrorClass, Identity, ImageManifest, ProtocolError, Tag, annotation,
 };
 use crate::trust::{
     Refusal, Role, TrustStore, UnverifiedMessage, VerifiedMessage, verify_message, verify_signature,
@@ -38,7 +38,8 @@ pub(crate) struct Note {
     pub(crate) proven_malformed: bool,
 }
 
-/// Judges the manifest `bytes` that a tag of mine pointed to.
+/// Judges the manifest `bytes` that a tag of mine pointed to; `listed` holds all bundle tags when
+/// they are known already.
 ///
 /// # Errors
 /// Only failures after which another attempt may judge differently.
@@ -46,12 +47,13 @@ pub(crate) async fn judge(
     core: &Core,
     trust: &TrustStore,
     bytes: Bytes,
+    listed: Option<&[Tag]>,
 ) -> Result<Verdict, MailboxError> {
     let now = core.now();
     let message = match UnverifiedMessage::parse(bytes.clone()) {
         Ok(message) => message,
         Err(ProtocolError::WrongArtifact { .. }) => return Ok(Verdict::Foreign),
-        Err(error) => return judge_malformed(core, trust, &bytes, error, now).await,
+        Err(error) => return judge_malformed(core, trust, &bytes, error, listed).await,
     };
     let digest = *message.digest();
     let me = &core.options.me;
@@ -59,7 +61,7 @@ pub(crate) async fn judge(
         let bundles = std::slice::from_ref(bundle);
         verify_message(trust, me, message.clone(), bundles, now).ok()
     };
-    match discover::search(core.repository.as_ref(), &digest, accept).await? {
+    match discover::search(core.repository.as_ref(), &digest, listed, accept).await? {
         Search::Found(verified) => Ok(Verdict::Verified(Box::new(verified))),
         Search::Nothing(bundles) => {
             let created_at = message.claims().envelope.created_at;
@@ -105,8 +107,9 @@ async fn judge_malformed(
     trust: &TrustStore,
     bytes: &Bytes,
     error: ProtocolError,
-    now: Timestamp,
+    listed: Option<&[Tag]>,
 ) -> Result<Verdict, MailboxError> {
+    let now = core.now();
     let annotations = ImageManifest::parse(bytes).map(|m| m.annotations).unwrap_or_default();
     let text = |key: &str| annotations.get(key).cloned().unwrap_or_default();
     let mut note = Note {
@@ -128,7 +131,7 @@ async fn judge_malformed(
             verify_signature(trust, Role::Message, bytes, &sender, bundles, now).ok()
         };
         let digest = Digest::of(bytes);
-        let found = discover::search(core.repository.as_ref(), &digest, accept).await?;
+        let found = discover::search(core.repository.as_ref(), &digest, listed, accept).await?;
         note.proven_malformed = matches!(found, Search::Found(_));
     }
     Ok(Verdict::Refused(note))

@@ -19,7 +19,8 @@ pub(crate) enum Search<T> {
 
 /// Offers every bundle that may sign `subject` to `accept`, until it takes one.
 ///
-/// Our own tags come first, since they are the authority; referrers follow. Junk candidates are
+/// `listed` holds all bundle tags of the repository when the caller has just listed them. Our own
+/// tags come first, since they are the authority; referrers follow. Junk candidates are
 /// skipped: a bundle attached by somebody else blocks nothing. At most
 /// [`BUNDLE_CANDIDATE_COUNT_MAX`] candidates are looked at.
 ///
@@ -28,11 +29,18 @@ pub(crate) enum Search<T> {
 pub(crate) async fn search<T>(
     repository: &dyn Repository,
     subject: &Digest,
+    listed: Option<&[Tag]>,
     mut accept: impl FnMut(&Bytes) -> Option<T> + Send,
 ) -> Result<Search<T>, MailboxError> {
     let mut seen = HashSet::new();
     let mut offered = Vec::new();
-    let tags = repository.list_tags(&Tag::bundle_prefix(subject)).await?.tags;
+    let prefix = Tag::bundle_prefix(subject);
+    let tags = match listed {
+        Some(listed) => {
+            listed.iter().filter(|tag| tag.as_str().starts_with(&prefix)).cloned().collect()
+        }
+        None => repository.list_tags(&prefix).await?.tags,
+    };
     // The newest last: tags carry their time. A re-attached bundle is then found first.
     let by_tag = tags.into_iter().rev().map(ManifestRef::Tag);
     for candidate in by_tag.take(BUNDLE_CANDIDATE_COUNT_MAX) {

@@ -35,7 +35,7 @@ impl Inbox {
         let message = UnverifiedMessage::parse(fetched.bytes)?;
         let (me, now) = (&core.options.me, core.now());
         let mut offered = Vec::new();
-        let found = discover::search(core.repository.as_ref(), message.digest(), |bundle| {
+        let found = discover::search(core.repository.as_ref(), message.digest(), None, |bundle| {
             offered.push(bundle.clone());
             let bundles = std::slice::from_ref(bundle);
             verify_message(&trust, me, message.clone(), bundles, now).ok()

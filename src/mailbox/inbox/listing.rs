@@ -8,7 +8,7 @@ use crate::mailbox::snapshot::{InboxItem, QuarantineItem, insert, retain};
 use crate::protocol::{Digest, FileName, Identity};
 use crate::store::{InboxEntry, QuarantineEntry};
 use crate::sys::Untrusted;
-use crate::trust::VerifiedMessage;
+use crate::trust::{TrustStore, VerifiedMessage};
 
 /// Makes the item of a row; the row was written from a verified message.
 pub(crate) fn item_of(entry: InboxEntry) -> Result<InboxItem, MailboxError> {
@@ -26,12 +26,24 @@ pub(crate) fn item_of(entry: InboxEntry) -> Result<InboxItem, MailboxError> {
     })
 }
 
-/// Lists a message, unless it is dismissed or expired.
-pub(crate) fn add(core: &Core, entry: InboxEntry) -> Result<(), MailboxError> {
+/// Lists every message that may be shown under `trust`, and no other.
+pub(crate) async fn reload(core: &Core, trust: &TrustStore) -> Result<(), MailboxError> {
+    core.listing.update(|snapshot| {
+        retain(&mut snapshot.inbox, |_, _, item| trust.still_trusts(&item.sender, &item.signer));
+    });
+    for entry in core.store.inbox_entries().await? {
+        add(core, trust, entry)?;
+    }
+    Ok(())
+}
+
+/// Lists a message, unless it is dismissed, expired, or its signer is not trusted any more.
+pub(crate) fn add(core: &Core, trust: &TrustStore, entry: InboxEntry) -> Result<(), MailboxError> {
     if entry.complete {
         core.verified.set_complete(entry.digest);
     }
-    if entry.dismissed || entry.expires_at.is_some_and(|end| core.now() >= end) {
+    let expired = entry.expires_at.is_some_and(|end| core.now() >= end);
+    if entry.dismissed || expired || !trust.still_trusts(&entry.sender, &entry.signer) {
         return Ok(());
     }
     let item = item_of(entry)?;

@@ -28,6 +28,7 @@ use super::MailboxError;
 use super::core::Core;
 use super::snapshot::InboxItem;
 use crate::protocol::Digest;
+use crate::trust::Refusal;
 
 /// What one poll found.
 #[derive(Debug, Clone, Default, serde::Serialize)]
@@ -55,9 +56,8 @@ impl Inbox {
 
     /// Lists what the database knows; no network.
     pub(super) async fn load(&self) -> Result<(), MailboxError> {
-        for entry in self.core.store.inbox_entries().await? {
-            listing::add(&self.core, entry)?;
-        }
+        let trust = self.core.trust.current()?;
+        listing::reload(&self.core, &trust).await?;
         for entry in self.core.store.quarantine_entries().await? {
             listing::add_note(&self.core, &entry);
         }
@@ -81,13 +81,24 @@ impl Inbox {
     /// `NotFound` when no such message is listed.
     pub fn open(&self, digest: &Digest) -> Result<MessageReader, MailboxError> {
         let snapshot = self.core.listing.snapshot();
-        let item = snapshot.message(digest).ok_or(MailboxError::NotFound("message"))?;
-        Ok(self.open_item(item))
+        self.open_item(snapshot.message(digest).ok_or(MailboxError::NotFound("message"))?)
     }
 
     /// Opens a message by its entry in a snapshot, which may have left the list since.
-    pub fn open_item(&self, item: &InboxItem) -> MessageReader {
-        MessageReader::new(&self.core, item.digest, item.message.clone(), true)
+    ///
+    /// # Errors
+    /// `Refused` when its signer is not trusted any more: a change of trust takes effect at the
+    /// next open, not at the next poll.
+    pub fn open_item(&self, item: &InboxItem) -> Result<MessageReader, MailboxError> {
+        let trust = self.core.trust.current()?;
+        if !trust.still_trusts(&item.sender, &item.signer) {
+            let refusal = Refusal::UnknownSender {
+                claimed: item.sender.clone(),
+                claimed_key: Some(item.signer.clone()),
+            };
+            return Err(refusal.into());
+        }
+        Ok(MessageReader::new(&self.core, item.digest, item.message.clone(), true))
     }
 
     /// Hides a message here; the registry is untouched.
@@ -107,7 +118,8 @@ impl Inbox {
     pub async fn restore(&self, digest: &Digest) -> Result<(), MailboxError> {
         self.core.store.set_dismissed(digest, false).await?;
         let entry = self.core.store.inbox_by_digest(digest).await?;
-        listing::add(&self.core, entry.ok_or(MailboxError::NotFound("message"))?)
+        let trust = self.core.trust.current()?;
+        listing::add(&self.core, &trust, entry.ok_or(MailboxError::NotFound("message"))?)
     }
 
     /// Returns the messages that are dismissed.

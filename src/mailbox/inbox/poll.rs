@@ -23,6 +23,9 @@ const CANDIDATES_AT_ONCE: usize = 8;
 /// thousands goes on.
 const BATCH: usize = 64;
 
+/// Candidates whose bundles are listed one by one.
+const LIST_EACH_MAX: usize = 4;
+
 /// A candidate, and what became of it.
 struct Judged {
     tag: Tag,
@@ -38,6 +41,9 @@ struct Judged {
 pub(super) async fn poll(core: &Arc<Core>) -> Result<PollReport, MailboxError> {
     let trust = core.trust.current()?;
     let again = core.trust_changed(&trust);
+    if again {
+        listing::reload(core, &trust).await?;
+    }
     let mut report = PollReport::default();
     let mut failure = None;
     for me in &core.options.me {
@@ -86,15 +92,22 @@ async fn judge_batch(
     tags: Vec<Tag>,
     report: &mut PollReport,
 ) -> Result<Option<MailboxError>, MailboxError> {
+    // One listing for a batch costs less than one for each of its messages, above all where a
+    // registry answers every listing whole.
+    let bundles = if tags.len() > LIST_EACH_MAX {
+        Some(core.repository.list_tags("bundle-").await?.tags)
+    } else {
+        None
+    };
     let results: Vec<_> = stream::iter(tags)
-        .map(|tag| judge_tag(core, trust, tag))
+        .map(|tag| judge_tag(core, trust, tag, bundles.as_deref()))
         .buffered(CANDIDATES_AT_ONCE)
         .collect()
         .await;
     let mut failure = None;
     for result in results {
         match result {
-            Ok(Some(judged)) => settle(core, judged, report).await?,
+            Ok(Some(judged)) => settle(core, trust, judged, report).await?,
             Ok(None) => {}
             Err(error) => {
                 failure.get_or_insert(error);
@@ -108,11 +121,12 @@ async fn judge_tag(
     core: &Arc<Core>,
     trust: &TrustStore,
     tag: Tag,
+    bundles: Option<&[Tag]>,
 ) -> Result<Option<Judged>, MailboxError> {
     let reference = ManifestRef::Tag(tag.clone());
     match core.repository.fetch_manifest(&reference, MANIFEST_LEN_MAX).await {
         Ok(fetched) => {
-            let verdict = admit::judge(core, trust, fetched.bytes).await?;
+            let verdict = admit::judge(core, trust, fetched.bytes, bundles).await?;
             Ok(Some(Judged { tag, digest: fetched.digest, verdict }))
         }
         Err(error) => {
@@ -133,6 +147,7 @@ async fn judge_tag(
 
 async fn settle(
     core: &Arc<Core>,
+    trust: &TrustStore,
     judged: Judged,
     report: &mut PollReport,
 ) -> Result<(), MailboxError> {
@@ -145,12 +160,12 @@ async fn settle(
                     report.admitted += 1;
                     core.store.remove_quarantine(&digest).await?;
                     listing::remove_note(core, &digest);
-                    listing::add(core, entry)?;
+                    listing::add(core, trust, entry)?;
                     SeenVerdict::Admitted
                 }
                 Admission::AlreadyKnown(entry) => {
                     // Another process may have admitted it; ours lists it now.
-                    listing::add(core, entry)?;
+                    listing::add(core, trust, entry)?;
                     SeenVerdict::Admitted
                 }
                 Admission::DuplicateId { first } => {

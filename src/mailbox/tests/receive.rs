@@ -259,3 +259,33 @@ async fn a_message_to_my_second_identity_is_mine() {
 
     assert_eq!(listed[0].recipient, team);
 }
+
+#[tokio::test]
+async fn b19_an_untrusted_sender_cannot_be_opened_and_leaves_the_list() {
+    let world = World::new();
+    let (alice, bob) = world.alice_and_bob().await;
+    alice.send(&bob, "a.txt", b"abc").await.unwrap();
+    let item = bob.receive(&alice).await.remove(0);
+
+    bob.distrust(&alice);
+
+    let opened = bob.mailbox.inbox().open(&item.digest);
+    assert_eq!(opened.err().map(|error| error.class()), Some(ErrorClass::SignerUnknown));
+    assert!(bob.receive(&alice).await.is_empty());
+    bob.trust_person(&alice);
+    assert_eq!(bob.receive(&alice).await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_first_poll_of_many_messages_lists_bundles_once_a_batch() {
+    let world = World::new();
+    let (alice, bob) = world.alice_and_bob().await;
+    for index in 0..20 {
+        alice.send(&bob, &format!("{index}.txt"), b"abc").await.unwrap();
+    }
+    let before = world.faulty.counts().of(Operation::ListTags);
+
+    assert_eq!(bob.receive(&alice).await.len(), 20);
+
+    assert_eq!(world.faulty.counts().of(Operation::ListTags), before + 2);
+}

@@ -113,12 +113,12 @@ mod tests {
         choose(&headers)
     }
 
-    fn bearer(realm: &str, service: Option<&str>, scope: &str) -> Option<Challenge> {
-        Some(Challenge::Bearer(Bearer {
+    fn bearer(realm: &str, service: Option<&str>, scope: &str) -> Challenge {
+        Challenge::Bearer(Bearer {
             realm: realm.into(),
             service: service.map(str::to_owned),
             scope: scope.into(),
-        }))
+        })
     }
 
     #[test]
@@ -127,18 +127,18 @@ mod tests {
 
         assert_eq!(
             choose_from(&[hub]),
-            bearer(
+            Some(bearer(
                 "https://auth.docker.io/token",
                 Some("registry.docker.io"),
                 "repository:a/b:pull,push"
-            )
+            ))
         );
         assert_eq!(choose_from(&["Basic realm=\"Registry\""]), Some(Challenge::Basic));
         assert_eq!(
             choose_from(&["Basic realm=x, bearer Realm = \"https://t/\\\"q\""]),
-            bearer("https://t/\"q", None, "")
+            Some(bearer("https://t/\"q", None, ""))
         );
-        assert_eq!(choose_from(&["Basic", "Bearer realm=r"]), bearer("r", None, ""));
+        assert_eq!(choose_from(&["Basic", "Bearer realm=r"]), Some(bearer("r", None, "")));
     }
 
     #[test]

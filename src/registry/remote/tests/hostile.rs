@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::*;
 use crate::protocol::{Digest, ErrorClass, Tag};
-use crate::registry::{ManifestRef, RegistryError, Repository as _};
+use crate::registry::{ManifestRef, Repository as _};
 
 const ENDLESS_HEAD: &str = "HTTP/1.1 200 OK\r\nTransfer-Encoding: identity\r\n\r\n";
 
@@ -67,7 +67,7 @@ async fn a_registry_that_hangs_or_drips_ends_at_the_deadline() {
     let stalling = Server::start(|_seen| Reply::Endless {
         head: ENDLESS_HEAD,
         piece: b"x".to_vec(),
-        pause: Duration::from_secs(3600),
+        pause: Duration::from_hours(1),
     })
     .await;
 

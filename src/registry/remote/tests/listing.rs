@@ -11,22 +11,29 @@ const PREFIX: &str = "inbox-b-";
 /// How a fake registry lists its tags.
 #[derive(Clone, Copy)]
 struct Style {
-    sorts: bool,
-    reverses: bool,
-    honours_last: bool,
-    wants_existing_last: bool,
+    order: Order,
+    last: Last,
     links: bool,
     page_len: usize,
 }
 
-const HONEST: Style = Style {
-    sorts: true,
-    reverses: false,
-    honours_last: true,
-    wants_existing_last: false,
-    links: true,
-    page_len: 1000,
-};
+#[derive(Clone, Copy, PartialEq)]
+enum Order {
+    Sorted,
+    Reversed,
+    Insertion,
+}
+
+/// What it takes as `last`.
+#[derive(Clone, Copy, PartialEq)]
+enum Last {
+    Anything,
+    ExistingTags,
+    Nothing,
+}
+
+const HONEST: Style =
+    Style { order: Order::Sorted, last: Last::Anything, links: true, page_len: 1000 };
 
 fn all_tags() -> Vec<String> {
     let mut tags: Vec<String> = (0..9).map(|i| format!("inbox-b-{i}")).collect();
@@ -46,19 +53,17 @@ fn expected() -> TagList {
 fn registry(style: Style, tags: Vec<String>) -> impl Fn(&Seen) -> Reply + Send + Sync {
     move |seen| {
         let mut tags = tags.clone();
-        if style.sorts {
-            tags.sort();
+        match style.order {
+            Order::Sorted => tags.sort(),
+            Order::Reversed => tags.sort_by(|a, b| b.cmp(a)),
+            Order::Insertion => {}
         }
-        if style.reverses {
-            tags.sort();
-            tags.reverse();
-        }
-        let last = seen.query("last").filter(|_last| style.honours_last);
+        let last = seen.query("last").filter(|_last| style.last != Last::Nothing);
         let rest: Vec<String> = match last {
             None => tags,
             Some(last) => match tags.iter().position(|tag| tag == last) {
                 Some(at) => tags[at + 1..].to_vec(),
-                None if style.wants_existing_last => Vec::new(),
+                None if style.last == Last::ExistingTags => Vec::new(),
                 None => tags.into_iter().filter(|tag| tag.as_str() > last).collect(),
             },
         };
@@ -79,12 +84,15 @@ async fn every_way_of_listing_gives_the_same_tags() {
         for (name, style) in [
             ("honest", HONEST),
             ("no link", Style { links: false, ..HONEST }),
-            ("existing last only", Style { wants_existing_last: true, ..HONEST }),
-            ("reversed", Style { sorts: false, reverses: true, ..HONEST }),
-            ("insertion order", Style { sorts: false, wants_existing_last: true, ..HONEST }),
+            ("existing last only", Style { last: Last::ExistingTags, ..HONEST }),
+            ("reversed", Style { order: Order::Reversed, ..HONEST }),
+            (
+                "insertion order",
+                Style { order: Order::Insertion, last: Last::ExistingTags, ..HONEST },
+            ),
         ] {
             let style = Style { page_len, ..style };
-            if page_len < 1000 && style.reverses {
+            if page_len < 1000 && style.order == Order::Reversed {
                 continue; // its links lead nowhere: `last` does not page a reversed list
             }
             let server = Server::start(registry(style, all_tags())).await;
@@ -101,7 +109,7 @@ async fn every_way_of_listing_gives_the_same_tags() {
 
 #[tokio::test]
 async fn a_registry_that_ignores_last_is_noticed_and_listed_whole() {
-    let style = Style { honours_last: false, links: false, ..HONEST };
+    let style = Style { last: Last::Nothing, links: false, ..HONEST };
     let server = Server::start(registry(style, all_tags())).await;
     let repository = open(&server, &anonymous());
 

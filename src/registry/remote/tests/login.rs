@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::*;
 use crate::protocol::Digest;
-use crate::registry::{ManifestRef, RegistryError, Repository as _};
+use crate::registry::{ManifestRef, Repository as _};
 
 /// `me:hunter2` as a Basic header.
 const BASIC: &str = "Basic bWU6aHVudGVyMg==";
@@ -39,8 +39,8 @@ async fn a_token_is_fetched_once_and_used_again() {
     let repository = open(&server, &logged_in());
     let reference = ManifestRef::Tag("x".parse().unwrap());
 
-    let fetches = (0..4).map(|_| repository.fetch_manifest(&reference, 100));
-    let fetched = futures_util::future::join_all(fetches).await;
+    let calls = (0..4).map(|_| repository.fetch_manifest(&reference, 100));
+    let fetched = futures_util::future::join_all(calls).await;
     repository.fetch_manifest(&reference, 100).await.unwrap();
 
     assert!(fetched.iter().all(Result::is_ok), "{fetched:?}");
@@ -96,6 +96,31 @@ async fn a_realm_that_the_user_allows_gets_the_password() {
 
     assert!(fetched.is_ok(), "{fetched:?}");
     assert_eq!(other.seen()[0].header("authorization"), Some(BASIC));
+}
+
+#[tokio::test]
+async fn an_identity_token_goes_into_a_form_and_not_into_an_address() {
+    struct Token;
+    #[async_trait]
+    impl CredentialSource for Token {
+        async fn lookup(&self, _: &str, _: &str) -> Result<Option<Credential>, CredentialError> {
+            Ok(Some(Credential::IdentityToken(Secret::new("re&fresh".into()))))
+        }
+    }
+    let server = Server::start(guarded(|_seen| Reply::json(r#"{"access_token":"good"}"#))).await;
+    let options = RemoteOptions { credentials: Arc::new(Token), ..anonymous() };
+
+    let fetched =
+        open(&server, &options).fetch_manifest(&ManifestRef::Tag("x".parse().unwrap()), 100).await;
+
+    assert!(fetched.is_ok(), "{fetched:?}");
+    let seen = server.seen();
+    let request = seen.iter().find(|seen| seen.path() == "/token").unwrap();
+    let form = String::from_utf8(request.body.clone()).unwrap();
+    assert_eq!((request.method.as_str(), request.target.as_str()), ("POST", "/token"));
+    assert_eq!(request.header("content-type"), Some("application/x-www-form-urlencoded"));
+    assert!(form.starts_with("grant_type=refresh_token&service=s&scope="), "{form}");
+    assert!(form.ends_with("&refresh_token=re%26fresh"), "{form}");
 }
 
 #[tokio::test]

@@ -66,8 +66,8 @@ async fn eight_attaches_at_once_are_all_found() {
     let repository = open(&server, &anonymous());
 
     let uploads: Vec<_> = (0..8).map(attachment).collect();
-    let pushes = uploads.iter().map(|upload| repository.push_manifest(upload));
-    let pushed = futures_util::future::join_all(pushes).await;
+    let calls = uploads.iter().map(|upload| repository.push_manifest(upload));
+    let pushed = futures_util::future::join_all(calls).await;
     let mut found = repository.list_referrers(&subject()).await.unwrap();
 
     assert!(pushed.iter().all(Result::is_ok), "{pushed:?}");
@@ -215,9 +215,8 @@ async fn the_api_and_the_tag_are_united_page_by_page() {
 async fn a_failing_api_does_not_hide_what_the_tag_has() {
     let manifests = Manifests::default();
     let inner = plain(&manifests);
-    let server = Server::start(move |seen| match seen.path().contains("/referrers/") {
-        true => Reply::new(500, ""),
-        false => inner(seen),
+    let server = Server::start(move |seen| {
+        if seen.path().contains("/referrers/") { Reply::new(500, "") } else { inner(seen) }
     })
     .await;
     let repository = open(&server, &anonymous());

@@ -17,9 +17,10 @@ fn a_mount_killed_in_the_middle_of_a_copy_sends_nothing() {
     let bytes = random_bytes(4, 300_000);
     let mut delivery = Delivery::with_settings(&[CHUNK_BYTES]);
     let target = delivery.outbox().join("f");
-    let (copying, _pipe) = copy_half(&delivery, &bytes, &target);
+    let (copying, pipe) = copy_half(&delivery, &bytes, &target);
 
     delivery.mount.kill();
+    drop(pipe);
 
     assert!(!copying.end().status.success(), "cp must not believe that it was sent");
     delivery.mount.start(&delivery.alice, &[]);
@@ -32,8 +33,9 @@ fn a_copy_after_a_crash_completes_what_was_abandoned() {
     let bytes = random_bytes(4, 300_000);
     let mut delivery = Delivery::with_settings(&[CHUNK_BYTES]);
     let target = delivery.outbox().join("f");
-    let (copying, _pipe) = copy_half(&delivery, &bytes, &target);
+    let (copying, pipe) = copy_half(&delivery, &bytes, &target);
     delivery.mount.kill();
+    drop(pipe);
     copying.end();
     delivery.mount.start(&delivery.alice, &[]);
     delivery.source("f", &bytes);

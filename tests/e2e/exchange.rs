@@ -28,8 +28,10 @@ fn exchange(registry: &str, count: usize) {
     let from_alice = copy_all(&alice, &of_alice.outbox(BOB), "alice", count);
     let from_bob = copy_all(&bob, &of_bob.outbox(ALICE), "bob", count);
 
-    from_alice.end().ok();
-    from_bob.end().ok();
+    for (copying, mount) in [(from_alice, &of_alice), (from_bob, &of_bob)] {
+        let ran = copying.end();
+        assert!(ran.status.success(), "{ran:?}\n{}", mount.errors());
+    }
 
     check_inbox(&of_bob, ALICE, "alice", count);
     check_inbox(&of_alice, BOB, "bob", count);

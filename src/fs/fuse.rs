@@ -1,7 +1,8 @@
 //! The FUSE adapter: kernel requests to [`Fs`] operations and back, nothing else.
 //!
 //! A request is answered on the event thread when it needs no waiting; otherwise its reply moves
-//! into a task. Either way every reply is used exactly once: dropping one answers `EIO`.
+//! into a task. Either way every reply is used exactly once: dropping one answers `EIO`. How
+//! results become replies is in `reply.rs`.
 
 use std::ffi::OsStr;
 use std::future::Future;
@@ -11,33 +12,27 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use fuser::{
-    AccessFlags, BsdFileFlags, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags,
-    Generation, INodeNo, InitFlags, KernelConfig, LockOwner, Notifier, OpenFlags, RenameFlags,
-    ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry,
-    ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
+    AccessFlags, BsdFileFlags, Errno, FileHandle, Filesystem, INodeNo, InitFlags, KernelConfig,
+    LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory,
+    ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr,
+    Request, TimeOrNow, WriteFlags,
 };
 use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
 
-use super::attr::{Attr, BLOCK_LEN};
-use super::errno;
-use super::error::FsError;
-use super::notify::KernelCache;
-use super::ops::{Caching, Changes, Fs, Opened, Read};
+use super::ops::{Changes, Fs, Read};
+use super::reply::{
+    GENERATION, Owner, answer_attr, answer_empty, answer_entry, answer_listing,
+    answer_listing_plus, answer_open, answer_statfs, answer_xattr, fopen_flags, to_errno,
+    to_file_attr,
+};
 use super::requester::Requester;
-use crate::protocol::limits::NAME_LEN_MAX;
 
 /// Largest write in one request: fewer switches for large copies, one megabyte of buffer each.
 const WRITE_LEN_MAX: u32 = 1 << 20;
 
 /// Most read-ahead requests that the kernel has under way.
 const BACKGROUND_COUNT_MAX: u16 = 64;
-
-/// Inode numbers are never used for something else, so one generation is enough.
-const GENERATION: Generation = Generation(0);
-
-/// Entries that a directory shows before its own: `.` and `..`.
-const DOT_COUNT: u64 = 2;
 
 /// What the kernel is asked for; what it lacks is left out.
 const CAPABILITIES: [InitFlags; 5] = [
@@ -55,19 +50,13 @@ pub(super) struct FuseAdapter {
     fs: Arc<Fs>,
     tasks: TaskTracker,
     runtime: Handle,
-    uid: u32,
-    gid: u32,
+    owner: Owner,
 }
 
 impl FuseAdapter {
-    /// Makes an adapter whose files belong to `owner` (user, group); every task is in `tasks`.
-    pub(super) fn new(
-        fs: Arc<Fs>,
-        tasks: TaskTracker,
-        runtime: Handle,
-        (uid, gid): (u32, u32),
-    ) -> Self {
-        Self { fs, tasks, runtime, uid, gid }
+    /// Makes an adapter whose files belong to `owner`; every task is in `tasks`.
+    pub(super) fn new(fs: Arc<Fs>, tasks: TaskTracker, runtime: Handle, owner: Owner) -> Self {
+        Self { fs, tasks, runtime, owner }
     }
 
     /// Runs `work` as a task; its reply went with it.
@@ -76,90 +65,6 @@ impl FuseAdapter {
         W: Future<Output = ()> + Send + 'static,
     {
         self.tasks.spawn_on(work(Arc::clone(&self.fs)), &self.runtime);
-    }
-
-    fn file_attr(&self, attr: &Attr) -> FileAttr {
-        to_file_attr(attr, self.uid, self.gid)
-    }
-}
-
-fn to_file_attr(attr: &Attr, uid: u32, gid: u32) -> FileAttr {
-    FileAttr {
-        ino: INodeNo(attr.ino),
-        size: attr.len,
-        blocks: attr.len.div_ceil(512),
-        atime: attr.mtime,
-        mtime: attr.mtime,
-        ctime: attr.mtime,
-        crtime: attr.mtime,
-        kind: kind(attr.is_dir),
-        perm: attr.mode,
-        nlink: attr.link_count,
-        uid,
-        gid,
-        rdev: 0,
-        blksize: BLOCK_LEN,
-        flags: 0,
-    }
-}
-
-fn kind(is_dir: bool) -> FileType {
-    if is_dir { FileType::Directory } else { FileType::RegularFile }
-}
-
-fn to_errno(error: &FsError) -> Errno {
-    Errno::from_i32(errno::of(error))
-}
-
-fn fopen_flags(opened: Opened) -> FopenFlags {
-    match opened.caching {
-        Caching::None => FopenFlags::empty(),
-        Caching::ReadOnly => FopenFlags::FOPEN_NOFLUSH,
-        Caching::Immutable => FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_NOFLUSH,
-        Caching::Listing => FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_CACHE_DIR,
-        Caching::Direct => FopenFlags::FOPEN_DIRECT_IO | FopenFlags::FOPEN_NOFLUSH,
-    }
-}
-
-fn answer_empty(reply: ReplyEmpty, result: Result<(), FsError>) {
-    match result {
-        Ok(()) => reply.ok(),
-        Err(error) => reply.error(to_errno(&error)),
-    }
-}
-
-fn answer_open(reply: ReplyOpen, result: Result<Opened, FsError>) {
-    match result {
-        Ok(opened) => reply.opened(FileHandle(opened.handle), fopen_flags(opened)),
-        Err(error) => reply.error(to_errno(&error)),
-    }
-}
-
-fn answer_entry(reply: ReplyEntry, result: Result<Attr, FsError>, (uid, gid): (u32, u32)) {
-    match result {
-        Ok(attr) => {
-            let shown = to_file_attr(&attr, uid, gid);
-            reply.entry_with_ttls(&attr.ttl, &attr.entry_ttl, &shown, GENERATION);
-        }
-        Err(error) => reply.error(to_errno(&error)),
-    }
-}
-
-fn answer_attr(reply: ReplyAttr, result: Result<Attr, FsError>, (uid, gid): (u32, u32)) {
-    match result {
-        Ok(attr) => reply.attr(&attr.ttl, &to_file_attr(&attr, uid, gid)),
-        Err(error) => reply.error(to_errno(&error)),
-    }
-}
-
-fn answer_xattr(reply: ReplyXattr, size: u32, result: Result<Vec<u8>, FsError>) {
-    match result {
-        Ok(value) => match u32::try_from(value.len()) {
-            Ok(len) if size == 0 => reply.size(len),
-            Ok(len) if len <= size => reply.data(&value),
-            _ => reply.error(Errno::ERANGE),
-        },
-        Err(error) => reply.error(to_errno(&error)),
     }
 }
 
@@ -176,7 +81,7 @@ impl Filesystem for FuseAdapter {
     }
 
     fn lookup(&self, _request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        answer_entry(reply, self.fs.lookup(parent.0, name), (self.uid, self.gid));
+        answer_entry(reply, self.fs.lookup(parent.0, name), self.owner);
     }
 
     fn forget(&self, _request: &Request, ino: INodeNo, count: u64) {
@@ -190,7 +95,7 @@ impl Filesystem for FuseAdapter {
         _handle: Option<FileHandle>,
         reply: ReplyAttr,
     ) {
-        answer_attr(reply, self.fs.getattr(ino.0), (self.uid, self.gid));
+        answer_attr(reply, self.fs.getattr(ino.0), self.owner);
     }
 
     fn setattr(
@@ -217,7 +122,7 @@ impl Filesystem for FuseAdapter {
         });
         let others = uid.is_some() || gid.is_some() || atime.is_some();
         let changes = Changes { mode, mtime, others };
-        let owner = (self.uid, self.gid);
+        let owner = self.owner;
         match (size, handle) {
             (None, _) => answer_attr(reply, self.fs.setattr(ino.0, changes), owner),
             (Some(size), Some(handle)) => {
@@ -248,7 +153,7 @@ impl Filesystem for FuseAdapter {
         _device: u32,
         reply: ReplyEntry,
     ) {
-        let owner = (self.uid, self.gid);
+        let owner = self.owner;
         let name = name.to_owned();
         if mode & libc::S_IFMT != libc::S_IFREG {
             return answer_entry(reply, Err(self.fs.refuse_special(parent.0)), owner);
@@ -267,7 +172,7 @@ impl Filesystem for FuseAdapter {
         _umask: u32,
         reply: ReplyEntry,
     ) {
-        let owner = (self.uid, self.gid);
+        let owner = self.owner;
         let name = name.to_owned();
         self.later(|fs| async move {
             answer_entry(reply, fs.mkdir(parent.0, &name).await, owner);
@@ -439,28 +344,12 @@ impl Filesystem for FuseAdapter {
         ino: INodeNo,
         handle: FileHandle,
         offset: u64,
-        mut reply: ReplyDirectory,
+        reply: ReplyDirectory,
     ) {
-        let listing = match self.fs.readdir(ino.0, handle.0, offset) {
-            Ok(listing) => listing,
-            Err(error) => return reply.error(to_errno(&error)),
-        };
-        let dots = [(".", &listing.own), ("..", &listing.parent)];
-        let mut next = offset;
-        for (name, attr) in dots.into_iter().skip(index(offset)) {
-            next += 1;
-            if reply.add(INodeNo(attr.ino), next, FileType::Directory, name) {
-                return reply.ok();
-            }
+        match self.fs.readdir(ino.0, handle.0, offset) {
+            Ok(listing) => answer_listing(reply, &self.fs, &listing, offset),
+            Err(error) => reply.error(to_errno(&error)),
         }
-        for (name, node) in listing.entries.iter().skip(index(next.saturating_sub(DOT_COUNT))) {
-            next += 1;
-            let ino = INodeNo(self.fs.number_of(node));
-            if reply.add(ino, next, kind(node.is_dir()), name) {
-                break;
-            }
-        }
-        reply.ok();
     }
 
     fn readdirplus(
@@ -469,33 +358,14 @@ impl Filesystem for FuseAdapter {
         ino: INodeNo,
         handle: FileHandle,
         offset: u64,
-        mut reply: ReplyDirectoryPlus,
+        reply: ReplyDirectoryPlus,
     ) {
-        let listing = match self.fs.readdir(ino.0, handle.0, offset) {
-            Ok(listing) => listing,
-            Err(error) => return reply.error(to_errno(&error)),
-        };
-        let dots = [(".", &listing.own), ("..", &listing.parent)];
-        let mut next = offset;
-        for (name, attr) in dots.into_iter().skip(index(offset)) {
-            next += 1;
-            let shown = self.file_attr(attr);
-            if reply.add(shown.ino, next, name, &attr.ttl, &shown, GENERATION) {
-                return reply.ok();
+        match self.fs.readdir(ino.0, handle.0, offset) {
+            Ok(listing) => {
+                answer_listing_plus(reply, &self.fs, &listing, offset, self.owner);
             }
+            Err(error) => reply.error(to_errno(&error)),
         }
-        for (name, node) in listing.entries.iter().skip(index(next.saturating_sub(DOT_COUNT))) {
-            next += 1;
-            // The kernel counts a reference for every entry that fits.
-            let attr = self.fs.acquire(node);
-            let ttl = attr.ttl.min(attr.entry_ttl);
-            let shown = self.file_attr(&attr);
-            if reply.add(shown.ino, next, name, &ttl, &shown, GENERATION) {
-                self.fs.forget(attr.ino, 1);
-                break;
-            }
-        }
-        reply.ok();
     }
 
     fn releasedir(
@@ -523,22 +393,7 @@ impl Filesystem for FuseAdapter {
     }
 
     fn statfs(&self, _request: &Request, _ino: INodeNo, reply: ReplyStatfs) {
-        /// Free inodes to show: there is no such limit, and 0 would look full.
-        const FILE_COUNT: u64 = 1 << 32;
-        let name_len = u32::try_from(NAME_LEN_MAX).unwrap_or(255);
-        match self.fs.statfs() {
-            Ok(space) => reply.statfs(
-                space.block_count,
-                space.free_block_count,
-                space.free_block_count,
-                FILE_COUNT,
-                FILE_COUNT,
-                BLOCK_LEN,
-                name_len,
-                BLOCK_LEN,
-            ),
-            Err(error) => reply.error(to_errno(&error)),
-        }
+        answer_statfs(reply, self.fs.statfs());
     }
 
     fn setxattr(
@@ -596,12 +451,12 @@ impl Filesystem for FuseAdapter {
         reply: ReplyCreate,
     ) {
         let name = name.to_owned();
-        let (uid, gid) = (self.uid, self.gid);
+        let owner = self.owner;
         let requester = Requester::new(request.pid());
         self.later(|fs| async move {
             match fs.create(parent.0, &name, mode, flags, requester).await {
                 Ok((attr, opened)) => {
-                    let shown = to_file_attr(&attr, uid, gid);
+                    let shown = to_file_attr(&attr, owner);
                     let handle = FileHandle(opened.handle);
                     // One time to live for both: a new file changes with every write.
                     let flags = fopen_flags(opened);
@@ -624,55 +479,5 @@ impl Filesystem for FuseAdapter {
     ) {
         let _context = self.runtime.enter();
         answer_empty(reply, self.fs.fallocate(handle.0, offset, length, mode));
-    }
-}
-
-fn index(offset: u64) -> usize {
-    usize::try_from(offset).unwrap_or(usize::MAX)
-}
-
-impl KernelCache for Notifier {
-    fn drop_entry(&self, dir: u64, name: &str) {
-        // The kernel may have forgotten it, or be gone; there is nothing to be done about either.
-        self.inval_entry(INodeNo(dir), OsStr::new(name)).ok();
-    }
-
-    fn drop_inode(&self, ino: u64) {
-        self.inval_inode(INodeNo(ino), 0, 0).ok();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn attributes_translate_field_by_field() {
-        let attr = Attr {
-            ino: 42,
-            len: 1025,
-            mtime: SystemTime::UNIX_EPOCH,
-            is_dir: false,
-            mode: 0o400,
-            link_count: 1,
-            ttl: Duration::ZERO,
-            entry_ttl: Duration::ZERO,
-        };
-
-        let shown = to_file_attr(&attr, 7, 8);
-
-        assert_eq!((shown.ino, shown.size, shown.blocks), (INodeNo(42), 1025, 3));
-        assert_eq!((shown.uid, shown.gid, shown.perm), (7, 8, 0o400));
-        assert_eq!(shown.kind, FileType::RegularFile);
-    }
-
-    #[test]
-    fn only_immutable_content_survives_a_close() {
-        let flags = |caching| fopen_flags(Opened { handle: 1, caching });
-
-        assert!(flags(Caching::Immutable).contains(FopenFlags::FOPEN_KEEP_CACHE));
-        assert!(!flags(Caching::ReadOnly).contains(FopenFlags::FOPEN_KEEP_CACHE));
-        assert!(flags(Caching::Direct).contains(FopenFlags::FOPEN_DIRECT_IO));
-        assert!(flags(Caching::None).is_empty());
     }
 }

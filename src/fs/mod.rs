@@ -22,6 +22,7 @@ pub mod name;
 pub mod node;
 pub mod notify;
 pub mod ops;
+mod reply;
 pub mod requester;
 mod text;
 pub mod tree;

@@ -21,6 +21,7 @@ use super::error::FsError;
 use super::fuse::FuseAdapter;
 use super::mountinfo::{FILE_SYSTEM_TYPE, MountEntry, absolute, check_mount_point, ours_at};
 use super::ops::Fs;
+use super::reply::Owner;
 use super::watchdog::Watchdog;
 use super::{fusermount, notify};
 use crate::mailbox::Mailbox;
@@ -102,7 +103,7 @@ fn serve(
     let (stop, ended) = (CancellationToken::new(), CancellationToken::new());
     let tasks = TaskTracker::new();
     let fs = Arc::new(Fs::new(mailbox.clone(), Arc::clone(&options.clock), stop.clone()));
-    let owner = (nix::unistd::getuid().as_raw(), nix::unistd::getgid().as_raw());
+    let owner = Owner { uid: nix::unistd::getuid().as_raw(), gid: nix::unistd::getgid().as_raw() };
     let adapter = FuseAdapter::new(Arc::clone(&fs), tasks.clone(), runtime.clone(), owner);
     let acl = if options.allow_other { SessionACL::RootAndOwner } else { SessionACL::Owner };
     let mut config = Config::default();

@@ -1,8 +1,10 @@
 //! Tells the kernel what changed in `inbox/`, which it may otherwise believe for an hour.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::sync::Arc;
 
+use fuser::{INodeNo, Notifier};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
@@ -17,6 +19,17 @@ pub trait KernelCache: Send + 'static {
 
     /// Drops the attributes and the content (of a directory: the listing) of an inode.
     fn drop_inode(&self, ino: u64);
+}
+
+impl KernelCache for Notifier {
+    fn drop_entry(&self, dir: u64, name: &str) {
+        // The kernel may have forgotten it, or be gone; there is nothing to be done about either.
+        self.inval_entry(INodeNo(dir), OsStr::new(name)).ok();
+    }
+
+    fn drop_inode(&self, ino: u64) {
+        self.inval_inode(INodeNo(ino), 0, 0).ok();
+    }
 }
 
 /// A directory and the names in it that no longer lead where they led.

@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicI64, AtomicU64};
 
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
@@ -75,6 +75,9 @@ pub(crate) struct Core {
     pub(crate) polling: tokio::sync::Mutex<()>,
     /// Held by whoever pushes receipts.
     pub(crate) receipting: tokio::sync::Mutex<()>,
+    pub(crate) receipt_polls: AtomicU64,
+    /// The database's version when its listings were last read.
+    pub(crate) data_version: AtomicI64,
     trust_polled: Mutex<Option<Digest>>,
     trust_receipted: Mutex<Option<Digest>>,
     pub(crate) health: Mutex<Health>,
@@ -100,6 +103,8 @@ impl Core {
             verified: Verified::default(),
             polling: tokio::sync::Mutex::default(),
             receipting: tokio::sync::Mutex::default(),
+            receipt_polls: AtomicU64::new(0),
+            data_version: AtomicI64::new(0),
             trust_polled: Mutex::default(),
             trust_receipted: Mutex::default(),
             repository: parts.repository,

@@ -87,6 +87,9 @@ impl Mailbox {
     async fn poll_once(&self) {
         let stop = self.core.stop.clone();
         let work = async {
+            if let Err(error) = self.follow_others().await {
+                self.core.record_error("state", &error);
+            }
             if let Err(error) = self.inbox.poll().await {
                 self.core.record_poll_error(&error);
                 return;
@@ -102,6 +105,18 @@ impl Mailbox {
             () = stop.cancelled() => {}
             () = work => {}
         }
+    }
+
+    /// Lists what other processes on the same state have changed since the last look.
+    async fn follow_others(&self) -> Result<(), MailboxError> {
+        let core = &self.core;
+        let version = core.store.data_version().await?;
+        if core.data_version.swap(version, Ordering::Relaxed) == version {
+            return Ok(());
+        }
+        self.inbox.load().await?;
+        receipt::load(core).await?;
+        self.outbox.follow().await
     }
 
     /// Publishes what is Prepared at once, stops the background work and waits for it.

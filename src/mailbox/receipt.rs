@@ -1,6 +1,7 @@
 //! Receipts: given for what I received, collected for what I sent (P20-P23).
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use serde_json::json;
 
@@ -22,6 +23,9 @@ use crate::trust::{VerifiedReceipt, sign_manifest, verify_receipt};
 
 /// Sent messages asked for one by one; above that, one listing of all receipts is cheaper.
 const ASK_EACH_MAX: usize = 16;
+
+/// One poll in so many also asks for messages that have a receipt: a later one counts (P23).
+const ASK_ALL_EVERY: u64 = 60;
 
 /// Longest pause between two attempts to push a receipt, in seconds.
 const RETRY_SECS_MAX: i64 = 600;
@@ -170,9 +174,10 @@ fn listed_name(core: &Core, digest: &Digest, annotations: &Annotations) -> Strin
 pub(super) async fn collect(core: &Arc<Core>) -> Result<usize, MailboxError> {
     let snapshot = core.listing.snapshot();
     let now = core.now();
+    let all = core.receipt_polls.fetch_add(1, Ordering::Relaxed).is_multiple_of(ASK_ALL_EVERY);
     let waiting: Vec<(Arc<OutboxFile>, Digest)> = snapshot
         .outbox_files()
-        .filter(|file| file.state() == SendState::Sent && file.receipt().is_none())
+        .filter(|file| file.state() == SendState::Sent && (all || file.receipt().is_none()))
         .filter_map(|file| Some((Arc::clone(file), file.digest()?)))
         .collect();
     if waiting.is_empty() {
@@ -268,8 +273,11 @@ async fn examine(
         core.store.record_seen(tag, &digest, SeenVerdict::Quarantined).await?;
         return Ok(false);
     }
-    file.set_receipt(entry.status);
-    let change = OutboxChange { receipt: Some(Some(entry.status)), ..OutboxChange::default() };
+    // The newest one counts, in whatever order they are found (P23).
+    let counts = core.store.receipt_that_counts(sent).await?;
+    let status = counts.map_or(entry.status, |newest| newest.status);
+    file.set_receipt(status);
+    let change = OutboxChange { receipt: Some(Some(status)), ..OutboxChange::default() };
     core.store.update_outbox(file.id(), change).await?;
     core.store.record_seen(tag, &digest, SeenVerdict::Admitted).await?;
     core.listing.touch();

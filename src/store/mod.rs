@@ -83,6 +83,16 @@ impl Store {
         FileLock::try_acquire(&state_dir.join(LOCK_NAME))?.map_err(|pid| StoreError::Locked { pid })
     }
 
+    /// Returns a number that changes whenever another process changed the database.
+    ///
+    /// Our own changes leave it as it is. Costs microseconds.
+    pub async fn data_version(&self) -> Result<i64, StoreError> {
+        self.read(|connection| {
+            Ok(connection.pragma_query_value(None, "data_version", |row| row.get(0))?)
+        })
+        .await
+    }
+
     /// Runs `job` on the thread, outside any transaction: for one statement that only reads.
     async fn read<T: Send + 'static>(
         &self,

@@ -281,8 +281,11 @@ async fn an_abandoned_file_is_not_completed_by_a_rename() {
 async fn a_sent_file_is_overwritten_by_a_new_message_and_not_changed() {
     let scene = Scene::new().await;
     scene.copy("report.pdf", b"first").await.unwrap();
-    scene.alice.settle().await;
+    // Names count in order of arrival, so the first one arrives first.
+    scene.received().await;
     let sent = scene.find("report.pdf").unwrap();
+    // Names are numbered in the order of arrival, and both messages are of the same second.
+    scene.received().await;
 
     let appended = scene.fs.open_writer(sent.ino, libc::O_WRONLY | libc::O_APPEND, me()).await;
     let truncated = scene.fs.truncate(sent.ino, 0).await;

@@ -33,7 +33,13 @@ impl Inbox {
         let trust = core.trust.current()?;
         let fetched = core.repository.fetch_manifest(reference, MANIFEST_LEN_MAX).await?;
         let message = UnverifiedMessage::parse(fetched.bytes)?;
-        let (me, now) = (&core.options.me, core.now());
+        let mut me = core.options.me.clone();
+        let envelope = &message.claims().envelope;
+        if me.contains(&envelope.sender) {
+            // My own sent message is looked at as its recipient would.
+            me.push(envelope.recipient.clone());
+        }
+        let (me, now) = (me.as_slice(), core.now());
         let mut offered = Vec::new();
         let found = discover::search(core.repository.as_ref(), message.digest(), None, |bundle| {
             offered.push(bundle.clone());

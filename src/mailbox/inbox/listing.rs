@@ -1,11 +1,12 @@
 //! Rows of the database as entries of the listings.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::mailbox::MailboxError;
 use crate::mailbox::core::Core;
 use crate::mailbox::snapshot::{InboxItem, QuarantineItem, insert, retain};
-use crate::protocol::{Digest, FileName, Identity};
+use crate::protocol::{Digest, FileName, Identity, Timestamp};
 use crate::store::{InboxEntry, QuarantineEntry};
 use crate::sys::Untrusted;
 use crate::trust::{TrustStore, VerifiedMessage};
@@ -28,10 +29,15 @@ pub(crate) fn item_of(entry: InboxEntry) -> Result<InboxItem, MailboxError> {
 
 /// Lists every message that may be shown under `trust`, and no other.
 pub(crate) async fn reload(core: &Core, trust: &TrustStore) -> Result<(), MailboxError> {
+    let entries = core.store.inbox_entries().await?;
+    let dismissed: HashSet<Digest> =
+        entries.iter().filter(|entry| entry.dismissed).map(|entry| entry.digest).collect();
     core.listing.update(|snapshot| {
-        retain(&mut snapshot.inbox, |_, _, item| trust.still_trusts(&item.sender, &item.signer));
+        retain(&mut snapshot.inbox, |_, _, item| {
+            trust.still_trusts(&item.sender, &item.signer) && !dismissed.contains(&item.digest)
+        });
     });
-    for entry in core.store.inbox_entries().await? {
+    for entry in entries {
         add(core, trust, entry)?;
     }
     Ok(())
@@ -84,13 +90,17 @@ pub(crate) fn add_note(core: &Core, entry: &QuarantineEntry) {
         Err(_) => "unknown".to_owned(),
     };
     let base = FileName::sanitize(&format!("{}.WHY.txt", entry.file_name));
+    let snapshot = core.listing.snapshot();
+    let mut notes = snapshot.quarantine.values().flat_map(|notes| notes.values());
+    let earlier = notes.find(|note| note.digest == Some(entry.digest));
+    let first_seen = earlier.map_or(entry.first_seen, |note| note.first_seen);
     let item = Arc::new(QuarantineItem {
         digest: Some(entry.digest),
         tag: entry.tag.clone(),
         code: entry.code.clone(),
         pending: entry.pending,
-        first_seen: entry.first_seen,
-        text: note_text(entry),
+        first_seen,
+        text: note_text(entry, first_seen),
     });
     core.listing.update(|snapshot| {
         let same = |note: &QuarantineItem| note.digest == Some(entry.digest);
@@ -126,7 +136,7 @@ pub(crate) fn remove_note(core: &Core, digest: &Digest) {
     }
 }
 
-fn note_text(entry: &QuarantineEntry) -> String {
+fn note_text(entry: &QuarantineEntry, first_seen: Timestamp) -> String {
     let heading = if entry.pending { "Waiting" } else { "Not delivered" };
     format!(
         "{heading}: {}\nWhy: {}\nClaimed sender: {}\nClaimed file name: {}\nDigest: {}\nTag: {}\n\
@@ -137,7 +147,7 @@ fn note_text(entry: &QuarantineEntry) -> String {
         Untrusted(&entry.file_name),
         entry.digest,
         entry.tag,
-        entry.first_seen,
+        first_seen,
         entry.digest,
     )
 }

@@ -105,14 +105,22 @@ async fn judge_batch(
         .collect()
         .await;
     let mut failure = None;
+    let mut batch = Vec::new();
     for result in results {
         match result {
-            Ok(Some(judged)) => settle(core, trust, judged, report).await?,
-            Ok(None) => {}
+            Ok(judged) => batch.extend(judged),
             Err(error) => {
                 failure.get_or_insert(error);
             }
         }
+    }
+    // Names are numbered in this order; within a second it is the tag's, which is random.
+    batch.sort_by_key(|judged| match &judged.verdict {
+        Verdict::Verified(verified) => Some(verified.envelope().created_at),
+        _ => None,
+    });
+    for judged in batch {
+        settle(core, trust, judged, report).await?;
     }
     Ok(failure)
 }

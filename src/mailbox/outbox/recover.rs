@@ -118,6 +118,19 @@ impl Outbox {
         Ok(())
     }
 
+    /// Lists what another process has sent since, such as a `send` beside a mount.
+    pub(in crate::mailbox) async fn follow(&self) -> Result<(), MailboxError> {
+        let snapshot = self.core.listing.snapshot();
+        let known: HashSet<i64> = snapshot.outbox_files().map(|file| file.id).collect();
+        for entry in self.core.store.outbox_entries().await? {
+            let sent = entry.state == OutboxState::Sent && !entry.hidden;
+            if sent && !known.contains(&entry.id) {
+                self.load_entry(entry, false).await?;
+            }
+        }
+        Ok(())
+    }
+
     async fn load_entry(&self, entry: OutboxEntry, recover: bool) -> Result<(), MailboxError> {
         let core = &self.core;
         let unsent = entry.state != OutboxState::Sent;

@@ -192,3 +192,25 @@ async fn a_receipt_survives_a_registry_that_is_down() {
     assert_eq!(bob.mailbox.flush_receipts().await.unwrap(), 1);
     assert_eq!(alice.mailbox.poll_receipts().await.unwrap(), 1);
 }
+
+#[tokio::test]
+async fn a_later_rejection_counts_over_an_earlier_acceptance() {
+    let world = World::new();
+    let (alice, bob) = world.alice_and_bob().await;
+    alice.send(&bob, "a.bin", b"abc").await.unwrap();
+    let item = bob.receive(&alice).await.remove(0);
+    bob.read(&item).await.unwrap();
+    bob.settle().await;
+    alice.mailbox.poll_receipts().await.unwrap();
+
+    world.clock.advance(std::time::Duration::from_mins(1));
+    bob.mailbox.acknowledge(&item.digest, ReceiptStatus::Rejected, Some("wrong")).await.unwrap();
+    bob.settle().await;
+    for _ in 0..60 {
+        alice.mailbox.poll_receipts().await.unwrap();
+    }
+
+    let file = alice.mailbox.snapshot().outbox_files().next().cloned().unwrap();
+    assert_eq!(file.receipt(), Some(ReceiptStatus::Rejected));
+    assert_eq!(sent_receipts(&alice), ["a.bin.accepted.json", "a.bin.rejected.json"]);
+}

@@ -91,12 +91,14 @@ pub enum Node {
 impl Node {
     /// Returns the text that identifies what the inode shows, whatever it currently says.
     ///
-    /// A message is its digest, a file being sent its row in the journal, all else its place.
+    /// A message is its digest, a file being sent its staged file's random name, all else its place.
+    /// A row's number would do inside one mailbox, but the search for other writers tells files by
+    /// their inode numbers, and there may be several mounts.
     pub fn identity(&self) -> String {
         match self {
             Self::Dir(dir) => dir.path(),
             Self::Message(item) => format!("message {}", item.digest.hex()),
-            Self::Outgoing(file) => format!("outgoing {}", file.id()),
+            Self::Outgoing(file) => format!("outgoing {}", file.unique_name()),
             Self::Live(LiveText::Status) => "/.dockercomms/status".into(),
             Self::Live(LiveText::StatusJson) => "/.dockercomms/status.json".into(),
             Self::Live(LiveText::Errors) => "/.dockercomms/errors".into(),

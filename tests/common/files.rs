@@ -5,6 +5,7 @@ use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use tempfile::TempDir;
 
 /// Returns a directory that goes with the test.
@@ -98,8 +99,7 @@ impl Fifo {
                     .open(&self.path)
                     .ok()
             });
-            nix::fcntl::fcntl(&writer, nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::empty()))
-                .unwrap();
+            fcntl(&writer, FcntlArg::F_SETFL(OFlag::empty())).unwrap();
             self.writer = Some(writer);
         }
         // The reader may be killed meanwhile.

@@ -21,7 +21,8 @@ pub(crate) struct Registry {
     kind: Kind,
     program: PathBuf,
     dir: TempDir,
-    settings: String,
+    /// More YAML for the section `storage` of docker-registry's configuration.
+    storage: &'static str,
     port: u16,
     server: Option<Running>,
 }
@@ -30,12 +31,13 @@ impl Registry {
     /// Starts Debian's docker-registry; `None` as [`tool`].
     #[track_caller]
     pub(crate) fn docker() -> Option<Self> {
-        Self::docker_with("")
+        Some(Self::start_new(Kind::Docker, tool("docker-registry")?, ""))
     }
 
-    /// As [`Self::docker`], with more YAML for its configuration file.
+    /// As [`Self::docker`], refusing all that would change it.
     #[track_caller]
-    pub(crate) fn docker_with(settings: &str) -> Option<Self> {
+    pub(crate) fn docker_read_only() -> Option<Self> {
+        let settings = "  maintenance:\n    readonly:\n      enabled: true\n";
         Some(Self::start_new(Kind::Docker, tool("docker-registry")?, settings))
     }
 
@@ -45,9 +47,9 @@ impl Registry {
         Some(Self::start_new(Kind::Crane, tool("crane")?, ""))
     }
 
-    fn start_new(kind: Kind, program: PathBuf, settings: &str) -> Self {
-        let (dir, settings) = (super::temp_dir(), settings.to_owned());
-        let mut registry = Self { kind, program, dir, settings, port: 0, server: None };
+    fn start_new(kind: Kind, program: PathBuf, storage: &'static str) -> Self {
+        let dir = super::temp_dir();
+        let mut registry = Self { kind, program, dir, storage, port: 0, server: None };
         registry.start();
         registry
     }
@@ -112,10 +114,10 @@ impl Registry {
             Kind::Docker => {
                 let config = format!(
                     "version: 0.1\nlog:\n  level: info\nstorage:\n  filesystem:\n    \
-                     rootdirectory: {}\n  delete:\n    enabled: true\nhttp:\n  addr: {}\n{}\n",
+                     rootdirectory: {}\n  delete:\n    enabled: true\n{}http:\n  addr: {}\n",
                     data.display(),
+                    self.storage,
                     self.address(),
-                    self.settings
                 );
                 let path = super::write(self.dir.path().join("config.yml"), config);
                 command.arg("serve").arg(path);

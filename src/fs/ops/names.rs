@@ -11,6 +11,7 @@ use crate::fs::node::{Dir, Node};
 use crate::fs::requester::Requester;
 use crate::fs::{name, tree};
 use crate::mailbox::OutboxFile;
+use crate::protocol::FileName;
 
 impl Fs {
     /// Makes a directory for a recipient.
@@ -110,6 +111,7 @@ impl Fs {
             }
         }
         let state = file.state();
+        let old_name = FileName::sanitize(&from_name);
         let renamed = self.mailbox.outbox().rename(&file, &to_name).await;
         self.noted(&subject_of(&file), renamed)?;
         self.note_outbox_change();
@@ -123,12 +125,17 @@ impl Fs {
             }
             RenameStep::Prepare => match self.prepare(&file, requester).await {
                 Ok(()) => self.settle_again(&file).await,
-                Err(FsError::Interrupted) => {
-                    // The caller was told that it failed; nothing else would ever end the draft.
-                    self.mailbox.outbox().abandon(&file, "its rename was interrupted");
-                    Err(FsError::Interrupted)
+                Err(error) => {
+                    if matches!(error, FsError::Interrupted) {
+                        // The caller was told that it failed; nothing else would end the draft.
+                        self.mailbox.outbox().abandon(&file, "its rename was interrupted");
+                    }
+                    let back = self.mailbox.outbox().rename_back(&file, &old_name).await;
+                    // The first error is the one that the caller can do something about.
+                    self.noted(&subject_of(&file), back).ok();
+                    self.note_outbox_change();
+                    Err(error)
                 }
-                Err(error) => Err(error),
             },
         }
     }

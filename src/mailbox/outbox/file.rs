@@ -28,6 +28,8 @@ const XATTR_BYTES_MAX: usize = 64 << 10;
 /// nothing here waits for the network.
 pub struct OutboxFile {
     pub(super) id: i64,
+    /// The staged file's random name, also after that file is gone.
+    pub(super) spool_name: String,
     pub(super) recipient: Identity,
     pub(super) core: Weak<Core>,
     pub(super) inner: Mutex<Inner>,
@@ -80,6 +82,11 @@ impl OutboxFile {
     /// Returns the row's number: stable, never reused.
     pub fn id(&self) -> i64 {
         self.id
+    }
+
+    /// Returns a name that no other file has, of this mailbox or of another one.
+    pub fn unique_name(&self) -> &str {
+        &self.spool_name
     }
 
     /// Returns to whom the file goes.

@@ -6,7 +6,7 @@ use super::Outbox;
 use super::file::OutboxFile;
 use super::state::{Event, SendState};
 use crate::mailbox::MailboxError;
-use crate::protocol::FileName;
+use crate::protocol::{ErrorClass, FileName};
 use crate::store::{OutboxChange, OutboxState};
 
 impl Outbox {
@@ -55,6 +55,46 @@ impl Outbox {
         }
     }
 
+    /// Takes a rename back whose delivery failed: a rename that fails leaves both names as they
+    /// were, and programs go on with the old one. State and error stay.
+    ///
+    /// # Errors
+    /// When it cannot be recorded; a restart then shows the new name.
+    pub async fn rename_back(
+        &self,
+        file: &Arc<OutboxFile>,
+        from: &FileName,
+    ) -> Result<(), MailboxError> {
+        let _delivery = file.delivery.lock().await;
+        let moved = self.core.listing.update(|snapshot| {
+            let dir = Arc::make_mut(snapshot.outbox.get_mut(&file.recipient.dir_name())?);
+            // Somebody created the old name meanwhile: theirs stays.
+            if dir.files.contains_key(from.as_str()) {
+                return None;
+            }
+            let mut inner = file.inner.lock();
+            if inner.unlinked || inner.state == SendState::Sent {
+                return None;
+            }
+            let to = std::mem::replace(&mut inner.name, from.clone());
+            inner.generation += 1;
+            if dir.files.get(to.as_str()).is_some_and(|listed| Arc::ptr_eq(listed, file)) {
+                dir.files.remove(to.as_str());
+            }
+            dir.files.insert(from.as_str().to_owned(), Arc::clone(file));
+            Some(())
+        });
+        if moved.is_none() {
+            return Ok(());
+        }
+        let change = OutboxChange {
+            updated_at: Some(self.core.now()),
+            name: Some(from.as_str().to_owned()),
+            ..OutboxChange::default()
+        };
+        Ok(self.core.store.update_outbox(file.id, change).await?)
+    }
+
     /// Removes a file from the list. What is not sent yet never will be.
     ///
     /// # Errors
@@ -85,7 +125,16 @@ impl Outbox {
     }
 
     pub(super) async fn discard(&self, file: &Arc<OutboxFile>) -> Result<(), MailboxError> {
-        self.core.store.remove_outbox(file.id).await?;
+        let removed = self.core.store.remove_outbox(file.id).await;
+        match removed.map_err(MailboxError::from) {
+            // Removing is how people make room: the content goes first where the journal has none.
+            Err(error) if error.class() == ErrorClass::NoSpace => {
+                let spool = file.inner.lock().spool.clone();
+                spool.ok_or(error)?.set_len(0)?;
+                self.core.store.remove_outbox(file.id).await?;
+            }
+            removed => removed?,
+        }
         let mut inner = file.inner.lock();
         inner.unlinked = true;
         inner.epoch += 1;

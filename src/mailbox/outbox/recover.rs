@@ -25,6 +25,7 @@ impl OutboxFile {
         mode: u32,
         spool: Spool,
     ) -> Arc<Self> {
+        let spool_name = spool.name();
         let inner = Inner {
             name: name.clone(),
             state: SendState::Draft,
@@ -43,12 +44,19 @@ impl OutboxFile {
             receipt: None,
             xattrs: std::collections::BTreeMap::new(),
         };
-        Self::of_inner(core, id, recipient, inner)
+        Self::of_inner(core, id, spool_name, recipient, inner)
     }
 
-    fn of_inner(core: &Arc<Core>, id: i64, recipient: &Identity, inner: Inner) -> Arc<Self> {
+    fn of_inner(
+        core: &Arc<Core>,
+        id: i64,
+        spool_name: String,
+        recipient: &Identity,
+        inner: Inner,
+    ) -> Arc<Self> {
         Arc::new(Self {
             id,
+            spool_name,
             recipient: recipient.clone(),
             core: Arc::downgrade(core),
             watch: tokio::sync::watch::Sender::new(inner.state),
@@ -89,7 +97,7 @@ impl OutboxFile {
             receipt: entry.receipt,
             xattrs: std::collections::BTreeMap::new(),
         };
-        Self::of_inner(core, entry.id, &entry.recipient, inner)
+        Self::of_inner(core, entry.id, entry.spool, &entry.recipient, inner)
     }
 }
 

@@ -89,7 +89,10 @@ fn refused(result: Result<VerifiedMessage, Box<crate::trust::RefusedMessage>>) -
                 why: refused.refusal.to_string(),
                 proven_malformed: false,
             };
-            if matches!(refused.refusal, Refusal::FromFuture { .. }) {
+            if matches!(
+                refused.refusal,
+                Refusal::FromFuture { .. } | Refusal::SignedInFuture { .. }
+            ) {
                 Verdict::Pending(note)
             } else {
                 Verdict::Refused(note)

@@ -1,5 +1,6 @@
-//! The trust store's file: read again when it changed, written whole.
+//! The trust store's file: read again when it or a trusted root that it names changed, written whole.
 
+use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use super::AppError;
 use crate::mailbox::{MailboxError, TrustSource};
 use crate::protocol::Identity;
 use crate::sys::durable::{self, FileLock};
-use crate::trust::{ContactCard, PublicKey, TrustError, TrustStore};
+use crate::trust::{ContactCard, PublicKey, TRUSTED_ROOT_LEN_MAX, TrustError, TrustStore};
 
 /// Largest trust store in bytes that is read; its parser has its own, lower bound.
 const TRUST_FILE_LEN_MAX: u64 = 16 << 20;
@@ -21,11 +22,24 @@ pub struct TrustFile {
     path: PathBuf,
     me: Vec<Identity>,
     own_key: PublicKey,
-    cached: Mutex<Option<(Version, Arc<TrustStore>)>>,
+    cached: Mutex<Option<Cached>>,
 }
 
-/// What tells one version of the file from the next; `None` = no file.
+/// A store as it was read, and from what.
+#[derive(Debug)]
+struct Cached {
+    files: Vec<(PathBuf, Version)>,
+    store: Arc<TrustStore>,
+}
+
+/// What tells one version of a file from the next; `None` = no file.
 type Version = Option<(u64, i64, i64, u64)>;
+
+fn version(path: &Path) -> Version {
+    let metadata = std::fs::metadata(path).ok()?;
+    // The inode too: a rewrite within one tick of the clock makes a new one.
+    Some((metadata.ino(), metadata.mtime(), metadata.mtime_nsec(), metadata.len()))
+}
 
 impl TrustFile {
     /// Names the file; reads nothing yet.
@@ -72,40 +86,70 @@ impl TrustFile {
         Ok(value)
     }
 
-    fn version(&self) -> Version {
-        let metadata = std::fs::metadata(&self.path).ok()?;
-        // The inode too: a rewrite within one tick of the clock makes a new one.
-        Some((metadata.ino(), metadata.mtime(), metadata.mtime_nsec(), metadata.len()))
+    /// Returns the store with the contents of the trusted roots that it names.
+    ///
+    /// # Errors
+    /// As [`Self::load`], and when a trusted root cannot be read or used: with a part of the store
+    /// out of force, nobody could tell a forgery from a missing file.
+    pub fn load_whole(path: &Path) -> Result<TrustStore, AppError> {
+        let store = Self::load(path)?;
+        let files = root_files(path, &store);
+        load_roots(path, store, &files)
     }
 
-    fn read_again(&self) -> Result<TrustStore, AppError> {
-        let mut store = Self::load(&self.path)?;
+    fn read_again(&self) -> Result<Cached, AppError> {
+        // Asked before reading: a change in between is then seen the next time.
+        let mut files = vec![(self.path.clone(), version(&self.path))];
+        let store = Self::load(&self.path)?;
+        let roots = root_files(&self.path, &store);
+        files.extend(roots.values().map(|file| (file.clone(), version(file))));
+        let mut store = load_roots(&self.path, store, &roots)?;
         for me in &self.me {
             let card = ContactCard { identity: me.clone(), public_key: self.own_key.clone() };
             store
                 .add_card(&card)
                 .map_err(|source| AppError::Trust { path: self.path.clone(), source })?;
         }
-        Ok(store)
+        Ok(Cached { files, store: Arc::new(store) })
     }
+}
+
+/// Returns the path of each trusted root; a relative one starts where the trust store lies.
+fn root_files(path: &Path, store: &TrustStore) -> BTreeMap<String, PathBuf> {
+    let dir = path.parent().unwrap_or(Path::new("."));
+    store.trusted_roots().map(|(name, file)| (name.to_owned(), dir.join(file))).collect()
+}
+
+fn load_roots(
+    path: &Path,
+    store: TrustStore,
+    files: &BTreeMap<String, PathBuf>,
+) -> Result<TrustStore, AppError> {
+    let mut contents = BTreeMap::new();
+    for (name, file) in files {
+        let bytes = durable::read_bounded(file, TRUSTED_ROOT_LEN_MAX as u64)
+            .map_err(|source| AppError::File { verb: "read", path: file.clone(), source })?;
+        contents.insert(name.clone(), bytes);
+    }
+    store
+        .with_trusted_roots(&contents)
+        .map_err(|source| AppError::Trust { path: path.to_owned(), source })
 }
 
 impl TrustSource for TrustFile {
     fn current(&self) -> Result<Arc<TrustStore>, MailboxError> {
         let mut cached = self.cached.lock();
-        // Asked before reading: a change in between is then seen the next time.
-        let version = self.version();
-        if let Some((known, store)) = cached.as_ref()
-            && *known == version
+        if let Some(known) = cached.as_ref()
+            && known.files.iter().all(|(file, then)| version(file) == *then)
         {
-            return Ok(Arc::clone(store));
+            return Ok(Arc::clone(&known.store));
         }
-        let store = self.read_again().map_err(|error| MailboxError::Io {
+        let read = self.read_again().map_err(|error| MailboxError::Io {
             what: "read the trust store",
             source: std::io::Error::new(std::io::ErrorKind::InvalidData, error),
         })?;
-        let store = Arc::new(store);
-        *cached = Some((version, Arc::clone(&store)));
+        let store = Arc::clone(&read.store);
+        *cached = Some(read);
         Ok(store)
     }
 }
@@ -164,5 +208,47 @@ mod tests {
         assert!(read.is_err(), "{read:?}");
         assert!(matches!(edited, Err(AppError::Trust { .. })), "{edited:?}");
         assert_eq!(std::fs::read(&path).unwrap(), b"[[sender]]\nname = 7\n");
+    }
+
+    #[test]
+    fn trusted_roots_are_read_from_beside_the_store_and_again_when_they_change() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("trust.toml");
+        let root = dir.path().join("root.json");
+        let good = include_bytes!("../trust/testdata/trusted_root.json");
+        std::fs::write(&path, "[trusted_root.corp]\nfile = 'root.json'\n").unwrap();
+        std::fs::write(&root, good).unwrap();
+        let file = TrustFile::new(path, Vec::new(), public_key());
+
+        let first = file.current().unwrap();
+        let unchanged = file.current().unwrap();
+        durable::write_atomic(&root, &[&good[..], b"\n"].concat()).unwrap();
+        let second = file.current().unwrap();
+        std::fs::write(&root, "{}").unwrap();
+        let corrupt = file.current();
+
+        assert!(Arc::ptr_eq(&first, &unchanged));
+        assert_ne!(first.version(), second.version());
+        assert!(corrupt.is_err(), "{corrupt:?}");
+    }
+
+    #[test]
+    fn a_store_whose_trusted_root_is_missing_or_too_large_trusts_nobody() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("trust.toml");
+        let root = dir.path().join("root.json");
+        let text = format!("[trusted_root.corp]\nfile = '{}'\n", root.display());
+        std::fs::write(&path, text).unwrap();
+        let file = TrustFile::new(path.clone(), Vec::new(), public_key());
+
+        let missing = file.current();
+        std::fs::write(&root, " ".repeat(TRUSTED_ROOT_LEN_MAX + 1)).unwrap();
+        let large = file.current();
+
+        assert!(missing.is_err(), "{missing:?}");
+        assert!(large.is_err(), "{large:?}");
+        assert!(matches!(TrustFile::load_whole(&path), Err(AppError::File { .. })));
+        // The store itself can still be mended.
+        assert!(TrustFile::edit(&path, |store| store.add_card(&card("bob@x"))).is_ok());
     }
 }

@@ -215,7 +215,7 @@ fn files(setup: &Setup) -> Vec<Check> {
         }
         Err(error) => Check::failed("key", error.into()),
     });
-    checks.push(match TrustFile::load(&setup.places.trust_file()) {
+    checks.push(match TrustFile::load_whole(&setup.places.trust_file()) {
         Ok(store) if store.is_empty() => Check::new("trust", Outcome::Warning, "you trust nobody")
             .hint("take a contact card with `dockercomms trust add CARD`"),
         Ok(store) => Check::new("trust", Outcome::Ok, format!("{} senders", store.len())),

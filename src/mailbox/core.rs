@@ -219,7 +219,7 @@ impl Core {
 }
 
 fn changed(last: &Mutex<Option<Digest>>, trust: &TrustStore) -> bool {
-    let now = Digest::of(trust.encode().as_bytes());
+    let now = trust.version();
     last.lock().replace(now) != Some(now)
 }
 

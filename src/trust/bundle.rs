@@ -5,6 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha512};
 
+use super::limits::{CHECKPOINT_LEN_MAX, EVIDENCE_COUNT_MAX};
 use super::statement::{PAYLOAD_TYPE, check_statement, pae};
 use crate::protocol::Digest;
 use crate::protocol::json::parse_object;
@@ -17,6 +18,33 @@ const MEDIA_TYPES: [&str; 4] = [
     "application/vnd.dev.sigstore.bundle+json;version=0.2",
     "application/vnd.dev.sigstore.bundle+json;version=0.1",
 ];
+
+/// What each object around a certificate may hold, by the name under which it stands.
+const CERTIFICATE_MEMBERS: [(&str, &[&str]); 10] = [
+    ("verificationMaterial", &["certificate", "tlogEntries", "timestampVerificationData"]),
+    ("certificate", &["rawBytes"]),
+    (
+        "tlogEntries",
+        &[
+            "logIndex",
+            "logId",
+            "kindVersion",
+            "integratedTime",
+            "inclusionPromise",
+            "inclusionProof",
+            "canonicalizedBody",
+        ],
+    ),
+    ("logId", &["keyId"]),
+    ("kindVersion", &["kind", "version"]),
+    ("inclusionPromise", &["signedEntryTimestamp"]),
+    ("inclusionProof", &["logIndex", "rootHash", "treeSize", "hashes", "checkpoint"]),
+    ("checkpoint", &["envelope"]),
+    ("timestampVerificationData", &["rfc3161Timestamps"]),
+    ("rfc3161Timestamps", &["signedTimestamp"]),
+];
+
+const MISPLACED: &str = "the bundle has a list or an object where the format has none";
 
 /// A parsed bundle. Nothing in it is believed yet.
 pub(super) struct Bundle {
@@ -66,10 +94,10 @@ impl Bundle {
         let bundle = parse_object("bundle", bytes, BUNDLE_LEN_MAX)
             .map_err(|_source| "the bundle is not one JSON object of at most 1 MiB")?;
         only(&bundle, &["mediaType", "verificationMaterial", "dsseEnvelope", "messageSignature"])?;
-        match bundle.get("mediaType").and_then(Value::as_str) {
-            Some(media_type) if MEDIA_TYPES.contains(&media_type) => {}
-            _ => return Err("the bundle is of an unknown version"),
-        }
+        let version = bundle
+            .get("mediaType")
+            .and_then(|value| MEDIA_TYPES.iter().position(|known| value == known))
+            .ok_or("the bundle is of an unknown version")?;
         let content = match (bundle.get("dsseEnvelope"), bundle.get("messageSignature")) {
             (Some(Value::Object(envelope)), None) => parse_envelope(envelope)?,
             (None, Some(Value::Object(message))) => parse_message_signature(message)?,
@@ -78,7 +106,12 @@ impl Bundle {
         let Some(Value::Object(material)) = bundle.get("verificationMaterial") else {
             return Err("the bundle names no key");
         };
-        Ok(Self { material: parse_material(material)?, content })
+        let material = parse_material(material)?;
+        // Older ones bring a chain of certificates, or a log's promise without proof.
+        if matches!(material, Material::Certificate) && version > 1 {
+            return Err("a bundle with a certificate must be of version 0.3");
+        }
+        Ok(Self { material, content })
     }
 
     /// Returns the hint of a keyed bundle that names one.
@@ -121,7 +154,6 @@ impl Bundle {
 }
 
 fn parse_material(material: &Map<String, Value>) -> Result<Material, &'static str> {
-    // Log entries and timestamps prove nothing about a key of ours, so they are left unread.
     only(
         material,
         &[
@@ -135,6 +167,7 @@ fn parse_material(material: &Map<String, Value>) -> Result<Material, &'static st
     let certificate = material.contains_key("certificate");
     let chain = material.contains_key("x509CertificateChain");
     match material.get("publicKey") {
+        // Log entries and timestamps prove nothing about a key of ours, so they are left unread.
         Some(Value::Object(key)) if !certificate && !chain => {
             only(key, &["hint"])?;
             match key.get("hint") {
@@ -143,9 +176,63 @@ fn parse_material(material: &Map<String, Value>) -> Result<Material, &'static st
                 Some(_) => Err("the bundle's key hint is not a string"),
             }
         }
-        None if certificate != chain => Ok(Material::Certificate),
+        None if certificate && !chain => check_certificate(material),
+        None if chain => Err("a bundle with a certificate must be of version 0.3"),
         _ => Err("the bundle names not exactly one signer"),
     }
+}
+
+/// Checks the form, the number and the size of what comes with a certificate, and nothing else.
+fn check_certificate(material: &Map<String, Value>) -> Result<Material, &'static str> {
+    check_members("verificationMaterial", material)?;
+    let entries = material.get("tlogEntries").and_then(Value::as_array);
+    match entries.map(Vec::as_slice) {
+        None | Some([]) => return Err("no log entry shows the signature"),
+        Some(entries) if entries.len() > EVIDENCE_COUNT_MAX => return Err("too many log entries"),
+        Some(entries) => {
+            for entry in entries {
+                let checkpoint = entry.pointer("/inclusionProof/checkpoint/envelope");
+                match checkpoint.and_then(Value::as_str) {
+                    None => return Err("a log entry comes without proof that it is in the log"),
+                    Some(note) if note.len() > CHECKPOINT_LEN_MAX => {
+                        return Err("a checkpoint of the log is too long");
+                    }
+                    Some(_) => {}
+                }
+            }
+        }
+    }
+    let timestamps =
+        material.get("timestampVerificationData").and_then(|data| data.get("rfc3161Timestamps"));
+    match timestamps.and_then(Value::as_array) {
+        Some(timestamps) if timestamps.len() > EVIDENCE_COUNT_MAX => Err("too many timestamps"),
+        _ => Ok(Material::Certificate),
+    }
+}
+
+/// Checks that no object in `object`, which stands under `name`, has a member of another name.
+///
+/// Lists stand only where they belong: the other reader of a bundle would take one for an object.
+fn check_members(name: &str, object: &Map<String, Value>) -> Result<(), &'static str> {
+    let known = CERTIFICATE_MEMBERS.iter().find(|(known, _)| *known == name);
+    only(object, known.map_or(&[], |(_, members)| members))?;
+    for (name, value) in object {
+        match (name.as_str(), value) {
+            ("tlogEntries" | "rfc3161Timestamps", Value::Array(items)) => {
+                for item in items {
+                    let item = item.as_object().ok_or(MISPLACED)?;
+                    check_members(name, item)?;
+                }
+            }
+            ("hashes", Value::Array(items)) if items.iter().all(Value::is_string) => {}
+            ("tlogEntries" | "rfc3161Timestamps", Value::Object(_)) | (_, Value::Array(_)) => {
+                return Err(MISPLACED);
+            }
+            (_, Value::Object(object)) => check_members(name, object)?,
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 fn parse_envelope(envelope: &Map<String, Value>) -> Result<Content, &'static str> {

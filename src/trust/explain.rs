@@ -5,6 +5,7 @@ use std::fmt;
 use bytes::Bytes;
 
 use super::policy::Role;
+use super::refusal::named_signer;
 use super::store::TrustStore;
 use super::verdict::UnverifiedMessage;
 use super::verify::{Question, candidates, check_envelope, verify_signature};
@@ -84,7 +85,9 @@ pub fn explain(
     for candidate in candidates(bundles) {
         count += 1;
         let detail = match question.examine(candidate) {
-            Ok(signer) => format!("bundle {count}: signed by key {}", signer.key_fingerprint),
+            Ok(signer) => {
+                format!("bundle {count}: signed by {}", named_signer(&signer.key_fingerprint))
+            }
             Err(refusal) => format!("bundle {count}: {refusal}"),
         };
         checks.push(Check { name: "bundle", outcome: CheckOutcome::Info, detail });
@@ -105,7 +108,11 @@ pub fn explain(
         Ok(signer) => Check::new(
             "signature",
             true,
-            format!("key {} of `{}` signed this manifest", signer.key_fingerprint, signer.sender),
+            format!(
+                "{} of `{}` signed this manifest",
+                named_signer(&signer.key_fingerprint),
+                signer.sender
+            ),
         ),
         Err(refusal) => Check::new("signature", false, refusal.to_string()),
     });

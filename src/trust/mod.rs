@@ -1,16 +1,17 @@
 //! Decides whose signature stands under a manifest: keys, trust store, signing, verification.
 //!
-//! Bytes in, verdict out. It never opens a file or a socket, never reads a clock (the time is an
-//! argument) and never asks a registry. Text in a bundle is a claim until a key of the trust store
-//! has signed it. Start at [`verify_message`]; [`sign_manifest`] is its other half.
+//! Bytes in, verdict out. It never opens a file or a socket, never asks a registry, and the time is
+//! an argument (with one exception, see `certificate.rs`). Text in a bundle is a claim until a key of the trust store
+//! or a certificate that it takes has signed it. Start at [`verify_message`]; [`sign_manifest`] is its other half.
 //!
 //! **Invariant:** nothing but this module makes a [`VerifiedMessage`] or a [`VerifiedReceipt`],
-//! and only after a key that the local trust store gives to the claimed sender has signed the
-//! digest of exactly these manifest bytes.
+//! and only after a key or a certificate identity that the local trust store gives to the claimed
+//! sender has signed the digest of exactly these manifest bytes.
 #![warn(clippy::indexing_slicing, clippy::string_slice)]
 
 mod bundle;
 mod card;
+mod certificate;
 mod error;
 mod explain;
 mod key;
@@ -32,6 +33,7 @@ pub use card::ContactCard;
 pub use error::TrustError;
 pub use explain::{Check, CheckOutcome, explain};
 pub use key::{KeyAlgorithm, PublicKey, SigningKey};
+pub use limits::TRUSTED_ROOT_LEN_MAX;
 pub use policy::{CertificateName, IdentityRule, Role, SubjectRule, Terms, TrustedKey};
 pub use receipt::{VerifiedReceipt, verify_receipt};
 pub use refusal::Refusal;

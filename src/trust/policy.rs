@@ -46,14 +46,15 @@ impl Default for Terms {
 }
 
 impl Terms {
-    /// Decides whether `signer`, whose signature was proven, may sign in `role` at `now`.
+    /// Decides whether a signer whose signature was proven may sign in `role` at `at`.
     ///
-    /// `now` is the time of verification: a keyed bundle carries no time that could be believed,
-    /// and the holder of an expired key would date it back.
+    /// For a key that is the time of verification: a keyed bundle carries no time that could be
+    /// believed, and the holder of an expired key would date it back. For a certificate it is the
+    /// time that a log or a timestamp authority has signed.
     pub(super) fn permit(
         &self,
         role: Role,
-        now: Timestamp,
+        at: Timestamp,
         sender: &Identity,
         fingerprint: &str,
     ) -> Result<(), Refusal> {
@@ -62,10 +63,10 @@ impl Terms {
         if self.revoked {
             return Err(Refusal::Revoked { sender, fingerprint });
         }
-        if let Some(not_before) = self.not_before.filter(|first| now < *first) {
+        if let Some(not_before) = self.not_before.filter(|first| at < *first) {
             return Err(Refusal::KeyNotYetValid { sender, fingerprint, not_before });
         }
-        if let Some(not_after) = self.not_after.filter(|last| now > *last) {
+        if let Some(not_after) = self.not_after.filter(|last| at > *last) {
             return Err(Refusal::KeyExpired { sender, fingerprint, not_after });
         }
         let allowed = match role {

@@ -38,8 +38,15 @@ pub enum Refusal {
     CertificateRefused {
         /// The name in the manifest.
         claimed: Identity,
+        /// Who signed, when that was proven.
+        signer: Option<String>,
         /// Why.
         reason: &'static str,
+    },
+    /// A certificate signed it at a time that has not come yet by our clock.
+    SignedInFuture {
+        /// When the log or the timestamp authority says it was signed.
+        signed_at: Timestamp,
     },
     /// The sender's key was revoked.
     Revoked {
@@ -121,7 +128,7 @@ impl Refusal {
             Self::SenderMismatch { .. } => "sender-mismatch",
             Self::Readdressed { .. } => "readdressed",
             Self::Expired { .. } => "expired",
-            Self::FromFuture { .. } => "pending-future",
+            Self::FromFuture { .. } | Self::SignedInFuture { .. } => "pending-future",
             Self::ReceiptMismatch { .. } => "receipt-mismatch",
             Self::Malformed(error) => error.code(),
         }
@@ -142,7 +149,7 @@ impl Refusal {
             | Self::SenderMismatch { .. } => ErrorClass::SignerUnknown,
             Self::Revoked { .. } => ErrorClass::Revoked,
             Self::KeyExpired { .. } | Self::Expired { .. } => ErrorClass::Expired,
-            Self::FromFuture { .. } => ErrorClass::Malformed,
+            Self::FromFuture { .. } | Self::SignedInFuture { .. } => ErrorClass::Malformed,
             Self::Malformed(error) => error.class(),
         }
     }
@@ -164,7 +171,9 @@ impl Refusal {
             | Self::RoleNotAllowed { .. } => 5,
             Self::SenderMismatch { .. } => 4,
             Self::UnknownSender { .. } => 3,
-            Self::UntrustedSigner { .. } | Self::CertificateRefused { .. } => 2,
+            Self::UntrustedSigner { .. }
+            | Self::CertificateRefused { .. }
+            | Self::SignedInFuture { .. } => 2,
             Self::BadSignature { .. } => 1,
             _ => 0,
         }
@@ -194,28 +203,39 @@ impl fmt::Display for Refusal {
                      with `dockercomms trust add CARD`",
                 )
             }
-            Self::CertificateRefused { claimed, reason } => write!(
+            Self::CertificateRefused { claimed, signer, reason } => write!(
                 f,
-                "signed with a certificate that no rule for `{claimed}` takes: {reason}; see \
-                 [[sender.identity]] in the trust store"
+                "signed by {}, which is not believed for `{claimed}`: {reason}; see \
+                 [[sender.identity]] in the trust store",
+                signer.as_deref().unwrap_or("a certificate")
+            ),
+            Self::SignedInFuture { signed_at } => write!(
+                f,
+                "signed at {signed_at}, which is in the future; check this computer's clock"
             ),
             Self::Revoked { sender, fingerprint } => {
-                write!(f, "key {fingerprint} of `{sender}` is revoked; ask for a new contact card")
+                write!(
+                    f,
+                    "{} of `{sender}` is revoked; ask for a new contact card",
+                    named_signer(fingerprint)
+                )
             }
             Self::KeyExpired { sender, fingerprint, not_after } => write!(
                 f,
-                "key {fingerprint} of `{sender}` was valid until {not_after}; ask for a new \
-                 contact card, or extend not_after in the trust store"
+                "{} of `{sender}` was valid until {not_after}; ask for a new contact card, or \
+                 extend not_after in the trust store",
+                named_signer(fingerprint)
             ),
             Self::KeyNotYetValid { sender, fingerprint, not_before } => write!(
                 f,
-                "key {fingerprint} of `{sender}` is valid from {not_before}; check this \
-                 computer's clock and not_before in the trust store"
+                "{} of `{sender}` is valid from {not_before}; check this computer's clock and \
+                 not_before in the trust store",
+                named_signer(fingerprint)
             ),
             Self::RoleNotAllowed { sender, fingerprint, role } => write!(
                 f,
-                "key {fingerprint} of `{sender}` may not sign a {}; see its roles in the trust \
-                 store",
+                "{} of `{sender}` may not sign a {}; see its roles in the trust store",
+                named_signer(fingerprint),
                 role.as_str()
             ),
             Self::SenderMismatch { claimed, signer } => write!(
@@ -248,6 +268,15 @@ impl std::error::Error for Refusal {}
 impl From<ProtocolError> for Refusal {
     fn from(error: ProtocolError) -> Self {
         Self::Malformed(error)
+    }
+}
+
+/// Returns how a signer is called in a sentence: certificates say what they are, keys do not.
+pub(super) fn named_signer(fingerprint: &str) -> String {
+    if fingerprint.starts_with("certificate ") {
+        fingerprint.to_owned()
+    } else {
+        format!("key {fingerprint}")
     }
 }
 

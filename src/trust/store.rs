@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 
 use super::card::ContactCard;
+use super::certificate::TrustedRoot;
 use super::error::{TrustError, check_len};
 use super::limits::{AUTHORITY_COUNT_MAX, SENDER_COUNT_MAX, STORE_LEN_MAX};
 use super::policy::{IdentityRule, Terms, TrustedKey};
 use super::store_file;
-use crate::protocol::Identity;
+use crate::protocol::{Digest, Identity};
+use crate::sys::Untrusted;
 
 /// Everybody whose messages and receipts are believed. One name, one entry.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -15,6 +17,8 @@ pub struct TrustStore {
     pub(super) senders: BTreeMap<Identity, TrustedSender>,
     /// Name of a trusted root to the file that holds its `trusted_root.json`.
     pub(super) trusted_roots: BTreeMap<String, String>,
+    /// The contents of those files. Without them no certificate is believed.
+    pub(super) loaded_roots: BTreeMap<String, TrustedRoot>,
 }
 
 /// A sender, and who may sign in that name.
@@ -64,6 +68,40 @@ impl TrustStore {
     pub fn parse(text: &str) -> Result<Self, TrustError> {
         check_len("trust store", text, STORE_LEN_MAX)?;
         store_file::parse(text)
+    }
+
+    /// Takes the contents of the files that [`Self::trusted_roots`] names, by name.
+    ///
+    /// Until then every certificate is refused.
+    ///
+    /// # Errors
+    /// When one is missing or cannot be used: to carry on without it would hide why everything
+    /// that it certifies is refused.
+    pub fn with_trusted_roots<B: AsRef<[u8]>>(
+        mut self,
+        files: &BTreeMap<String, B>,
+    ) -> Result<Self, TrustError> {
+        self.loaded_roots = self
+            .trusted_roots
+            .keys()
+            .map(|name| {
+                let error = |reason: String| {
+                    TrustError::store(format!("trusted_root `{}`", Untrusted(name)), reason)
+                };
+                let bytes = files.get(name).ok_or_else(|| error("its file is missing".into()))?;
+                Ok((name.clone(), TrustedRoot::parse(bytes.as_ref()).map_err(error)?))
+            })
+            .collect::<Result<_, TrustError>>()?;
+        Ok(self)
+    }
+
+    /// Returns a digest of all that verdicts depend on, trusted roots included.
+    pub fn version(&self) -> Digest {
+        let mut text = self.encode();
+        for root in self.loaded_roots.values() {
+            text.push_str(&root.digest().to_string());
+        }
+        Digest::of(text.as_bytes())
     }
 
     /// Returns the store as TOML, always the same text for the same store.

@@ -9,7 +9,9 @@ use toml::Value;
 use super::card::quoted;
 use super::error::TrustError;
 use super::key::PublicKey;
-use super::limits::{AUTHORITY_COUNT_MAX, SENDER_COUNT_MAX, SUBJECT_LEN_MAX};
+use super::limits::{
+    AUTHORITY_COUNT_MAX, SENDER_COUNT_MAX, SUBJECT_LEN_MAX, TRUSTED_ROOT_COUNT_MAX,
+};
 use super::policy::{IdentityRule, SubjectRule, Terms, TrustedKey};
 use super::store::{TrustStore, TrustedSender};
 use crate::protocol::{Identity, Timestamp};
@@ -93,6 +95,9 @@ pub(super) fn parse(text: &str) -> Result<TrustStore, TrustError> {
     if file.sender.len() > SENDER_COUNT_MAX {
         return Err(TrustError::store("file", "too many senders"));
     }
+    if file.trusted_root.len() > TRUSTED_ROOT_COUNT_MAX {
+        return Err(TrustError::store("file", "too many trusted roots"));
+    }
     let trusted_roots: BTreeMap<String, String> =
         file.trusted_root.into_iter().map(|(name, root)| (name, root.file)).collect();
     let mut senders = BTreeMap::new();
@@ -129,7 +134,7 @@ pub(super) fn parse(text: &str) -> Result<TrustStore, TrustError> {
         }
         senders.insert(name.clone(), TrustedSender { name, keys, identities });
     }
-    Ok(TrustStore { senders, trusted_roots })
+    Ok(TrustStore { senders, trusted_roots, loaded_roots: BTreeMap::new() })
 }
 
 fn read_key(file: &KeyFile) -> Result<TrustedKey, String> {

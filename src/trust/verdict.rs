@@ -12,7 +12,8 @@ use crate::protocol::{Digest, Envelope, FileName, Identity, Message, ProtocolErr
 pub struct Signer {
     /// The name of the trust store's entry.
     pub sender: Identity,
-    /// The fingerprint of the key that signed.
+    /// The fingerprint of the key that signed; in place of a certificate's, which is used once,
+    /// `certificate SUBJECT from ISSUER`.
     pub key_fingerprint: String,
 }
 

@@ -7,14 +7,15 @@ use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 use bytes::Bytes;
 
 use super::bundle::{Bundle, Material, SignedClaim};
-use super::policy::Role;
+use super::certificate::{Certified, Doubt, KeylessBundle};
+use super::policy::{IdentityRule, Role};
 use super::refusal::Refusal;
 use super::store::TrustStore;
 use super::verdict::{RefusedMessage, Signer, UnverifiedMessage, VerifiedMessage};
 use crate::protocol::limits::{BUNDLE_CANDIDATE_COUNT_MAX, BUNDLE_LEN_MAX};
 use crate::protocol::{Digest, Envelope, Identity, Timestamp};
 
-/// Proves which of `claimed_sender`'s keys signed exactly the bytes `manifest`.
+/// Proves which of `claimed_sender`'s keys or certificate identities signed exactly the bytes `manifest`.
 ///
 /// One good bundle among the first 64 different ones suffices: whoever adds junk blocks nothing
 /// (P16). The kind of manifest is not looked at; [`verify_message`] and
@@ -83,7 +84,7 @@ impl<'a> Question<'a> {
         let bundle = Bundle::parse(candidate).map_err(bad)?;
         let claim = bundle.claim(self.manifest, &self.digest).map_err(bad)?;
         if matches!(bundle.material, Material::Certificate) {
-            return Err(self.refuse_certificate());
+            return self.examine_certificate(candidate, &claim);
         }
         let keys = self.store.get(self.claimed).map_or(&[][..], |sender| sender.keys());
         // Every key is tried: the hint is a claim, and may be missing or false.
@@ -122,14 +123,78 @@ impl<'a> Question<'a> {
         }
     }
 
-    fn refuse_certificate(&self) -> Refusal {
+    /// Answers for a candidate that a certificate signed.
+    fn examine_certificate(
+        &self,
+        candidate: &[u8],
+        claim: &SignedClaim,
+    ) -> Result<Signer, Refusal> {
+        let bad = |reason| Refusal::BadSignature { reason };
+        let bundle = KeylessBundle::parse(candidate, claim).map_err(bad)?;
+        let rules = self.store.get(self.claimed).map_or(&[][..], |sender| sender.identities());
+        let mut best: Option<Refusal> = None;
+        // Every root is tried, the sender's or not: whose signature it is, is worth knowing.
+        for (name, root) in &self.store.loaded_roots {
+            let refusal = match root.verify(&bundle, self.manifest, self.now) {
+                Ok(certified) => match self.judge_certified(name, &certified) {
+                    Ok(signer) => return Ok(signer),
+                    Err(refusal) => refusal,
+                },
+                Err(_) if rules.iter().all(|rule| rule.trusted_root != *name) => continue,
+                Err(Doubt::Bad(reason)) => bad(reason),
+                Err(Doubt::Future(signed_at)) => Refusal::SignedInFuture { signed_at },
+            };
+            if best.as_ref().is_none_or(|best| refusal.rank() > best.rank()) {
+                best = Some(refusal);
+            }
+        }
+        let reason = if rules.is_empty() {
+            "no certificate identity is trusted for this sender"
+        } else {
+            "the trusted root of its rules is not loaded"
+        };
+        Err(best.unwrap_or_else(|| self.refuse_certificate(None, reason)))
+    }
+
+    /// Decides whether the holder of a certificate that `root` certified is the claimed sender.
+    fn judge_certified(&self, root: &str, certified: &Certified) -> Result<Signer, Refusal> {
+        let takes = |rule: &&IdentityRule| {
+            rule.trusted_root == root && rule.matches(&certified.issuer, &certified.name)
+        };
+        let rules = self.store.get(self.claimed).map_or(&[][..], |sender| sender.identities());
+        // A revoked rule counts before a wider one that would still take its subject.
+        let revoked = rules.iter().filter(takes).any(|rule| rule.terms.revoked);
+        let signer = certified.signer();
+        let verdict = rules
+            .iter()
+            .filter(|rule| takes(rule) && rule.terms.revoked == revoked)
+            .map(|rule| {
+                certified
+                    .times
+                    .iter()
+                    .try_for_each(|at| rule.terms.permit(self.role, *at, self.claimed, &signer))
+            })
+            .reduce(Result::or);
+        if let Some(verdict) = verdict {
+            let sender = self.claimed.clone();
+            return verdict.map(|()| Signer { sender, key_fingerprint: signer });
+        }
+        let claimed = self.claimed.clone();
+        match self.store.senders().find(|other| other.identities().iter().any(|rule| takes(&rule)))
+        {
+            Some(other) => Err(Refusal::SenderMismatch { claimed, signer: other.name().clone() }),
+            None => Err(self.refuse_certificate(
+                Some(signer),
+                "it is none of the certificate identities trusted for this sender",
+            )),
+        }
+    }
+
+    fn refuse_certificate(&self, signer: Option<String>, reason: &'static str) -> Refusal {
         let claimed = self.claimed.clone();
         match self.store.get(self.claimed) {
             None => Refusal::UnknownSender { claimed, claimed_key: None },
-            Some(_) => Refusal::CertificateRefused {
-                claimed,
-                reason: "certificates are not verified by this version",
-            },
+            Some(_) => Refusal::CertificateRefused { claimed, signer, reason },
         }
     }
 }

@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 use super::paths::paths;
 use super::tree;
 
-/// Most packages in `Cargo.lock`. rustls with aws-lc, tokio, clap and the curves make most of it; a
-/// change that needs more raises the number in the same commit and says for what.
-const PACKAGE_COUNT_MAX: usize = 355;
+/// Most packages in `Cargo.lock`. rustls with aws-lc, tokio, clap, the curves and sigstore-verify (29
+/// of them, for certificates) make most of it; a change that needs more raises the number in the
+/// same commit and says for what.
+const PACKAGE_COUNT_MAX: usize = 384;
 
 /// Packages whose purpose every Rust programmer knows; all others say in a comment why they are here.
 const WELL_KNOWN: [&str; 31] = [

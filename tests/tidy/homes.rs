@@ -5,7 +5,7 @@ use super::scan::tokens;
 use super::tree;
 
 /// Where a foreign crate may be named. Anything else is free, and `testing` may use everything.
-const HOMES: [(&str, &[&str]); 14] = [
+const HOMES: [(&str, &[&str]); 15] = [
     ("clap", &["src/cli/", "src/main.rs"]),
     ("clap_complete", &["src/cli/"]),
     ("indicatif", &["src/cli/"]),
@@ -18,6 +18,7 @@ const HOMES: [(&str, &[&str]); 14] = [
     ("rusqlite", &["src/store/"]),
     ("p256", &["src/trust/"]),
     ("ed25519_dalek", &["src/trust/"]),
+    ("sigstore_verify", &["src/trust/"]),
     ("zstd", &["src/chunk/"]),
     ("flate2", &["src/chunk/"]),
 ];

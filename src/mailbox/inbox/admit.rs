@@ -93,7 +93,10 @@ fn refused(result: Result<VerifiedMessage, Box<crate::trust::RefusedMessage>>) -
                 look_again: false,
                 proven_malformed: false,
             };
-            if matches!(refused.refusal, Refusal::FromFuture { .. }) {
+            if matches!(
+                refused.refusal,
+                Refusal::FromFuture { .. } | Refusal::SignedInFuture { .. }
+            ) {
                 Verdict::Pending(note)
             } else {
                 Verdict::Refused(note)

@@ -187,7 +187,8 @@ fn every_refusal_says_what_to_do_and_shows_no_raw_text() {
         Refusal::UnknownSender { claimed: claimed.clone(), claimed_key: None },
         Refusal::BadSignature { reason: "it signs another manifest" },
         Refusal::UntrustedSigner { claimed: claimed.clone(), claimed_key: None },
-        Refusal::CertificateRefused { claimed: claimed.clone(), reason: "x" },
+        Refusal::CertificateRefused { claimed: claimed.clone(), signer: None, reason: "x" },
+        Refusal::SignedInFuture { signed_at: at },
         Refusal::Revoked { sender: sender.clone(), fingerprint: fingerprint.clone() },
         Refusal::KeyExpired {
             sender: sender.clone(),

@@ -1,11 +1,15 @@
 //! The cases of the hostile-input catalogue (B..) that need no registry, and their fixtures.
 
+mod certificate;
 mod cosign;
+mod der;
+mod evidence;
 mod key;
 mod message;
 mod mutation;
 mod receipt;
 mod signature;
+mod standin;
 mod store;
 
 use bytes::Bytes;

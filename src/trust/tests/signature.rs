@@ -294,18 +294,6 @@ fn bundles_with_log_entries_are_judged_by_the_key_alone() {
 }
 
 #[test]
-fn a_certificate_is_refused_with_the_reason() {
-    let alice = key(1);
-    let store = store_of(&[(ALICE, &alice)]);
-    let mut bundle = forge(&alice, IN_TOTO, &statement_for(&manifest()));
-    bundle["verificationMaterial"] = json!({"certificate": {"rawBytes": "AA=="}});
-
-    let refusal = verify(&store, &manifest(), &[bytes(&bundle)]).unwrap_err();
-
-    assert!(matches!(refusal, Refusal::CertificateRefused { .. }), "{refusal}");
-}
-
-#[test]
 fn b18_another_trusted_sender_cannot_sign_in_this_ones_name() {
     let (alice, bob) = (key(1), key(2));
     let store = store_of(&[(ALICE, &alice), ("bob@example.com", &bob)]);

@@ -162,6 +162,10 @@ fn a_store_that_is_not_fully_understood_is_refused_with_the_place() {
         (with_identity(&format!("uri = '{}'", "x".repeat(3000))), "too long"),
         (format!("# {}", "x".repeat(5 << 20)), "larger"),
         (format!("a = {}{}", "[".repeat(200_000), "]".repeat(200_000)), "line 1"),
+        (
+            (0..9).map(|n| format!("trusted_root.r{n}.file = 'x'")).collect::<Vec<_>>().join("\n"),
+            "too many trusted",
+        ),
         ("\"\\u001b[2J\" = 1".into(), "unknown field"),
     ];
 

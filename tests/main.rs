@@ -4,8 +4,4 @@
 
 mod cli;
 mod common;
-mod e2e;
-mod hostile;
-mod interop;
-mod semantics;
 mod tidy;

@@ -216,15 +216,15 @@ mod tests {
         let path = dir.path().join("trust.toml");
         let root = dir.path().join("root.json");
         let good = include_bytes!("../trust/testdata/trusted_root.json");
-        std::fs::write(&path, "[trusted_root.corp]\nfile = 'root.json'\n").unwrap();
-        std::fs::write(&root, good).unwrap();
+        durable::write_atomic(&path, b"[trusted_root.corp]\nfile = 'root.json'\n").unwrap();
+        durable::write_atomic(&root, good.as_ref()).unwrap();
         let file = TrustFile::new(path, Vec::new(), public_key());
 
         let first = file.current().unwrap();
         let unchanged = file.current().unwrap();
         durable::write_atomic(&root, &[&good[..], b"\n"].concat()).unwrap();
         let second = file.current().unwrap();
-        std::fs::write(&root, "{}").unwrap();
+        durable::write_atomic(&root, b"{}").unwrap();
         let corrupt = file.current();
 
         assert!(Arc::ptr_eq(&first, &unchanged));
@@ -238,11 +238,11 @@ mod tests {
         let path = dir.path().join("trust.toml");
         let root = dir.path().join("root.json");
         let text = format!("[trusted_root.corp]\nfile = '{}'\n", root.display());
-        std::fs::write(&path, text).unwrap();
+        durable::write_atomic(&path, text.as_ref()).unwrap();
         let file = TrustFile::new(path.clone(), Vec::new(), public_key());
 
         let missing = file.current();
-        std::fs::write(&root, " ".repeat(TRUSTED_ROOT_LEN_MAX + 1)).unwrap();
+        durable::write_atomic(&root, " ".repeat(TRUSTED_ROOT_LEN_MAX + 1).as_bytes()).unwrap();
         let large = file.current();
 
         assert!(missing.is_err(), "{missing:?}");

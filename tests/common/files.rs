@@ -93,11 +93,7 @@ impl Fifo {
         if self.writer.is_none() {
             // Without O_NONBLOCK a reader that never comes would hang the test.
             let writer = super::wait_for("a program opens the pipe", || {
-                File::options()
-                    .write(true)
-                    .custom_flags(nix::libc::O_NONBLOCK)
-                    .open(&self.path)
-                    .ok()
+                File::options().write(true).custom_flags(libc::O_NONBLOCK).open(&self.path).ok()
             });
             fcntl(&writer, FcntlArg::F_SETFL(OFlag::empty())).unwrap();
             self.writer = Some(writer);

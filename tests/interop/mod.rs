@@ -1,1 +1,0 @@
-//! cosign, oras, skopeo and real registries, in both directions.

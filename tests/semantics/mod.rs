@@ -1,1 +1,0 @@
-//! One test for each row of the tree's operation table.

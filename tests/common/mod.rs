@@ -4,6 +4,12 @@
 //! starts it ends when it is dropped, also when the test panics. Start at [`alice_and_bob`].
 
 #![expect(dead_code, unused_imports, reason = "the categories on mounts use the rest")]
+#![expect(
+    clippy::needless_pass_by_value,
+    clippy::unused_self,
+    clippy::print_stdout,
+    reason = "fixtures read better so, and a skipped test must say so"
+)]
 
 mod files;
 mod home;

@@ -4,4 +4,8 @@
 
 mod cli;
 mod common;
+mod e2e;
+mod hostile;
+mod interop;
+mod semantics;
 mod tidy;

@@ -181,13 +181,14 @@ mod tests {
 
     use super::*;
 
-    /// A shell that did its work and now waits for a line; killed at the end of the test.
+    /// A shell that did its work and now waits for a line; killed at the end of the test. It has a
+    /// session of its own, whoever runs the tests: some run them in the session of process 1.
     struct Shell(Child);
 
     impl Shell {
         fn after(script: &str) -> Self {
-            let mut child = Command::new("sh")
-                .args(["-c", &format!("{script}; echo ready; read line")])
+            let mut child = Command::new("setsid")
+                .args(["sh", "-c", &format!("{script}; echo ready; read line")])
                 .stdin(Stdio::piped())
                 .stdout(Stdio::piped())
                 .spawn()
@@ -305,7 +306,7 @@ mod tests {
         let in_session_of = |shell: &Shell| Scope::SessionsOf([None, Some(shell.0.id())]);
         assert!(is_written_by(in_session_of(&writer), ino));
         assert!(is_written_by(Scope::Everybody, ino));
-        assert!(!is_written_by(Scope::SessionsOf([None, Some(1)]), ino));
+        assert!(!is_written_by(in_session_of(&reader), ino));
         drop(writer);
         assert!(!is_written_by(in_session_of(&reader), ino));
         assert!(!is_written_by(Scope::Everybody, ino));

@@ -3,7 +3,6 @@
 //! Everything is real: the built program, the kernel's FUSE, registries on loopback. What a fixture
 //! starts it ends when it is dropped, also when the test panics. Start at [`alice_and_bob`].
 
-#![expect(dead_code, unused_imports, reason = "the categories on mounts use the rest")]
 #![expect(
     clippy::needless_pass_by_value,
     clippy::unused_self,

@@ -1,0 +1,13 @@
+//! The real binary on a real mount: the story, programs, kills.
+
+mod crash;
+mod delivery;
+mod errors;
+mod exchange;
+mod interrupt;
+mod kills;
+mod offline;
+mod programs;
+mod readers;
+mod story;
+mod unprivileged;

@@ -1,0 +1,17 @@
+//! What a hostile registry or sender can try, through the real binary.
+//!
+//! The ids in the names (M, L, N, B, H) are those of the catalogue of hostile inputs: manifest,
+//! layer, name, bundle and trust, HTTP. In every test a correct letter lies beside the bad one, and
+//! must arrive.
+
+mod forge;
+mod http;
+mod layer;
+mod listing;
+mod manifest;
+mod mounted;
+mod names;
+mod registry;
+mod scene;
+mod sending;
+mod trust;

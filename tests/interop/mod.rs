@@ -1,0 +1,1 @@
+//! cosign, oras, skopeo and real registries, in both directions.

@@ -1,0 +1,1 @@
+//! One test for each row of the tree's operation table.

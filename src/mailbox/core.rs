@@ -80,6 +80,7 @@ pub(crate) struct Core {
     pub(crate) data_version: AtomicI64,
     trust_polled: Mutex<Option<Digest>>,
     trust_receipted: Mutex<Option<Digest>>,
+    trust_listed: Mutex<Option<Digest>>,
     pub(crate) health: Mutex<Health>,
     pub(crate) blobs_fetched: AtomicU64,
     pub(crate) blob_bytes_fetched: AtomicU64,
@@ -107,6 +108,7 @@ impl Core {
             data_version: AtomicI64::new(0),
             trust_polled: Mutex::default(),
             trust_receipted: Mutex::default(),
+            trust_listed: Mutex::default(),
             repository: parts.repository,
             store: parts.store,
             cache: parts.cache,
@@ -157,6 +159,11 @@ impl Core {
     /// Returns whether the trust store differs from the one receipts were last judged by.
     pub(crate) fn receipt_trust_changed(&self, trust: &TrustStore) -> bool {
         changed(&self.trust_receipted, trust)
+    }
+
+    /// Returns whether the trust store differs from the one whose people `outbox/` lists.
+    pub(crate) fn trusted_recipients_changed(&self, trust: &TrustStore) -> bool {
+        changed(&self.trust_listed, trust)
     }
 
     /// Notes how the registry answered a poll.

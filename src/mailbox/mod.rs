@@ -66,6 +66,7 @@ impl Mailbox {
         mailbox.inbox.load().await?;
         receipt::load(&mailbox.core).await?;
         mailbox.outbox.load(recover).await?;
+        mailbox.outbox.list_trusted(&*mailbox.core.trust.current()?);
         Ok(mailbox)
     }
 
@@ -89,6 +90,10 @@ impl Mailbox {
         let work = async {
             if let Err(error) = self.follow_others().await {
                 self.core.record_error("state", &error);
+            }
+            // A trust store that cannot be read is the inbox's error.
+            if let Ok(trust) = self.core.trust.current() {
+                self.outbox.list_trusted(&trust);
             }
             if let Err(error) = self.inbox.poll().await {
                 self.core.record_poll_error(&error);

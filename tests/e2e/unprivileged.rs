@@ -18,7 +18,7 @@ fn an_ordinary_user_sends_and_receives() {
     // A world-readable file: the user's processes read it, the test's write it.
     write(alice.dir().join("report.pdf"), &bytes);
 
-    sh(&alice, &sending, "mkdir \"$1/outbox/bob@example.com\"");
+    sh(&alice, &sending, "test -d \"$1/outbox/bob@example.com\"");
     sh(&alice, &sending, "cp report.pdf \"$1/outbox/bob@example.com/\"");
     let script = "cat \"$1/inbox/alice@example.com/report.pdf\" > received";
     wait_until("bob reads it", || try_sh(&bob, &receiving, script));

@@ -11,6 +11,7 @@
 mod chunks;
 mod file;
 mod names;
+mod recipients;
 mod recover;
 mod sender;
 mod spool;
@@ -45,37 +46,6 @@ pub struct Outbox {
 impl Outbox {
     pub(super) fn new(core: Arc<Core>) -> Self {
         Self { core }
-    }
-
-    /// Lists a directory for `recipient` from now on.
-    ///
-    /// # Errors
-    /// When it cannot be remembered.
-    pub async fn add_recipient(&self, recipient: &Identity) -> Result<(), MailboxError> {
-        self.core.store.add_recipient(recipient).await?;
-        self.core.listing.update(|snapshot| {
-            snapshot.outbox.entry(recipient.dir_name()).or_insert_with(|| empty_dir(recipient));
-        });
-        Ok(())
-    }
-
-    /// Forgets the directory of `recipient`.
-    ///
-    /// # Errors
-    /// `Busy` when it still lists files.
-    pub async fn remove_recipient(&self, recipient: &Identity) -> Result<(), MailboxError> {
-        let removed = self.core.listing.update(|snapshot| {
-            let name = recipient.dir_name();
-            let empty = snapshot.outbox.get(&name).is_some_and(|dir| dir.files.is_empty());
-            if empty {
-                snapshot.outbox.remove(&name);
-            }
-            empty
-        });
-        if !removed {
-            return Err(MailboxError::NotPermitted("the directory is not empty"));
-        }
-        Ok(self.core.store.remove_recipient(recipient).await?)
     }
 
     /// Returns whether a file of this name stays local.

@@ -26,6 +26,19 @@ async fn a_sent_file_arrives_with_every_byte() {
 }
 
 #[tokio::test]
+async fn whom_i_trust_has_a_directory_and_i_have_none() {
+    let world = World::new();
+    let (mut alice, bob) = world.alice_and_bob().await;
+    let carol = world.person("carol@example.com").await;
+    alice.trust_person(&carol);
+
+    alice.restart(&world).await;
+
+    let dirs: Vec<_> = alice.mailbox.snapshot().outbox.keys().cloned().collect();
+    assert_eq!(dirs, [bob.identity.dir_name(), carol.identity.dir_name()]);
+}
+
+#[tokio::test]
 async fn nothing_is_tagged_before_it_is_published() {
     let world = World::new();
     let (alice, bob) = world.alice_and_bob().await;

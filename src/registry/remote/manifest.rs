@@ -5,6 +5,7 @@ use reqwest::{Method, StatusCode};
 
 use super::RemoteRepository;
 use super::auth::Call;
+use super::classify::OciCode;
 use super::client::{Redirects, Request};
 use crate::protocol::limits::MANIFEST_LEN_MAX;
 use crate::protocol::{Digest, Tag};
@@ -88,7 +89,13 @@ impl RemoteRepository {
             Request::new(Method::PUT, url).body(manifest.media_type, manifest.bytes.clone());
         let answer = self.client.send(call, request).await?;
         if !matches!(answer.status(), StatusCode::CREATED | StatusCode::ACCEPTED) {
-            return Err(answer.into_refusal().await.into_error(name));
+            let refusal = answer.into_refusal().await;
+            // We name no digest but by hashing. docker-registry answers so while somebody else pushes
+            // a blob that both manifests name: it reads the half-written link to the blob.
+            if refusal.code == Some(OciCode::DigestInvalid) {
+                return Err(RegistryError::Unreachable("the registry misread a digest".into()));
+            }
+            return Err(refusal.into_error(name));
         }
         if let Some(referrer) = &manifest.referrer {
             let is_indexed = self.note_subject_header(answer.headers(), &referrer.subject);

@@ -272,6 +272,22 @@ async fn a_manifest_is_pushed_unchanged_under_its_tag_or_its_digest() {
 }
 
 #[tokio::test]
+async fn a_manifest_whose_right_digest_is_refused_may_be_pushed_again() {
+    let body = r#"{"errors":[{"code":"DIGEST_INVALID","message":"x"}]}"#;
+    let server = Server::start(move |_seen| Reply::new(400, body)).await;
+    let upload = ManifestUpload {
+        bytes: Bytes::from_static(b"{}"),
+        media_type: media_type::IMAGE_MANIFEST,
+        tag: None,
+        referrer: None,
+    };
+
+    let pushed = open(&server, &anonymous()).push_manifest(&upload).await;
+
+    assert!(pushed.as_ref().is_err_and(|error| error.class().is_transient()), "{pushed:?}");
+}
+
+#[tokio::test]
 async fn deletion_that_is_not_offered_is_rejected() {
     let server = Server::start(|_seen| {
         Reply::new(405, r#"{"errors":[{"code":"UNSUPPORTED","message":"\u001b[2J"}]}"#)

@@ -3,16 +3,22 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::time::Duration;
 
 use nix::mount::{MntFlags, umount2};
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use tempfile::TempDir;
 
 use super::home::{Home, User};
 use super::process::{Ran, Running};
 use super::wait::try_wait;
 use super::{names_in, wait_for, wait_until};
+
+/// After this a mount is taken for hung and killed. A process that waits in it, the test itself
+/// among them, hears no signal until then, and the run would end nowhere.
+const HANG_DEADLINE: Duration = Duration::from_secs(150);
 
 /// How long a mount that is asked to end politely may take.
 const END_DEADLINE: Duration = Duration::from_secs(20);
@@ -24,6 +30,8 @@ pub(crate) struct TestMount {
     path: PathBuf,
     server: Option<Running>,
     umount: Command,
+    /// Its end tells the guard of the server that there is nothing left to guard.
+    guard: Option<Sender<()>>,
 }
 
 impl TestMount {
@@ -49,7 +57,7 @@ impl TestMount {
         .ok();
         let mut umount = home.command();
         umount.arg("umount").arg(&path);
-        let mut mount = Self { dir: Some(dir), path, server: None, umount };
+        let mut mount = Self { dir: Some(dir), path, server: None, umount, guard: None };
         mount.start(home, arguments);
         mount
     }
@@ -61,6 +69,7 @@ impl TestMount {
         command.args(["--json", "mount", "--foreground", "--poll", "1"]).args(arguments);
         command.arg(&self.path);
         let server = self.server.insert(Running::start(command));
+        self.guard = Some(guard_server(server.pid()));
         wait_until("the mount is ready", || {
             assert!(server.is_running(), "the mount ended: {}", server.errors());
             server.output().contains("\"mounted\"")
@@ -162,6 +171,7 @@ impl TestMount {
     #[track_caller]
     pub(crate) fn kill(&mut self) {
         let mut server = self.server.take().expect("the mount is up");
+        self.guard = None;
         server.signal(Signal::SIGKILL);
         wait_until("the killed server is gone", || !server.is_running());
     }
@@ -171,6 +181,7 @@ impl TestMount {
     pub(crate) fn unmount(&mut self) -> Ran {
         let mut command = Command::new(self.umount.get_program());
         command.args(self.umount.get_args());
+        self.guard = None;
         let server = self.server.take().expect("the mount is up");
         super::run(command).ok();
         server.end_within(END_DEADLINE)
@@ -179,6 +190,7 @@ impl TestMount {
     /// Ends the server by a signal and waits for it; returns what it said.
     #[track_caller]
     pub(crate) fn terminate(&mut self, signal: Signal) -> Ran {
+        self.guard = None;
         let server = self.server.take().expect("the mount is up");
         server.signal(signal);
         server.end_within(END_DEADLINE)
@@ -201,6 +213,18 @@ impl Drop for TestMount {
             let _kept = dir.keep();
         }
     }
+}
+
+/// Kills `server` after [`HANG_DEADLINE`], unless the sender is dropped before.
+fn guard_server(server: u32) -> Sender<()> {
+    let (sender, receiver) = mpsc::channel();
+    let server = Pid::from_raw(i32::try_from(server).expect("a pid"));
+    std::thread::spawn(move || {
+        if receiver.recv_timeout(HANG_DEADLINE) == Err(RecvTimeoutError::Timeout) {
+            kill(server, Signal::SIGKILL).ok();
+        }
+    });
+    sender
 }
 
 /// Takes a mount down without asking its server.

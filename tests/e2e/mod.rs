@@ -1,5 +1,6 @@
 //! The real binary on a real mount: the story, programs, kills.
 
+mod children;
 mod crash;
 mod delivery;
 mod errors;

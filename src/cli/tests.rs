@@ -25,6 +25,8 @@ fn every_verb_of_the_manual_parses() {
         "dockercomms verify sha256:abc --explain",
         "dockercomms ack 7f3c9a1e --status rejected --reason no",
         "dockercomms restore",
+        "dockercomms recall 7f3c9a1e",
+        "dockercomms gc --dry-run --json",
         "dockercomms key new --algorithm ed25519",
         "dockercomms key show --pem",
         "dockercomms key export",

@@ -30,6 +30,7 @@ fn every_verb_of_the_manual_parses() {
         "dockercomms key new --algorithm ed25519",
         "dockercomms key show --pem",
         "dockercomms key export",
+        "dockercomms key rotate --algorithm ed25519",
         "dockercomms trust add card --yes",
         "dockercomms trust add - --name bob --yes",
         "dockercomms trust ls",

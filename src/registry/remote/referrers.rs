@@ -241,9 +241,14 @@ impl RemoteRepository {
                 // By the digest of what was read: an entry that somebody adds now stays, and most
                 // registries refuse to delete a tag by its name.
                 match self.drop_manifest(call, &old.digest).await {
-                    Ok(()) | Err(RegistryError::NotFound { .. }) => continue,
+                    Ok(()) | Err(RegistryError::NotFound { .. }) => {}
                     Err(error) => return Err(error),
                 }
+                // A registry that keeps the tag then takes its name instead.
+                if self.head_tag(call, &tag).await? == Some(old.digest) {
+                    self.drop_manifest(call, &tag).await?;
+                }
+                continue;
             }
             let url = self.client.url(&format!("manifests/{tag}"));
             let index = encode_index(entries);

@@ -80,7 +80,7 @@ impl Store {
 
     /// Returns the latest time kept by [`Store::raise_clock`]; zero when there is none.
     pub async fn clock_mark(&self) -> Result<Timestamp, StoreError> {
-        self.read(|connection| mark_of(connection)).await
+        self.read(mark_of).await
     }
 
     /// Forgets times later than `now`, which a clock that was wrong has left.

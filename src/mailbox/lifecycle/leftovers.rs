@@ -163,10 +163,9 @@ async fn remove_chunks(
     }
     let cache = core.cache.clone();
     let removed = tokio::task::spawn_blocking(move || {
-        let lens = dead.difference(&live).map(|digest| match dry_run {
-            true => cache.disk_len(digest),
-            false => cache.remove(digest),
-        });
+        let lens = dead
+            .difference(&live)
+            .map(|digest| if dry_run { cache.disk_len(digest) } else { cache.remove(digest) });
         lens.flatten().fold((0, 0), |(count, bytes), len| (count + 1, bytes + len))
     });
     let (count, bytes) = removed.await.map_err(|_panicked| MailboxError::TaskLost)?;

@@ -59,9 +59,8 @@ impl Mailbox {
     pub async fn recall(&self, digest: &Digest) -> Result<Recall, MailboxError> {
         let entry = self.core.store.outbox_by_digest(digest).await?;
         let entry = entry.ok_or(MailboxError::NotFound("message of mine"))?;
-        let message = match (&entry.message, entry.state) {
-            (Some(message), OutboxState::Sent) => message,
-            _ => return Err(MailboxError::Busy),
+        let (Some(message), OutboxState::Sent) = (&entry.message, entry.state) else {
+            return Err(MailboxError::Busy);
         };
         // Before: a receipt that is there now means that the recall comes too late.
         let receipt_unknown = self.look_for_receipt(&entry).await.err();

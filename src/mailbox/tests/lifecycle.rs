@@ -7,11 +7,12 @@ use crate::mailbox::{MailboxError, Removal};
 use crate::protocol::{ErrorClass, ReceiptStatus, Tag};
 use crate::registry::fault::Fault;
 use crate::registry::memory::Operation;
-use crate::registry::{RegistryError, Repository as _};
+use crate::registry::{ManifestRef, RegistryError, Repository as _};
 use crate::testing::{BEGINNING, Person, World};
 
 const WEEK: Duration = Duration::from_hours(7 * 24);
 const QUARTER: Duration = Duration::from_hours(91 * 24);
+const MOST_OF_A_QUARTER: Duration = Duration::from_hours(84 * 24);
 
 fn refusal() -> RegistryError {
     RegistryError::Rejected { reason: "not offered by this registry".into() }
@@ -129,15 +130,11 @@ async fn what_is_old_goes_from_the_lists_and_what_could_be_replayed_stays() {
     let failed = draft(&alice, &bob, "failed", b"abc").await;
     alice.mailbox.outbox().abandon(&failed, "test");
     alice.settle().await;
-    let manifest = world.memory.clone();
     let tag: Tag = sent.tag.parse().unwrap();
-    let bytes = manifest
-        .fetch_manifest(&crate::registry::ManifestRef::Tag(tag.clone()), 1 << 20)
-        .await
-        .unwrap()
-        .bytes;
+    let bytes =
+        world.memory.fetch_manifest(&ManifestRef::Tag(tag.clone()), 1 << 20).await.unwrap().bytes;
 
-    world.clock.advance(QUARTER - WEEK);
+    world.clock.advance(MOST_OF_A_QUARTER);
     let early = bob.mailbox.collect_garbage(false).await.unwrap();
     world.clock.advance(WEEK + WEEK);
     let late = bob.mailbox.collect_garbage(false).await.unwrap();

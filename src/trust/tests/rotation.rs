@@ -77,8 +77,8 @@ fn a_rotation_that_both_keys_have_not_signed_makes_no_card() {
     let later = created_at().saturating_add_secs(1);
     let stolen = Rotation::sign(&thief, &new, created_at());
     let unconfirmed = Rotation::sign(&old, &thief, created_at());
-    let twice = card_of(&[&old, &new]).encode().replacen("[[rotation]]", "[[rotation]]", 1);
-    let block = good[good.find("[[rotation]]").unwrap()..].to_owned();
+    let (_, block) = good.split_once("[[rotation]]").unwrap();
+    let block = format!("[[rotation]]{block}");
 
     for (what, text) in [
         ("a time of its own", good.replace(&created_at().to_string(), &later.to_string())),
@@ -88,7 +88,7 @@ fn a_rotation_that_both_keys_have_not_signed_makes_no_card() {
         ("no base64", good.replace(&real.signature(), "!")),
         ("another old key", good.replace(&public(&old).to_pem(), &public(&thief).to_pem())),
         ("a member more", format!("{good}admin = true\n")),
-        ("the same again", format!("{twice}\n{block}")),
+        ("the same again", format!("{good}\n{block}")),
         ("too many", format!("{good}\n{}", format!("{block}\n").repeat(ROTATION_COUNT_MAX))),
     ] {
         let parsed = ContactCard::parse(&text);

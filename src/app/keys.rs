@@ -1,13 +1,15 @@
 //! The private key's file and the contact card made from it.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::AppError;
 use crate::config::{ConfigError, Places};
-use crate::protocol::Identity;
-use crate::sys::durable;
-use crate::trust::{ContactCard, KeyAlgorithm, SigningKey};
+use crate::protocol::{Digest, Identity, Timestamp};
+use crate::sys::durable::{self, FileLock};
+use crate::trust::{
+    ContactCard, KeyAlgorithm, PublicKey, ROTATION_COUNT_MAX, Rotation, SigningKey,
+};
 
 /// Largest key file in bytes; a PKCS#8 PEM has some 250.
 const KEY_FILE_LEN_MAX: u64 = 64 << 10;
@@ -28,7 +30,9 @@ impl ContactCardFile {
     /// When it cannot be written.
     pub fn save(places: &Places, identity: &Identity, key: &SigningKey) -> Result<Self, AppError> {
         let path = places.card_file();
-        let card = ContactCard { identity: identity.clone(), public_key: key.public_key() };
+        let public_key = key.public_key();
+        let rotations = load_key_history(places, &public_key)?;
+        let card = ContactCard { identity: identity.clone(), public_key, rotations };
         durable::write_atomic(&path, card.encode().as_bytes())
             .map_err(|source| AppError::File { verb: "write", path: path.clone(), source })?;
         Ok(Self { path, card })
@@ -81,6 +85,98 @@ pub fn create_key(places: &Places, algorithm: KeyAlgorithm) -> Result<SigningKey
     Ok(key)
 }
 
+/// Returns how `current` came to replace earlier keys, the oldest first; no file is no history.
+///
+/// What leads to another key is left out: a rotation that a crash has cut short changed nothing.
+///
+/// # Errors
+/// When the file cannot be read, or a statement in it does not hold.
+pub fn load_key_history(places: &Places, current: &PublicKey) -> Result<Vec<Rotation>, AppError> {
+    let path = places.key_history_file();
+    let bytes = match durable::read_bounded(&path, KEY_FILE_LEN_MAX) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(source) => return Err(AppError::File { verb: "read", path, source }),
+    };
+    let text = String::from_utf8(bytes).map_err(|_source| {
+        let source = io::Error::new(io::ErrorKind::InvalidData, "not text");
+        AppError::File { verb: "read", path: path.clone(), source }
+    })?;
+    // The file is a contact card of the key that the last rotation made.
+    let card = ContactCard::parse(&text).map_err(|source| AppError::Trust { path, source })?;
+    let is_current = card.public_key == *current;
+    let known = card.rotations.iter().position(|rotation| rotation.next() == current);
+    Ok(match (is_current, known) {
+        (true, _) => card.rotations,
+        (false, Some(last)) => card.rotations.into_iter().take(last + 1).collect(),
+        (false, None) => Vec::new(),
+    })
+}
+
+/// What [`rotate_key`] did.
+#[derive(Debug)]
+pub struct Rotated {
+    /// The key that signs from now on.
+    pub key: SigningKey,
+    /// The statement of both keys.
+    pub rotation: Rotation,
+    /// Where the old private key lies now.
+    pub retired: PathBuf,
+}
+
+/// Replaces the key by a new one, which the old one vouches for.
+///
+/// The statement is durable before the key is replaced, and the key is replaced in one step: a
+/// crash leaves the old key or the new one, and never loses either.
+///
+/// # Errors
+/// When there is no key yet, or something cannot be written; the old key stays in use then.
+pub fn rotate_key(
+    places: &Places,
+    identity: &Identity,
+    algorithm: KeyAlgorithm,
+    now: Timestamp,
+) -> Result<Rotated, AppError> {
+    let path = places.key_file();
+    let lock = path.with_extension("lock");
+    let _lock = FileLock::acquire(&lock).map_err(|source| AppError::File {
+        verb: "lock",
+        path: lock.clone(),
+        source,
+    })?;
+    let old = load_key(places)?;
+    let trust = |source| AppError::Trust { path: path.clone(), source };
+    let key = SigningKey::generate(algorithm).map_err(trust)?;
+    let rotation = Rotation::sign(&old, &key, now);
+    let mut rotations = load_key_history(places, &old.public_key())?;
+    rotations.push(rotation.clone());
+    let excess = rotations.len().saturating_sub(ROTATION_COUNT_MAX);
+    rotations.drain(..excess);
+    let history =
+        ContactCard { identity: identity.clone(), public_key: key.public_key(), rotations };
+    let write = |path: &Path, text: &[u8]| {
+        durable::write_atomic(path, text).map_err(|source| AppError::File {
+            verb: "write",
+            path: path.to_owned(),
+            source,
+        })
+    };
+    let dir = places.retired_keys_dir();
+    durable::create_private_dir(&dir).map_err(|source| AppError::File {
+        verb: "make",
+        path: dir.clone(),
+        source,
+    })?;
+    // The digest of the public key names the file: what lies there already is the same key.
+    let name = format!("{}.pem", Digest::of(old.public_key().to_pem().as_bytes()).hex12());
+    let retired = dir.join(name);
+    write(&retired, old.to_pem().as_bytes())?;
+    write(&places.key_history_file(), history.encode().as_bytes())?;
+    write(&path, key.to_pem().as_bytes())?;
+    ContactCardFile::save(places, identity, &key)?;
+    Ok(Rotated { key, rotation, retired })
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;
@@ -121,5 +217,74 @@ mod tests {
             matches!(loaded, Err(AppError::Config(ConfigError::NotSetUp { .. }))),
             "{loaded:?}"
         );
+    }
+
+    fn me() -> Identity {
+        "alice@x".parse().unwrap()
+    }
+
+    fn at(secs: i64) -> Timestamp {
+        Timestamp::from_unix_secs(1_790_000_000 + secs)
+    }
+
+    #[test]
+    fn a_rotated_key_is_new_and_private_and_the_old_one_is_kept_and_vouches_for_it() {
+        let home = tempfile::tempdir().unwrap();
+        let places = places(&home);
+        let first = create_key(&places, KeyAlgorithm::EcdsaP256).unwrap().public_key();
+
+        let second = rotate_key(&places, &me(), KeyAlgorithm::Ed25519, at(0)).unwrap();
+        let third = rotate_key(&places, &me(), KeyAlgorithm::EcdsaP256, at(9)).unwrap();
+
+        let current = load_key(&places).unwrap().public_key();
+        assert_eq!(current, third.key.public_key());
+        let history = load_key_history(&places, &current).unwrap();
+        assert_eq!(history, [second.rotation, third.rotation]);
+        assert_eq!(history[0].previous(), &first);
+        let retired = std::fs::read_to_string(&second.retired).unwrap();
+        assert_eq!(SigningKey::from_pem(&retired).unwrap().public_key(), first);
+        for path in [&second.retired, &third.retired, &places.key_file()] {
+            let mode = std::fs::metadata(path).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o600, "{}", path.display());
+        }
+        let card = std::fs::read_to_string(places.card_file()).unwrap();
+        assert_eq!(ContactCard::parse(&card).unwrap().rotations, history);
+    }
+
+    #[test]
+    fn a_rotation_that_a_crash_cut_short_changed_nothing() {
+        let home = tempfile::tempdir().unwrap();
+        let places = places(&home);
+        create_key(&places, KeyAlgorithm::EcdsaP256).unwrap();
+        rotate_key(&places, &me(), KeyAlgorithm::EcdsaP256, at(0)).unwrap();
+        let key = std::fs::read(places.key_file()).unwrap();
+        rotate_key(&places, &me(), KeyAlgorithm::EcdsaP256, at(1)).unwrap();
+
+        // The statement was written, the key was not.
+        durable::write_atomic(&places.key_file(), &key).unwrap();
+
+        let current = load_key(&places).unwrap().public_key();
+        let history = load_key_history(&places, &current).unwrap();
+        assert_eq!(history.len(), 1);
+        assert_eq!(history[0].next(), &current);
+        let again = rotate_key(&places, &me(), KeyAlgorithm::EcdsaP256, at(2)).unwrap();
+        let current = again.key.public_key();
+        assert_eq!(load_key_history(&places, &current).unwrap().len(), 2);
+    }
+
+    #[test]
+    fn a_long_history_keeps_the_newest_rotations() {
+        let home = tempfile::tempdir().unwrap();
+        let places = places(&home);
+        create_key(&places, KeyAlgorithm::Ed25519).unwrap();
+
+        for turn in 0..10 {
+            rotate_key(&places, &me(), KeyAlgorithm::Ed25519, at(turn)).unwrap();
+        }
+
+        let current = load_key(&places).unwrap().public_key();
+        let history = load_key_history(&places, &current).unwrap();
+        assert_eq!(history.len(), ROTATION_COUNT_MAX);
+        assert_eq!(history.last().unwrap().next(), &current);
     }
 }

@@ -12,7 +12,7 @@ mod trust_file;
 use std::sync::Arc;
 
 pub use error::AppError;
-pub use keys::{ContactCardFile, create_key, load_key};
+pub use keys::{ContactCardFile, Rotated, create_key, load_key, load_key_history, rotate_key};
 pub use repository::open_repository;
 pub use setup::{Created, Setup};
 pub use trust_file::TrustFile;
@@ -38,7 +38,7 @@ pub enum Role {
 /// Whatever of key, trust store, registry reference or local state cannot be used.
 pub async fn open_mailbox(setup: &Setup, role: Role) -> Result<Mailbox, AppError> {
     let key = load_key(&setup.places)?;
-    let trust = setup.trust_file(&key.public_key());
+    let trust = setup.trust_file(&key.public_key())?;
     // A damaged trust store is said at once, not at the first message.
     trust.current()?;
     let parts = MailboxParts {
@@ -76,6 +76,7 @@ fn mailbox_options(setup: &Setup) -> Result<MailboxOptions, AppError> {
         settle: settings.settle,
         automatic_receipts: settings.automatic_receipts,
         temporary_names: settings.temporary_names.clone(),
+        history: settings.history,
         ..MailboxOptions::new(first.clone())
     })
 }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::keys::{ContactCardFile, create_key, load_key};
+use super::keys::{ContactCardFile, create_key, load_key, load_key_history};
 use super::{AppError, TrustFile};
 use crate::config::{
     ConfigError, ConfigFile, DEFAULT_PROFILE, HomeVariables, Overrides, Places, ProfileFile,
@@ -10,7 +10,7 @@ use crate::config::{
 };
 use crate::protocol::Identity;
 use crate::sys::durable::{self, FileLock};
-use crate::trust::{KeyAlgorithm, PublicKey, SigningKey};
+use crate::trust::{KeyAlgorithm, PublicKey, Rotation, SigningKey};
 
 /// A profile that can be used: its places and settings.
 #[derive(Debug, Clone)]
@@ -132,9 +132,24 @@ impl Setup {
         load_key(&self.places)
     }
 
-    /// Returns the trust store's file, in which our own key counts for our own names.
-    pub fn trust_file(&self, own_key: &PublicKey) -> TrustFile {
-        TrustFile::new(self.places.trust_file(), self.settings.me.clone(), own_key.clone())
+    /// Returns how the key came to replace earlier ones.
+    ///
+    /// # Errors
+    /// When the history cannot be read, or does not hold together.
+    pub fn load_key_history(&self, own_key: &PublicKey) -> Result<Vec<Rotation>, AppError> {
+        load_key_history(&self.places, own_key)
+    }
+
+    /// Returns the trust store's file, in which our own keys, replaced ones too, count for our own
+    /// names.
+    ///
+    /// # Errors
+    /// As [`Setup::load_key_history`].
+    pub fn trust_file(&self, own_key: &PublicKey) -> Result<TrustFile, AppError> {
+        let mut own_keys = vec![own_key.clone()];
+        let history = self.load_key_history(own_key)?;
+        own_keys.extend(history.iter().rev().map(|rotation| rotation.previous().clone()));
+        Ok(TrustFile::new(self.places.trust_file(), self.settings.me.clone(), own_keys))
     }
 }
 

@@ -21,7 +21,7 @@ const TRUST_FILE_LEN_MAX: u64 = 16 << 20;
 pub struct TrustFile {
     path: PathBuf,
     me: Vec<Identity>,
-    own_key: PublicKey,
+    own_keys: Vec<PublicKey>,
     cached: Mutex<Option<Cached>>,
 }
 
@@ -42,9 +42,9 @@ fn version(path: &Path) -> Version {
 }
 
 impl TrustFile {
-    /// Names the file; reads nothing yet.
-    pub fn new(path: PathBuf, me: Vec<Identity>, own_key: PublicKey) -> Self {
-        Self { path, me, own_key, cached: Mutex::new(None) }
+    /// Names the file and our own keys, those that were replaced too; reads nothing yet.
+    pub fn new(path: PathBuf, me: Vec<Identity>, own_keys: Vec<PublicKey>) -> Self {
+        Self { path, me, own_keys, cached: Mutex::new(None) }
     }
 
     /// Returns the store as it stands in the file; no file is the empty store.
@@ -104,8 +104,10 @@ impl TrustFile {
         let roots = root_files(&self.path, &store);
         files.extend(roots.values().map(|file| (file.clone(), version(file))));
         let mut store = load_roots(&self.path, store, &roots)?;
-        for me in &self.me {
-            let card = ContactCard { identity: me.clone(), public_key: self.own_key.clone() };
+        let pairs = self.me.iter().flat_map(|me| self.own_keys.iter().map(move |key| (me, key)));
+        for (me, key) in pairs {
+            let (identity, public_key) = (me.clone(), key.clone());
+            let card = ContactCard { identity, public_key, rotations: Vec::new() };
             store
                 .add_card(&card)
                 .map_err(|source| AppError::Trust { path: self.path.clone(), source })?;
@@ -164,7 +166,11 @@ mod tests {
     }
 
     fn card(name: &str) -> ContactCard {
-        ContactCard { identity: name.parse().unwrap(), public_key: public_key() }
+        ContactCard {
+            identity: name.parse().unwrap(),
+            public_key: public_key(),
+            rotations: Vec::new(),
+        }
     }
 
     #[test]
@@ -173,7 +179,7 @@ mod tests {
         let path = dir.path().join("trust.toml");
         let me: Identity = "alice@x".parse().unwrap();
         let key = public_key();
-        let file = TrustFile::new(path.clone(), vec![me.clone()], key.clone());
+        let file = TrustFile::new(path.clone(), vec![me.clone()], vec![key.clone()]);
 
         let store = file.current().unwrap();
 
@@ -185,7 +191,8 @@ mod tests {
     fn a_card_that_is_added_takes_effect_without_opening_again() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("trust.toml");
-        let file = TrustFile::new(path.clone(), vec!["alice@x".parse().unwrap()], public_key());
+        let file =
+            TrustFile::new(path.clone(), vec!["alice@x".parse().unwrap()], vec![public_key()]);
         assert_eq!(file.current().unwrap().len(), 1);
 
         TrustFile::edit(&path, |store| store.add_card(&card("bob@x"))).unwrap();
@@ -198,7 +205,7 @@ mod tests {
     fn a_damaged_store_trusts_nobody() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("trust.toml");
-        let file = TrustFile::new(path.clone(), Vec::new(), public_key());
+        let file = TrustFile::new(path.clone(), Vec::new(), vec![public_key()]);
         file.current().unwrap();
         durable::write_atomic(&path, b"[[sender]]\nname = 7\n").unwrap();
 
@@ -218,7 +225,7 @@ mod tests {
         let good = include_bytes!("../trust/testdata/trusted_root.json");
         durable::write_atomic(&path, b"[trusted_root.corp]\nfile = 'root.json'\n").unwrap();
         durable::write_atomic(&root, good.as_ref()).unwrap();
-        let file = TrustFile::new(path, Vec::new(), public_key());
+        let file = TrustFile::new(path, Vec::new(), vec![public_key()]);
 
         let first = file.current().unwrap();
         let unchanged = file.current().unwrap();
@@ -239,7 +246,7 @@ mod tests {
         let root = dir.path().join("root.json");
         let text = format!("[trusted_root.corp]\nfile = '{}'\n", root.display());
         durable::write_atomic(&path, text.as_ref()).unwrap();
-        let file = TrustFile::new(path.clone(), Vec::new(), public_key());
+        let file = TrustFile::new(path.clone(), Vec::new(), vec![public_key()]);
 
         let missing = file.current();
         durable::write_atomic(&root, " ".repeat(TRUSTED_ROOT_LEN_MAX + 1).as_bytes()).unwrap();

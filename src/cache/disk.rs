@@ -137,6 +137,20 @@ impl DiskCache {
         })
     }
 
+    /// Returns the bytes of a chunk's file; only reading it tells whether it is whole.
+    pub(super) fn len(&self, digest: &Digest) -> Option<u64> {
+        let metadata = fs::symlink_metadata(self.path(digest)?).ok()?;
+        entry::is_ours(&metadata).then_some(metadata.len())
+    }
+
+    /// Removes a chunk's file and returns its bytes.
+    pub(super) fn remove(&self, digest: &Digest) -> Option<u64> {
+        let len = self.len(digest)?;
+        remove(&self.path(digest)?);
+        self.index.lock().forget(digest);
+        Some(len)
+    }
+
     /// Writes a chunk if it is not there; a failure only means that it is not kept.
     pub(super) fn put(&self, digest: &Digest, payload: &[u8]) {
         let cost = cost(payload.len() as u64);

@@ -39,6 +39,14 @@ impl MemoryCache {
         self.state.lock().entries.contains(digest)
     }
 
+    /// Forgets a chunk.
+    pub(super) fn remove(&self, digest: &Digest) {
+        let mut state = self.state.lock();
+        if let Some(old) = state.entries.pop(digest) {
+            state.used -= cost(&old);
+        }
+    }
+
     /// Keeps a chunk unless it alone is larger than the limit.
     pub(super) fn put(&self, digest: Digest, bytes: Bytes) {
         let cost = cost(&bytes);

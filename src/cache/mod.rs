@@ -131,6 +131,17 @@ impl ChunkCache {
         }
     }
 
+    /// Forgets a chunk, in memory and on disk; returns the bytes of its file if there was one.
+    pub fn remove(&self, digest: &Digest) -> Option<u64> {
+        self.inner.memory.remove(digest);
+        self.inner.disk.as_ref().and_then(|disk| disk.remove(digest))
+    }
+
+    /// Returns the bytes of a chunk's file, if there is one.
+    pub fn disk_len(&self, digest: &Digest) -> Option<u64> {
+        self.inner.disk.as_ref().and_then(|disk| disk.len(digest))
+    }
+
     /// Returns whether a chunk is probably here: a hint for read-ahead, not a promise.
     pub fn contains(&self, digest: &Digest) -> bool {
         self.inner.memory.contains(digest)

@@ -13,8 +13,11 @@ use super::session::Session;
 use super::{env, exit, running};
 use crate::app::{self, Setup, TrustFile};
 use crate::config::Overrides;
-use crate::protocol::{Digest, EMPTY_BYTES, ErrorClass, Tag, Timestamp, media_type};
-use crate::registry::{ManifestUpload, RegistryError, Repository};
+use crate::protocol::{
+    Descriptor, Digest, EMPTY_BYTES, ErrorClass, ImageManifest, Tag, Timestamp, media_type,
+};
+use crate::registry::{ManifestUpload, ReferrerEntry, RegistryError, Repository};
+use crate::store::Store;
 use crate::sys::{Clock as _, SystemClock};
 
 /// How long the registry may take for the whole examination.
@@ -23,22 +26,33 @@ const REGISTRY_TIMEOUT: Duration = Duration::from_mins(1);
 /// A clock before this is not set: 2025-01-01. Signatures and expiry depend on it.
 const PLAUSIBLE_UNIX_SECS: i64 = 1_735_689_600;
 
+/// A clock that once was so many seconds ahead of now was wrong, now or then.
+const CLOCK_LEAD_MAX_SECS: i64 = 3_600;
+
+/// The artifact type of what `--write` pushes.
+const PROBE_TYPE: &str = "application/vnd.dockercomms.doctor.v1";
+
 /// Shown below the help.
 const EXAMPLES: &str = "\
 Examples:
   dockercomms doctor
-  dockercomms doctor --write";
+  dockercomms doctor --write
+  dockercomms doctor --trust-clock";
 
 /// Check this machine, your files and the registry, and say what to do
 ///
-/// Changes nothing, unless --write is given: then it pushes a small manifest with a tag of its own
-/// and deletes it again, to see whether you may send.
+/// Changes nothing, unless --write is given: then it pushes two small manifests with tags of their
+/// own and deletes them again, to see whether you may send and recall.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     /// Also try to push and to delete
     #[arg(long)]
     write: bool,
+    /// The clock is right now: forget later times that it once showed, by which
+    /// messages expire; unmount first
+    #[arg(long)]
+    trust_clock: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -118,6 +132,7 @@ pub(crate) fn run(session: &Session, args: &Args) -> Result<u8, Failure> {
                 report(check);
             }
             session.block_on(async {
+                report(clock_mark(&setup, args.trust_clock).await);
                 for check in registry(&setup, args.write).await {
                     report(check);
                 }
@@ -177,6 +192,28 @@ fn clock() -> Check {
         .hint("set the clock: expiry and receipts depend on it");
     }
     Check::new("clock", Outcome::Ok, now.to_string())
+}
+
+/// Compares the clock with the latest time that the state has seen, by which messages expire.
+async fn clock_mark(setup: &Setup, trust_clock: bool) -> Check {
+    let now = Timestamp::from(SystemClock.now());
+    let compared = async {
+        let store = Store::open(setup.places.state_dir()).await?;
+        if trust_clock {
+            store.lower_clock(now).await?;
+        }
+        store.clock_mark().await
+    };
+    match compared.await {
+        Ok(mark) if mark > now.saturating_add_secs(CLOCK_LEAD_MAX_SECS) => Check::new(
+            "expiry",
+            Outcome::Warning,
+            format!("the clock has shown {mark} before, so messages expire as if it still did"),
+        )
+        .hint("set the clock, or run `dockercomms doctor --trust-clock` if it is right now"),
+        Ok(_) => Check::new("expiry", Outcome::Ok, "the clock was not set back"),
+        Err(error) => Check::failed("expiry", app::AppError::from(error).into()),
+    }
 }
 
 fn cosign() -> Check {
@@ -264,41 +301,86 @@ async fn examine(repository: &dyn Repository, write: bool) -> Vec<Check> {
     checks
 }
 
-/// Pushes a manifest like a receipt's under a tag that nobody looks at, and deletes it again.
+/// Pushes a manifest like a receipt's and one that speaks about it, under tags that nobody looks
+/// at, and deletes them again.
 async fn try_to_write(repository: &dyn Repository) -> Vec<Check> {
     let pushed = async {
         let empty = Digest::of(EMPTY_BYTES);
         repository.push_blob(&empty, EMPTY_BYTES.into()).await?;
-        let probe = uuid::Uuid::new_v4().simple().to_string();
-        let tag: Option<Tag> = format!("doctor-{probe}").parse().ok();
-        let manifest = crate::protocol::ImageManifest {
-            artifact_type: Some("application/vnd.dockercomms.doctor.v1".to_owned()),
-            config: crate::protocol::Descriptor::empty(),
-            layers: vec![crate::protocol::Descriptor::empty()],
-            subject: None,
-            // Other bytes each time, so that a digest which is there already proves nothing.
-            annotations: [("dockercomms.x.probe".to_owned(), probe)].into(),
-        };
-        let upload = ManifestUpload {
-            bytes: manifest.encode().into(),
-            media_type: media_type::IMAGE_MANIFEST,
-            tag,
-            referrer: None,
-        };
-        repository.push_manifest(&upload).await
+        let subject = probe(None);
+        let digest = repository.push_manifest(&subject).await?;
+        let descriptor = Descriptor::of(media_type::IMAGE_MANIFEST, &subject.bytes);
+        let referrer = repository.push_manifest(&probe(Some(descriptor))).await?;
+        Ok::<_, RegistryError>((digest, referrer))
     };
-    let digest = match pushed.await {
-        Ok(digest) => digest,
+    let (subject, referrer) = match pushed.await {
+        Ok(digests) => digests,
         Err(error) => return vec![Check::failed("push", Failure::from(error))],
     };
     let push = Check::new("push", Outcome::Ok, "blobs, manifests and tags can be pushed");
-    let delete = match repository.delete_manifest(&digest).await {
-        Ok(()) => Check::new("delete", Outcome::Ok, "manifests can be deleted"),
+    let referrers = match find_referrer(repository, &subject, &referrer).await {
+        Ok(how) => Check::new("referrers", Outcome::Ok, how),
+        Err(error) => Check::new(
+            "referrers",
+            Outcome::Warning,
+            format!("what speaks about a manifest is not found ({error})"),
+        )
+        .hint("`cosign verify` will not find our signatures there; dockercomms does by its tags"),
+    };
+    let deleted = async {
+        for digest in [&referrer, &subject] {
+            repository.delete_manifest(digest).await?;
+        }
+        repository.remove_referrer(&subject, &referrer).await
+    };
+    let delete = match deleted.await {
+        Ok(()) => {
+            Check::new("delete", Outcome::Ok, "manifests can be deleted: `recall` and `gc` work")
+        }
         Err(error) => Check::new(
             "delete",
             Outcome::Info,
-            format!("manifests cannot be deleted ({error}); a small one stays behind"),
+            format!("manifests cannot be deleted ({error}); two small ones stay behind"),
+        )
+        .hint(
+            "`recall` and `gc` need it; docker-registry offers it with `storage.delete.enabled`, \
+             elsewhere it is a permission of the account",
         ),
     };
-    vec![push, delete]
+    vec![push, referrers, delete]
+}
+
+/// Makes a manifest that was never pushed before: a digest that is there already proves nothing.
+fn probe(subject: Option<Descriptor>) -> ManifestUpload {
+    let probe = uuid::Uuid::new_v4().simple().to_string();
+    let tag: Option<Tag> = format!("doctor-{probe}").parse().ok();
+    let referrer = subject.as_ref().map(|subject| ReferrerEntry {
+        subject: subject.digest,
+        artifact_type: PROBE_TYPE.to_owned(),
+    });
+    let manifest = ImageManifest {
+        artifact_type: Some(PROBE_TYPE.to_owned()),
+        config: Descriptor::empty(),
+        layers: vec![Descriptor::empty()],
+        subject,
+        annotations: [("dockercomms.x.probe".to_owned(), probe)].into(),
+    };
+    let bytes = manifest.encode().into();
+    ManifestUpload { bytes, media_type: media_type::IMAGE_MANIFEST, tag, referrer }
+}
+
+/// Says how the registry finds what speaks about a manifest.
+async fn find_referrer(
+    repository: &dyn Repository,
+    subject: &Digest,
+    referrer: &Digest,
+) -> Result<&'static str, RegistryError> {
+    let found = repository.list_referrers(subject).await?;
+    if !found.iter().any(|entry| entry.digest == *referrer) {
+        return Err(RegistryError::NotFound { what: "the entry that was pushed".to_owned() });
+    }
+    match repository.resolve_tag(&Tag::referrers(subject)).await? {
+        Some(_) => Ok("no referrers API; the fallback tag `sha256-...` is kept instead"),
+        None => Ok("the registry has the referrers API"),
+    }
 }

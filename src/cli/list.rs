@@ -182,7 +182,7 @@ fn outbox(snapshot: &Snapshot) -> Vec<Row> {
             name: file.name(),
             bytes: Some(file.len()),
             at: Some(crate::protocol::Timestamp::from(file.mtime()).to_string()),
-            state: Some(file.state().to_string()),
+            state: Some(file.shown_state().to_owned()),
             receipt: file.receipt().map(|status| status.to_string()),
             digest: file.digest().map(|digest| digest.to_string()),
             message_id: file.message_id().map(|id| id.to_string()),

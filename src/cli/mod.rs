@@ -11,6 +11,7 @@ mod doctor;
 mod env;
 mod exit;
 mod failure;
+mod gc;
 mod init;
 mod key;
 mod list;
@@ -18,6 +19,7 @@ mod mount;
 mod mount_helper;
 mod output;
 mod pages;
+mod recall;
 mod receive;
 mod reference;
 mod restore;
@@ -109,6 +111,8 @@ enum Verb {
     Verify(verify::Args),
     Ack(ack::Args),
     Restore(restore::Args),
+    Recall(recall::Args),
+    Gc(gc::Args),
     Status(status::Args),
     Key(key::Args),
     Trust(trust::Args),
@@ -150,6 +154,8 @@ fn run(session: &Session, verb: Verb) -> Result<u8, Failure> {
         Verb::Verify(args) => verify::run(session, &args),
         Verb::Ack(args) => ack::run(session, &args),
         Verb::Restore(args) => restore::run(session, &args),
+        Verb::Recall(args) => recall::run(session, &args),
+        Verb::Gc(args) => gc::run(session, &args),
         Verb::Status(args) => status::run(session, &args),
         Verb::Key(args) => key::run(session, &args),
         Verb::Trust(args) => trust::run(session, &args),

@@ -43,6 +43,9 @@ enum Verb {
     ///
     /// Shows the fingerprint and asks; compare it with the owner over another channel (by
     /// telephone, face to face) before you say yes. A mount that runs takes it up at once.
+    ///
+    /// The card of somebody who ran `key rotate` is signed by the old key; when you trust that one,
+    /// the new key is shown as its successor, and may do what the old one may.
     Add {
         /// A card's file, or `-` for standard input; with --name also a public key in PEM
         #[arg(value_name = "CARD")]
@@ -84,11 +87,17 @@ struct CardTaken {
     name: String,
     fingerprint: String,
     result: &'static str,
+    /// The trusted key whose owner made this one, as its signature proves.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    vouched_by: Option<String>,
 }
 
 impl Show for CardTaken {
     fn lines(&self) -> Vec<String> {
-        let Self { name, fingerprint, result } = self;
+        let Self { name, fingerprint, result, vouched_by } = self;
+        if let ("key-added", Some(old)) = (*result, vouched_by) {
+            return vec![format!("trusting the new key of {name}, {fingerprint}, beside {old}")];
+        }
         vec![match *result {
             "added" => format!("trusting {name} with key {fingerprint}"),
             "key-added" => format!("trusting one more key of {name}: {fingerprint}"),
@@ -100,10 +109,12 @@ impl Show for CardTaken {
 fn add(session: &Session, source: &str, yes: bool, name: Option<&str>) -> Result<u8, Failure> {
     let card = read_card(source, name)?;
     let fingerprint = card.public_key.fingerprint();
-    if !yes {
-        confirm(session, &card, source == "-")?;
-    }
     let places = session.places()?;
+    let known = TrustFile::load(&places.trust_file())?;
+    let vouched_by = known.predecessor(&card).map(|trusted| trusted.key.fingerprint());
+    if !yes {
+        confirm(session, &card, vouched_by.as_deref(), source == "-")?;
+    }
     places.create()?;
     let result = match TrustFile::edit(&places.trust_file(), |store| store.add_card(&card))? {
         Added::New => "added",
@@ -118,7 +129,7 @@ fn add(session: &Session, source: &str, yes: bool, name: Option<&str>) -> Result
         }
     };
     let name = card.identity.as_str().to_owned();
-    session.output.show(&CardTaken { name, fingerprint, result });
+    session.output.show(&CardTaken { name, fingerprint, result, vouched_by });
     Ok(exit::OK)
 }
 
@@ -140,6 +151,7 @@ fn read_card(source: &str, name: Option<&str>) -> Result<ContactCard, Failure> {
         (true, Some(name)) => Ok(ContactCard {
             identity: parse_identity(name)?,
             public_key: PublicKey::from_pem(&text)?,
+            rotations: Vec::new(),
         }),
         (true, None) => Err(Failure::new(
             ErrorClass::Configuration,
@@ -155,14 +167,27 @@ fn read_card(source: &str, name: Option<&str>) -> Result<ContactCard, Failure> {
     }
 }
 
-fn confirm(session: &Session, card: &ContactCard, stdin_is_card: bool) -> Result<(), Failure> {
+fn confirm(
+    session: &Session,
+    card: &ContactCard,
+    vouched_by: Option<&str>,
+    stdin_is_card: bool,
+) -> Result<(), Failure> {
     if stdin_is_card || !io::stdin().is_terminal() {
         return Err(Failure::new(ErrorClass::Configuration, "nobody is here to be asked")
             .hint("compare the fingerprint first, then give `--yes`"));
     }
     session.output.note(&format!("name         {}", card.identity.as_str()));
     session.output.note(&format!("fingerprint  {}", card.public_key.fingerprint()));
-    session.output.ask("Did the owner read you this fingerprint? [y/N]");
+    match vouched_by {
+        Some(old) => {
+            session
+                .output
+                .note(&format!("replaces     {old}, which you trust and which signed it"));
+            session.output.ask("Trust the new key? No, if the old one was stolen. [y/N]");
+        }
+        None => session.output.ask("Did the owner read you this fingerprint? [y/N]"),
+    }
     let mut answer = String::new();
     io::stdin()
         .lock()

@@ -42,6 +42,7 @@ pub struct ProfileFile {
     pub cache_disk: Option<ByteSize>,
     pub temporary_names: Option<Vec<String>>,
     pub automatic_receipts: Option<bool>,
+    pub history: Option<Span>,
 }
 
 /// A list that may be written as a single text.

@@ -34,6 +34,12 @@ pub const CHUNK_BYTES_MIN: u64 = 64 << 10;
 /// Shortest time between two polls; a typing error must not become an attack on the registry.
 const POLL_MIN: Duration = Duration::from_millis(200);
 
+/// How long what is over stays in the lists of this machine, unless said otherwise.
+const HISTORY_DEFAULT: Duration = Duration::from_hours(90 * 24);
+
+/// Shortest history: what went wrong today must be seen tomorrow.
+const HISTORY_MIN: Duration = Duration::from_hours(24);
+
 /// Longest time that may be configured for anything.
 const DURATION_MAX: Duration = Duration::from_secs(TTL_SECS_MAX);
 
@@ -216,6 +222,8 @@ pub struct Settings {
     pub temporary_names: Vec<String>,
     /// Whether `accepted` receipts are sent by themselves.
     pub automatic_receipts: bool,
+    /// How long `gc` leaves what is over in the lists of this machine.
+    pub history: Duration,
 }
 
 impl Settings {
@@ -263,6 +271,7 @@ impl Settings {
                 .clone()
                 .unwrap_or_else(|| TEMPORARY_NAMES.map(str::to_owned).to_vec()),
             automatic_receipts: file.automatic_receipts.unwrap_or(true),
+            history: duration("history", file.history, HISTORY_DEFAULT, HISTORY_MIN)?,
         })
     }
 }

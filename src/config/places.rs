@@ -76,6 +76,16 @@ impl Places {
         self.config.join("key.pem")
     }
 
+    /// Returns the file that says which keys the current one has replaced.
+    pub fn key_history_file(&self) -> PathBuf {
+        self.config.join("key-history.toml")
+    }
+
+    /// Returns the directory of private keys that were replaced.
+    pub fn retired_keys_dir(&self) -> PathBuf {
+        self.config.join("retired-keys")
+    }
+
     /// Returns the trust store's file.
     pub fn trust_file(&self) -> PathBuf {
         self.config.join("trust.toml")

@@ -51,6 +51,10 @@ const OPTIONAL: &str = r##"
 # Whether a signed receipt goes back by itself once a whole file was read and verified.
 #automatic_receipts = true
 
+# How long `dockercomms gc` leaves what is over on this machine: expired, failed and abandoned
+# entries with their staged files, quarantine, errors.
+#history = "90d"
+
 # Compression for single recipients:
 # [profile.PROFILE.recipient_compression]
 # "bob@example.com" = "gzip"

@@ -68,6 +68,7 @@ fn the_generated_file_states_exactly_the_defaults() {
         stated.cache_disk.is_some(),
         stated.temporary_names.is_some(),
         stated.automatic_receipts.is_some(),
+        stated.history.is_some(),
     ];
     assert!(optional.iter().all(|is_stated| *is_stated), "{optional:?}");
 }
@@ -104,6 +105,7 @@ fn every_setting_is_read() {
         cache_disk = "1GiB"
         temporary_names = ["*.bak"]
         automatic_receipts = false
+        history = "30d"
         recipient_compression = { "c@x" = "zstd" }
         "#,
     )
@@ -127,6 +129,7 @@ fn every_setting_is_read() {
         cache_disk: 1 << 30,
         temporary_names: vec!["*.bak".to_owned()],
         automatic_receipts: false,
+        history: Duration::from_hours(30 * 24),
     };
     assert_eq!(settings, expected);
 }

@@ -96,7 +96,7 @@ pub fn of_message(item: &InboxItem) -> Vec<(String, Vec<u8>)> {
 pub fn of_outgoing(file: &OutboxFile, me: &Identity) -> Vec<(String, Vec<u8>)> {
     let (done, total) = file.progress();
     let mut shown = vec![
-        ours("state", file.state().as_str()),
+        ours("state", file.shown_state()),
         ours("sender", me.as_str()),
         ours("recipient", file.recipient().as_str()),
         ours("filename", &file.name()),

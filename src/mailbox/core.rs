@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
@@ -78,6 +78,8 @@ pub(crate) struct Core {
     pub(crate) receipt_polls: AtomicU64,
     /// The database's version when its listings were last read.
     pub(crate) data_version: AtomicI64,
+    /// The latest time seen, in Unix seconds.
+    latest: AtomicI64,
     trust_polled: Mutex<Option<Digest>>,
     trust_receipted: Mutex<Option<Digest>>,
     trust_listed: Mutex<Option<Digest>>,
@@ -106,6 +108,7 @@ impl Core {
             receipting: tokio::sync::Mutex::default(),
             receipt_polls: AtomicU64::new(0),
             data_version: AtomicI64::new(0),
+            latest: AtomicI64::new(0),
             trust_polled: Mutex::default(),
             trust_receipted: Mutex::default(),
             trust_listed: Mutex::default(),
@@ -147,8 +150,24 @@ impl Core {
         }
     }
 
+    /// Returns the time by this machine's clock, for what is written down.
     pub(crate) fn now(&self) -> Timestamp {
         self.clock.now().into()
+    }
+
+    /// Returns the latest time that this state has ever seen, for what expires: a clock that was
+    /// set back revives nothing.
+    pub(crate) fn latest(&self) -> Timestamp {
+        let now = self.now();
+        let before = self.latest.fetch_max(now.unix_secs(), Ordering::Relaxed);
+        now.max(Timestamp::from_unix_secs(before))
+    }
+
+    /// Makes [`Core::latest`] outlive this process, and takes over what an earlier one saw.
+    pub(crate) async fn keep_latest(&self) -> Result<(), MailboxError> {
+        let kept = self.store.raise_clock(self.latest()).await?;
+        self.latest.fetch_max(kept.unix_secs(), Ordering::Relaxed);
+        Ok(())
     }
 
     /// Returns whether the trust store differs from the one of the last poll.

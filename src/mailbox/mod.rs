@@ -9,6 +9,7 @@
 mod core;
 mod error;
 mod inbox;
+mod lifecycle;
 mod options;
 mod outbox;
 mod receipt;
@@ -26,6 +27,7 @@ use tokio::sync::watch;
 pub use self::core::{MailboxParts, TrustSource};
 pub use error::MailboxError;
 pub use inbox::{Inbox, Inspection, MessageReader, PollReport};
+pub use lifecycle::{CollectedMessage, Garbage, Leftovers, Recall, Remainder, Removal, SentEntry};
 pub use options::{MailboxOptions, TEMPORARY_NAMES};
 pub use outbox::{Event, Outbox, OutboxFile, SendState, SentMessage};
 pub use snapshot::{
@@ -57,6 +59,7 @@ impl Mailbox {
         durable::create_private_dir(&parts.spool)
             .map_err(MailboxError::io("create the directory for staged files"))?;
         let core = Arc::new(Core::new(parts));
+        core.keep_latest().await?;
         let mailbox = Self {
             inbox: Inbox::new(Arc::clone(&core)),
             outbox: Outbox::new(Arc::clone(&core)),
@@ -79,15 +82,30 @@ impl Mailbox {
                 mailbox.poll_once().await;
                 tokio::select! {
                     () = stop.cancelled() => return,
-                    () = tokio::time::sleep(mailbox.core.options.poll) => {}
+                    () = mailbox.wait_for_poll() => {}
                 }
             }
         });
     }
 
+    /// Waits for the next poll, and takes what expires meanwhile off the list at its time.
+    async fn wait_for_poll(&self) {
+        let poll_at = tokio::time::Instant::now() + self.core.options.poll;
+        while tokio::time::Instant::now() < poll_at {
+            let at = match self.inbox.time_to_expiry() {
+                Some(left) => poll_at.min(tokio::time::Instant::now() + left),
+                None => poll_at,
+            };
+            tokio::time::sleep_until(at).await;
+            self.inbox.drop_expired();
+        }
+    }
+
     async fn poll_once(&self) {
         let stop = self.core.stop.clone();
         let work = async {
+            // First of all, for it needs no registry.
+            self.inbox.drop_expired();
             if let Err(error) = self.follow_others().await {
                 self.core.record_error("state", &error);
             }

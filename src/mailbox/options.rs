@@ -29,6 +29,8 @@ pub struct MailboxOptions {
     pub automatic_receipts: bool,
     /// Names that stay local: `*` matches any run of characters.
     pub temporary_names: Vec<String>,
+    /// How long what is over stays in the lists of this machine.
+    pub history: Duration,
     /// Chunks that are compressed and uploaded at once; bounds the memory of a send.
     pub uploads_max: usize,
 }
@@ -67,6 +69,7 @@ impl MailboxOptions {
             settle_empty: Duration::from_secs(2),
             automatic_receipts: true,
             temporary_names: TEMPORARY_NAMES.iter().map(|&name| name.to_owned()).collect(),
+            history: Duration::from_hours(90 * 24),
             uploads_max: 4,
         }
     }

@@ -173,7 +173,6 @@ fn listed_name(core: &Core, digest: &Digest, annotations: &Annotations) -> Strin
 /// When the repository cannot be listed.
 pub(super) async fn collect(core: &Arc<Core>) -> Result<usize, MailboxError> {
     let snapshot = core.listing.snapshot();
-    let now = core.now();
     let all = core.receipt_polls.fetch_add(1, Ordering::Relaxed).is_multiple_of(ASK_ALL_EVERY);
     let waiting: Vec<(Arc<OutboxFile>, Digest)> = snapshot
         .outbox_files()
@@ -199,19 +198,47 @@ pub(super) async fn collect(core: &Arc<Core>) -> Result<usize, MailboxError> {
             }
             None => core.repository.list_tags(&prefix).await?.tags,
         };
-        if tags.is_empty() {
-            continue;
-        }
-        let seen = core.store.seen_tags(&prefix).await?;
-        for tag in tags {
-            let settled = seen.get(&tag).is_some_and(|seen| match seen.verdict {
-                SeenVerdict::Admitted | SeenVerdict::Ignored => true,
-                SeenVerdict::Quarantined => !again,
-                SeenVerdict::Pending => false,
-            });
-            if !settled && examine(core, &trust, &file, &digest, &tag, now).await? {
-                count += 1;
-            }
+        count += examine_all(core, &trust, &file, &digest, tags, again).await?;
+    }
+    Ok(count)
+}
+
+/// Looks for receipts of one sent message; returns how many are new.
+///
+/// # Errors
+/// When the repository cannot be listed.
+pub(super) async fn collect_one(
+    core: &Arc<Core>,
+    file: &Arc<OutboxFile>,
+) -> Result<usize, MailboxError> {
+    let digest = file.digest().ok_or(MailboxError::NotFound("message"))?;
+    let trust = core.trust.current()?;
+    let tags = core.repository.list_tags(&Tag::receipt_prefix(&digest)).await?.tags;
+    examine_all(core, &trust, file, &digest, tags, true).await
+}
+
+/// Judges the receipt tags of one message that are not settled; `again` also those refused before.
+async fn examine_all(
+    core: &Arc<Core>,
+    trust: &crate::trust::TrustStore,
+    file: &Arc<OutboxFile>,
+    digest: &Digest,
+    tags: Vec<Tag>,
+    again: bool,
+) -> Result<usize, MailboxError> {
+    if tags.is_empty() {
+        return Ok(0);
+    }
+    let (seen, now) = (core.store.seen_tags(&Tag::receipt_prefix(digest)).await?, core.latest());
+    let mut count = 0;
+    for tag in tags {
+        let settled = seen.get(&tag).is_some_and(|seen| match seen.verdict {
+            SeenVerdict::Admitted | SeenVerdict::Ignored => true,
+            SeenVerdict::Quarantined => !again,
+            SeenVerdict::Pending => false,
+        });
+        if !settled && examine(core, trust, file, digest, &tag, now).await? {
+            count += 1;
         }
     }
     Ok(count)

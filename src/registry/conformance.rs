@@ -4,6 +4,7 @@
 //! times and by several processes. A broken promise is a panic that names it. Start at [`check`].
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
@@ -66,6 +67,9 @@ pub async fn check_with(
     pair.parallel_pushes_are_all_found(options.parallel_count).await;
     if options.deletes {
         pair.a_deleted_manifest_is_gone_with_its_tags().await;
+        pair.a_deleted_referrer_leaves_the_others().await;
+        pair.a_deleted_tag_leaves_its_manifest().await;
+        pair.a_sweep_leaves_what_is_new_or_named().await;
     }
     pair.reader.probe().await.expect("a used repository answers a probe");
 }
@@ -284,6 +288,74 @@ impl Pair {
         );
         let kept = ok(self.reader.resolve_tag(&kept_tag).await);
         assert_eq!(kept, Some(kept_digest), "other manifests stay");
+    }
+
+    async fn a_deleted_referrer_leaves_the_others(&self) {
+        let subject = self.upload(Some(unique_tag("-subject"))).await;
+        let subject_digest = ok(self.writer.push_manifest(&subject).await);
+        let mut referrers = Vec::new();
+        for _ in 0..2 {
+            let upload = self.referrer_upload(&subject).await;
+            referrers.push(ok(self.writer.push_manifest(&upload).await));
+        }
+        let listed = async || -> Vec<Digest> {
+            let listed = ok(self.reader.list_referrers(&subject_digest).await);
+            listed.into_iter().map(|referrer| referrer.digest).collect()
+        };
+
+        let mut left = referrers.clone();
+        for referrer in referrers {
+            ok(self.writer.delete_manifest(&referrer).await);
+            ok(self.writer.remove_referrer(&subject_digest, &referrer).await);
+            ok(self.writer.remove_referrer(&subject_digest, &referrer).await);
+
+            left.retain(|other| *other != referrer);
+            let mut found = listed().await;
+            found.sort();
+            left.sort();
+            assert_eq!(found, left, "the deleted referrer alone is gone");
+        }
+        let fallback = ok(self.reader.resolve_tag(&Tag::referrers(&subject_digest)).await);
+        assert_eq!(fallback, None, "the fallback tag goes with its last entry");
+    }
+
+    /// Many registries refuse to delete a tag; then it must be said, and nothing be gone.
+    async fn a_deleted_tag_leaves_its_manifest(&self) {
+        let (gone, kept) = (unique_tag("-gone"), unique_tag("-kept"));
+        let mut upload = self.upload(Some(gone.clone())).await;
+        let digest = ok(self.writer.push_manifest(&upload).await);
+        upload.tag = Some(kept.clone());
+        ok(self.writer.push_manifest(&upload).await);
+
+        let deleted = self.writer.delete_tag(&gone).await;
+
+        let left = ok(self.reader.resolve_tag(&gone).await);
+        if deleted.is_ok() {
+            assert_eq!(left, None, "the tag is gone");
+            let again = self.writer.delete_tag(&gone).await;
+            expect_class("deleting a tag twice", &[ErrorClass::NotFound], &again);
+        } else {
+            let refusals = [ErrorClass::NotPermitted, ErrorClass::Denied];
+            expect_class("deleting a tag where that is not offered", &refusals, &deleted);
+            assert_eq!(left, Some(digest), "a refused deletion changes nothing");
+        }
+        assert_eq!(ok(self.reader.resolve_tag(&kept).await), Some(digest), "other tags stay");
+        let reference = ManifestRef::Digest(digest);
+        ok(self.reader.fetch_manifest(&reference, MANIFEST_LEN_MAX).await);
+    }
+
+    async fn a_sweep_leaves_what_is_new_or_named(&self) {
+        let new = Bytes::from(unique());
+        ok(self.writer.push_blob(&Digest::of(&new), new.clone()).await);
+        let named = self.upload(Some(unique_tag("-named"))).await;
+        ok(self.writer.push_manifest(&named).await);
+
+        ok(self.writer.sweep_blobs(Duration::from_hours(1), false).await);
+
+        assert!(ok(self.reader.blob_exists(&Digest::of(&new)).await), "a new blob stays");
+        let digest = Digest::of(&named.bytes);
+        let reference = ManifestRef::Digest(digest);
+        ok(self.reader.fetch_manifest(&reference, MANIFEST_LEN_MAX).await);
     }
 
     /// Makes a manifest that no other call made, and pushes its blobs.

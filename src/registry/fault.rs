@@ -5,6 +5,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -12,7 +13,9 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::memory::{OperationCounts, flip_bit};
-use super::{FetchedManifest, ManifestRef, ManifestUpload, RegistryError, Repository, TagList};
+use super::{
+    FetchedManifest, ManifestRef, ManifestUpload, RegistryError, Repository, SweptBlobs, TagList,
+};
 use crate::protocol::{Descriptor, Digest, Tag};
 
 pub use super::memory::Operation;
@@ -260,6 +263,29 @@ impl Repository for FaultyRepository {
     async fn delete_manifest(&self, digest: &Digest) -> Result<(), RegistryError> {
         let fault = self.enter(Operation::DeleteManifest, Some(digest)).await?;
         leave(fault, self.inner.delete_manifest(digest).await)
+    }
+
+    async fn delete_tag(&self, tag: &Tag) -> Result<(), RegistryError> {
+        let fault = self.enter(Operation::DeleteTag, None).await?;
+        leave(fault, self.inner.delete_tag(tag).await)
+    }
+
+    async fn remove_referrer(
+        &self,
+        subject: &Digest,
+        referrer: &Digest,
+    ) -> Result<(), RegistryError> {
+        let fault = self.enter(Operation::RemoveReferrer, Some(subject)).await?;
+        leave(fault, self.inner.remove_referrer(subject, referrer).await)
+    }
+
+    async fn sweep_blobs(
+        &self,
+        age_min: Duration,
+        dry_run: bool,
+    ) -> Result<Option<SweptBlobs>, RegistryError> {
+        let fault = self.enter(Operation::SweepBlobs, None).await?;
+        leave(fault, self.inner.sweep_blobs(age_min, dry_run).await)
     }
 }
 

@@ -7,13 +7,16 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use serde_json::Value;
 
-use super::{FetchedManifest, ManifestRef, ManifestUpload, RegistryError, Repository, TagList};
+use super::{
+    FetchedManifest, ManifestRef, ManifestUpload, RegistryError, Repository, SweptBlobs, TagList,
+};
 use crate::protocol::json::parse_object;
 use crate::protocol::limits::MANIFEST_LEN_MAX;
 use crate::protocol::{Descriptor, Digest, Tag};
@@ -32,9 +35,12 @@ pub enum Operation {
     ListTags,
     ListReferrers,
     DeleteManifest,
+    DeleteTag,
+    RemoveReferrer,
+    SweepBlobs,
 }
 
-const OPERATION_COUNT: usize = Operation::DeleteManifest as usize + 1;
+const OPERATION_COUNT: usize = Operation::SweepBlobs as usize + 1;
 
 /// How often each operation was called.
 #[derive(Debug, Default)]
@@ -283,6 +289,33 @@ impl Repository for MemoryRepository {
             referrers.retain(|referrer| referrer.digest != *digest);
         }
         Ok(())
+    }
+
+    async fn delete_tag(&self, tag: &Tag) -> Result<(), RegistryError> {
+        self.0.counts.note(Operation::DeleteTag);
+        let removed = self.0.contents.lock().tags.remove(tag);
+        removed.map(drop).ok_or_else(|| RegistryError::not_found(tag))
+    }
+
+    async fn remove_referrer(
+        &self,
+        subject: &Digest,
+        referrer: &Digest,
+    ) -> Result<(), RegistryError> {
+        self.0.counts.note(Operation::RemoveReferrer);
+        if let Some(referrers) = self.0.contents.lock().referrers.get_mut(subject) {
+            referrers.retain(|known| known.digest != *referrer);
+        }
+        Ok(())
+    }
+
+    async fn sweep_blobs(
+        &self,
+        _age_min: Duration,
+        _dry_run: bool,
+    ) -> Result<Option<SweptBlobs>, RegistryError> {
+        self.0.counts.note(Operation::SweepBlobs);
+        Ok(None)
     }
 }
 

@@ -17,6 +17,8 @@ mod reference;
 pub mod remote;
 pub mod retry;
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 
@@ -78,6 +80,15 @@ pub struct TagList {
     pub truncated: bool,
 }
 
+/// Blobs that a sweep has removed, or would remove.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct SweptBlobs {
+    /// Their number.
+    pub blob_count: u64,
+    /// Their bytes.
+    pub blob_bytes: u64,
+}
+
 /// One repository in an OCI registry.
 ///
 /// # Contract
@@ -128,6 +139,29 @@ pub trait Repository: Send + Sync + 'static {
     /// tag, at most 1,000, unfiltered by type. The entries are claims.
     async fn list_referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>, RegistryError>;
 
-    /// Deletes a manifest and every tag of it.
+    /// Deletes a manifest and every tag of it; its blobs stay.
+    ///
+    /// Registries that do not offer it answer `Rejected` or `Denied`. A few keep the tags.
     async fn delete_manifest(&self, digest: &Digest) -> Result<(), RegistryError>;
+
+    /// Deletes a tag and leaves its manifest. Many registries answer `Rejected`.
+    async fn delete_tag(&self, tag: &Tag) -> Result<(), RegistryError>;
+
+    /// Removes a deleted manifest from the fallback tag of its subject, and the tag with its last
+    /// entry. Entries of others stay; one that is not there is no error.
+    async fn remove_referrer(
+        &self,
+        subject: &Digest,
+        referrer: &Digest,
+    ) -> Result<(), RegistryError>;
+
+    /// Removes blobs that no manifest names and that nobody has pushed or asked for within
+    /// `age_min`, for a send names its blobs last; with `dry_run` only counts them.
+    ///
+    /// `None` where the registry collects its garbage itself.
+    async fn sweep_blobs(
+        &self,
+        age_min: Duration,
+        dry_run: bool,
+    ) -> Result<Option<SweptBlobs>, RegistryError>;
 }

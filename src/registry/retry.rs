@@ -12,7 +12,9 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::{FetchedManifest, ManifestRef, ManifestUpload, RegistryError, Repository, TagList};
+use super::{
+    FetchedManifest, ManifestRef, ManifestUpload, RegistryError, Repository, SweptBlobs, TagList,
+};
 use crate::protocol::{Descriptor, Digest, Tag};
 
 /// How often and how long a call is tried.
@@ -179,6 +181,26 @@ impl Repository for RetryRepository {
     async fn delete_manifest(&self, digest: &Digest) -> Result<(), RegistryError> {
         self.run(|| self.inner.delete_manifest(digest)).await
     }
+
+    async fn delete_tag(&self, tag: &Tag) -> Result<(), RegistryError> {
+        self.run(|| self.inner.delete_tag(tag)).await
+    }
+
+    async fn remove_referrer(
+        &self,
+        subject: &Digest,
+        referrer: &Digest,
+    ) -> Result<(), RegistryError> {
+        self.run(|| self.inner.remove_referrer(subject, referrer)).await
+    }
+
+    async fn sweep_blobs(
+        &self,
+        age_min: Duration,
+        dry_run: bool,
+    ) -> Result<Option<SweptBlobs>, RegistryError> {
+        self.run_blob(|| self.inner.sweep_blobs(age_min, dry_run)).await
+    }
 }
 
 #[cfg(test)]
@@ -260,6 +282,26 @@ mod tests {
         }
 
         async fn delete_manifest(&self, _digest: &Digest) -> Result<(), RegistryError> {
+            unreachable!("not scripted")
+        }
+
+        async fn delete_tag(&self, _tag: &Tag) -> Result<(), RegistryError> {
+            unreachable!("not scripted")
+        }
+
+        async fn remove_referrer(
+            &self,
+            _subject: &Digest,
+            _referrer: &Digest,
+        ) -> Result<(), RegistryError> {
+            unreachable!("not scripted")
+        }
+
+        async fn sweep_blobs(
+            &self,
+            _age_min: Duration,
+            _dry_run: bool,
+        ) -> Result<Option<SweptBlobs>, RegistryError> {
             unreachable!("not scripted")
         }
     }

@@ -94,7 +94,7 @@ impl Store {
     /// Admits a verified message and decides the name under which it is listed.
     ///
     /// The name is the first of `report.pdf`, `report (2).pdf` and so on that no other message of this
-    /// sender has ever had, dismissed ones included.
+    /// sender has, dismissed ones included.
     pub async fn admit(&self, new: NewInbox) -> Result<Admission, StoreError> {
         self.write(move |transaction| {
             if let Some(known) = select(transaction, &new.digest)? {
@@ -273,8 +273,8 @@ fn with_message_id(
 
 /// Finds the first number whose listed name is free.
 ///
-/// Rows stay for ever, so the search starts behind the last number given to this very name:
-/// whatever was taken below it still is.
+/// The search starts behind the last number given to this very name: whatever was taken below it
+/// still is, or was for so long that nobody should mistake the new file for the old one.
 fn free_number(
     connection: &Connection,
     sender: &Identity,

@@ -78,25 +78,42 @@ impl Store {
         self.write(move |transaction| replace_meta(transaction, &key, &value)).await
     }
 
+    /// Returns the latest time kept by [`Store::raise_clock`]; zero when there is none.
+    pub async fn clock_mark(&self) -> Result<Timestamp, StoreError> {
+        self.read(mark_of).await
+    }
+
+    /// Forgets times later than `now`, which a clock that was wrong has left.
+    pub async fn lower_clock(&self, now: Timestamp) -> Result<(), StoreError> {
+        self.write(move |transaction| {
+            replace_meta(transaction, CLOCK_KEY, &now.unix_secs().to_string())
+        })
+        .await
+    }
+
     /// Returns the latest time that this state has ever seen, `now` included.
     ///
     /// A clock that was set back must not make expired messages valid again. What is kept may lag
     /// by a minute.
     pub async fn raise_clock(&self, now: Timestamp) -> Result<Timestamp, StoreError> {
         self.write(move |transaction| {
-            let mark = match select_meta(transaction, CLOCK_KEY)? {
-                None => Timestamp::from_unix_secs(0),
-                Some(secs) => secs
-                    .parse()
-                    .map(Timestamp::from_unix_secs)
-                    .map_err(|_source| StoreError::corrupt("the clock's mark is not a number"))?,
-            };
+            let mark = mark_of(transaction)?;
             if now >= mark.saturating_add_secs(CLOCK_STEP_SECS) {
                 replace_meta(transaction, CLOCK_KEY, &now.unix_secs().to_string())?;
             }
             Ok(now.max(mark))
         })
         .await
+    }
+}
+
+fn mark_of(connection: &rusqlite::Connection) -> Result<Timestamp, StoreError> {
+    match select_meta(connection, CLOCK_KEY)? {
+        None => Ok(Timestamp::from_unix_secs(0)),
+        Some(secs) => secs
+            .parse()
+            .map(Timestamp::from_unix_secs)
+            .map_err(|_source| StoreError::corrupt("the clock's mark is not a number")),
     }
 }
 

@@ -7,10 +7,12 @@
 //! it escapes it. Losing the database loses mail, so a damaged one is refused and never reset.
 //! Start at [`Store`]; the tables are in `migrations/`.
 //!
-//! **Invariant:** a digest that was once admitted is admitted for ever, under the same name.
+//! **Invariant:** a digest that was once admitted stays admitted, under the same name, for as long as
+//! it could be admitted again.
 
 mod connection;
 mod error;
+mod history;
 mod inbox;
 mod journal;
 mod outbox;
@@ -29,6 +31,7 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tokio::sync::{mpsc, oneshot};
 
 pub use error::StoreError;
+pub use history::{PurgedRows, Withdrawal};
 pub use inbox::{Admission, InboxEntry, NewInbox};
 pub use journal::{ERROR_COUNT_MAX, ErrorEntry};
 pub use outbox::{NewOutbox, OutboxChange, OutboxEntry, OutboxState, PreparedMessage, StoredError};

@@ -61,6 +61,15 @@ impl World {
         }
     }
 
+    /// Takes an empty repository of another kind; `memory` is without use then.
+    pub fn over(repository: Arc<dyn Repository>) -> Self {
+        Self {
+            faulty: Arc::new(FaultyRepository::new(repository)),
+            memory: MemoryRepository::new(),
+            clock: ManualClock::at(BEGINNING),
+        }
+    }
+
     /// Makes a person with a key, a home and an empty mailbox.
     pub async fn person(&self, name: &str) -> Person {
         self.person_with(name, |_options| {}).await
@@ -148,7 +157,11 @@ impl Person {
 
     /// Returns what two people exchange.
     pub fn card(&self) -> ContactCard {
-        ContactCard { identity: self.identity.clone(), public_key: self.key().public_key() }
+        ContactCard {
+            identity: self.identity.clone(),
+            public_key: self.key().public_key(),
+            rotations: Vec::new(),
+        }
     }
 
     /// Trusts `other` from now on.

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use super::error::{TrustError, check_len};
 use super::key::PublicKey;
 use super::limits::KEY_TEXT_LEN_MAX;
+use super::rotation::{ROTATION_COUNT_MAX, Rotation};
 use crate::protocol::Identity;
 use crate::sys::untrusted::is_deceptive;
 
@@ -22,6 +23,8 @@ pub struct ContactCard {
     pub identity: Identity,
     /// The owner's public key.
     pub public_key: PublicKey,
+    /// How it came to replace earlier keys, the oldest first; each signed by both keys.
+    pub rotations: Vec<Rotation>,
 }
 
 #[derive(Deserialize)]
@@ -31,6 +34,18 @@ struct CardFile {
     name: String,
     fingerprint: String,
     public_key: String,
+    #[serde(default)]
+    rotation: Vec<RotationFile>,
+}
+
+/// A rotation as TOML; the successor is the next one's `previous_key`, at last the card's key.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RotationFile {
+    previous_key: String,
+    rotated_at: String,
+    signature: String,
+    confirmation: String,
 }
 
 impl ContactCard {
@@ -49,13 +64,31 @@ impl ContactCard {
             self.public_key.to_pem()
         )
         .ok();
+        for rotation in &self.rotations {
+            write!(
+                text,
+                "\n[[rotation]]\nprevious_key = \"\"\"\n{}\"\"\"\nrotated_at = \"{}\"\n\
+                 signature = \"{}\"\nconfirmation = \"{}\"\n",
+                rotation.previous().to_pem(),
+                rotation.rotated_at(),
+                rotation.signature(),
+                rotation.confirmation()
+            )
+            .ok();
+        }
         text
+    }
+
+    /// Returns the keys that led to this one, the nearest first.
+    pub fn previous_keys(&self) -> impl Iterator<Item = &PublicKey> {
+        self.rotations.iter().rev().map(Rotation::previous)
     }
 
     /// Reads a card, which may come from anybody.
     ///
     /// # Errors
-    /// When it is no card, or its fingerprint is not its key's.
+    /// When it is no card, its fingerprint is not its key's, or a rotation is not signed by both
+    /// keys.
     pub fn parse(text: &str) -> Result<Self, TrustError> {
         let bad = |reason: &str| TrustError::Card { reason: reason.to_owned() };
         check_len("contact card", text, KEY_TEXT_LEN_MAX)?;
@@ -70,7 +103,25 @@ impl ContactCard {
         if public_key.fingerprint() != file.fingerprint {
             return Err(bad("the fingerprint is not the key's; the card was altered"));
         }
-        Ok(Self { identity, public_key })
+        if file.rotation.len() > ROTATION_COUNT_MAX {
+            return Err(bad("too many rotations"));
+        }
+        let mut rotations = Vec::with_capacity(file.rotation.len());
+        let mut next = public_key.clone();
+        // Backwards from the card's own key, so that each statement fits the one after it.
+        for entry in file.rotation.iter().rev() {
+            let previous = PublicKey::from_pem(&entry.previous_key)?;
+            let rotated_at = entry
+                .rotated_at
+                .parse()
+                .map_err(|_source| bad("the time of a rotation is none"))?;
+            let (signature, confirmation) = (&entry.signature, &entry.confirmation);
+            let rotation = Rotation::verify(previous, next, rotated_at, signature, confirmation)?;
+            next = rotation.previous().clone();
+            rotations.push(rotation);
+        }
+        rotations.reverse();
+        Ok(Self { identity, public_key, rotations })
     }
 }
 

@@ -115,7 +115,11 @@ impl TrustStore {
     /// When the store or the sender's entry is full.
     pub fn add_card(&mut self, card: &ContactCard) -> Result<Added, TrustError> {
         let place = format!("sender `{}`", card.identity);
-        let trusted = TrustedKey { key: card.public_key.clone(), terms: Terms::default() };
+        // A successor may do what its predecessor may, and no more.
+        let terms = self
+            .predecessor(card)
+            .map_or_else(Terms::default, |trusted| Terms { not_before: None, ..trusted.terms });
+        let trusted = TrustedKey { key: card.public_key.clone(), terms };
         if let Some(sender) = self.senders.get_mut(&card.identity) {
             if let Some(known) = sender.keys.iter().find(|known| known.key == trusted.key) {
                 return Ok(if known.terms.revoked { Added::Revoked } else { Added::AlreadyKnown });
@@ -133,6 +137,18 @@ impl TrustStore {
         let sender = TrustedSender { name, keys: vec![trusted], identities: Vec::new() };
         self.senders.insert(card.identity.clone(), sender);
         Ok(Added::New)
+    }
+
+    /// Returns the trusted key of the card's owner that vouches for the card's key: the nearest one
+    /// whose holder signed that it was replaced, in one step or several.
+    ///
+    /// A revoked key vouches for nothing: whoever stole it could sign a successor of their own.
+    pub fn predecessor(&self, card: &ContactCard) -> Option<&TrustedKey> {
+        let keys = self.get(&card.identity)?.keys();
+        let found = card
+            .previous_keys()
+            .find_map(|previous| keys.iter().find(|trusted| trusted.key == *previous));
+        found.filter(|trusted| !trusted.terms.revoked)
     }
 
     /// Forgets a sender; returns whether there was one.

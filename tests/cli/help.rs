@@ -3,7 +3,7 @@
 use crate::common::{Home, run};
 
 /// The verbs of the manual.
-const VERBS: [&str; 15] = [
+const VERBS: [&str; 17] = [
     "init",
     "mount",
     "umount",
@@ -13,6 +13,8 @@ const VERBS: [&str; 15] = [
     "verify",
     "ack",
     "restore",
+    "recall",
+    "gc",
     "status",
     "key",
     "trust",

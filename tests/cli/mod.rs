@@ -3,6 +3,7 @@
 mod exit_codes;
 mod help;
 mod json;
+mod lifecycle;
 mod listing;
 mod pages;
 mod places;

@@ -13,6 +13,8 @@ use super::{tool, wait_for, wait_until};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Docker,
+    /// docker-registry as it comes, without deletion.
+    DockerKeeping,
     Crane,
 }
 
@@ -39,6 +41,13 @@ impl Registry {
     pub(crate) fn docker_read_only() -> Option<Self> {
         let settings = "  maintenance:\n    readonly:\n      enabled: true\n";
         Some(Self::start_new(Kind::Docker, tool("docker-registry")?, settings))
+    }
+
+    /// As [`Self::docker`], refusing every deletion.
+    #[track_caller]
+    pub(crate) fn docker_without_deletion() -> Option<Self> {
+        let program = tool("docker-registry")?;
+        Some(Self::start_new(Kind::DockerKeeping, program, ""))
     }
 
     /// Starts `crane registry serve`; `None` as [`tool`].
@@ -111,10 +120,11 @@ impl Registry {
         std::fs::create_dir_all(&data).unwrap();
         let mut command = clean(&self.program);
         match self.kind {
-            Kind::Docker => {
+            Kind::Docker | Kind::DockerKeeping => {
+                let deletes = self.kind == Kind::Docker;
                 let config = format!(
                     "version: 0.1\nlog:\n  level: info\nstorage:\n  filesystem:\n    \
-                     rootdirectory: {}\n  delete:\n    enabled: true\n{}http:\n  addr: {}\n",
+                     rootdirectory: {}\n  delete:\n    enabled: {deletes}\n{}http:\n  addr: {}\n",
                     data.display(),
                     self.storage,
                     self.address(),

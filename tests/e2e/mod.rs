@@ -7,6 +7,7 @@ mod errors;
 mod exchange;
 mod interrupt;
 mod kills;
+mod lifecycle;
 mod offline;
 mod programs;
 mod readers;

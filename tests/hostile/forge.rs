@@ -37,7 +37,8 @@ impl Author {
 
     /// Returns what others trust.
     pub(crate) fn card(&self) -> String {
-        ContactCard { identity: self.name.clone(), public_key: self.key.public_key() }.encode()
+        let (identity, public_key) = (self.name.clone(), self.key.public_key());
+        ContactCard { identity, public_key, rotations: Vec::new() }.encode()
     }
 
     /// Signs a manifest as PROTOCOL "Signatures" says.

@@ -50,7 +50,7 @@ pub(crate) async fn judge(
     bytes: Bytes,
     listed: Option<&[Tag]>,
 ) -> Result<Verdict, MailboxError> {
-    let now = core.now();
+    let now = core.latest();
     let message = match UnverifiedMessage::parse(bytes.clone()) {
         Ok(message) => message,
         Err(ProtocolError::WrongArtifact { .. }) => return Ok(Verdict::Foreign),
@@ -116,7 +116,7 @@ async fn judge_malformed(
     error: ProtocolError,
     listed: Option<&[Tag]>,
 ) -> Result<Verdict, MailboxError> {
-    let now = core.now();
+    let now = core.latest();
     let annotations = ImageManifest::parse(bytes).map(|m| m.annotations).unwrap_or_default();
     let text = |key: &str| annotations.get(key).cloned().unwrap_or_default();
     let mut note = Note {

@@ -39,7 +39,7 @@ impl Inbox {
             // My own sent message is looked at as its recipient would.
             me.push(envelope.recipient.clone());
         }
-        let (me, now) = (me.as_slice(), core.now());
+        let (me, now) = (me.as_slice(), core.latest());
         let mut offered = Vec::new();
         let found = discover::search(core.repository.as_ref(), message.digest(), None, |bundle| {
             offered.push(bundle.clone());

@@ -48,7 +48,7 @@ pub(crate) fn add(core: &Core, trust: &TrustStore, entry: InboxEntry) -> Result<
     if entry.complete {
         core.verified.set_complete(entry.digest);
     }
-    let expired = entry.expires_at.is_some_and(|end| core.now() >= end);
+    let expired = entry.expires_at.is_some_and(|end| core.latest() >= end);
     if entry.dismissed || expired || !trust.still_trusts(&entry.sender, &entry.signer) {
         return Ok(());
     }
@@ -69,7 +69,7 @@ pub(crate) fn remove(core: &Core, digest: &Digest) {
 
 /// Takes expired messages off the list (P6).
 pub(crate) fn drop_expired(core: &Core) {
-    let now = core.now();
+    let now = core.latest();
     let snapshot = core.listing.snapshot();
     let any = snapshot
         .inbox
@@ -81,6 +81,13 @@ pub(crate) fn drop_expired(core: &Core) {
             retain(&mut snapshot.inbox, |_, _, item| !item.message.envelope.is_expired(now));
         });
     }
+}
+
+/// Returns when the next listed message expires (P6).
+pub(crate) fn next_expiry(core: &Core) -> Option<Timestamp> {
+    let snapshot = core.listing.snapshot();
+    let items = snapshot.inbox.values().flat_map(|directory| directory.values());
+    items.filter_map(|item| item.message.envelope.expires_at()).min()
 }
 
 /// Lists why a message is not in the inbox; a newer note about the same manifest replaces it.

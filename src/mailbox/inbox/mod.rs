@@ -17,6 +17,7 @@ mod reader;
 mod verified;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 pub(crate) use discover::{Search, search};
 pub(crate) use fetch::Fetcher;
@@ -70,9 +71,23 @@ impl Inbox {
     /// When the repository cannot be listed; what was listed before stays.
     pub async fn poll(&self) -> Result<PollReport, MailboxError> {
         let _alone = self.core.polling.lock().await;
+        self.core.keep_latest().await?;
         let result = poll::poll(&self.core).await;
         self.core.note_health(result.as_ref().err());
         result
+    }
+
+    /// Takes what has expired off the list; open files stay readable.
+    pub(super) fn drop_expired(&self) {
+        listing::drop_expired(&self.core);
+    }
+
+    /// Returns how long until the next listed message expires, at least a moment.
+    pub(super) fn time_to_expiry(&self) -> Option<Duration> {
+        let expires_at = listing::next_expiry(&self.core)?;
+        let left = expires_at.unix_secs().saturating_sub(self.core.latest().unix_secs());
+        // Times are whole seconds: a clock that stands just before one must not make us spin.
+        Some(Duration::from_secs(left.max(1).unsigned_abs()))
     }
 
     /// Opens a listed message; each open file has its own read-ahead.
@@ -114,12 +129,18 @@ impl Inbox {
     /// Lists a dismissed message again, under its old name.
     ///
     /// # Errors
-    /// `NotFound` when it was never admitted.
+    /// `NotFound` when it was never admitted; `Refused` when it has expired meanwhile, which leaves
+    /// it dismissed.
     pub async fn restore(&self, digest: &Digest) -> Result<(), MailboxError> {
-        self.core.store.set_dismissed(digest, false).await?;
         let entry = self.core.store.inbox_by_digest(digest).await?;
+        let mut entry = entry.ok_or(MailboxError::NotFound("message"))?;
+        if let Some(at) = entry.expires_at.filter(|end| self.core.latest() >= *end) {
+            return Err(Refusal::Expired { at }.into());
+        }
+        self.core.store.set_dismissed(digest, false).await?;
+        entry.dismissed = false;
         let trust = self.core.trust.current()?;
-        listing::add(&self.core, &trust, entry.ok_or(MailboxError::NotFound("message"))?)
+        listing::add(&self.core, &trust, entry)
     }
 
     /// Returns the messages that are dismissed.

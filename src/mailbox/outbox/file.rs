@@ -1,7 +1,7 @@
 //! One file of the outbox, alive while it is listed or open.
 
 use std::collections::BTreeMap;
-use std::sync::Weak;
+use std::sync::{OnceLock, Weak};
 use std::time::SystemTime;
 
 use bytes::Bytes;
@@ -17,7 +17,7 @@ use crate::mailbox::core::Core;
 use crate::mailbox::inbox::MessageReader;
 use crate::protocol::limits::PAYLOAD_LEN_MAX;
 use crate::protocol::{Digest, ErrorClass, FileName, Identity, MessageId, ReceiptStatus, Tag};
-use crate::store::PreparedMessage;
+use crate::store::{PreparedMessage, Withdrawal};
 
 /// Most bytes that extended attributes of one file may take, as ext4 allows.
 const XATTR_BYTES_MAX: usize = 64 << 10;
@@ -39,6 +39,8 @@ pub struct OutboxFile {
     pub(super) batch: tokio::sync::Mutex<()>,
     /// Follows `inner.state` for those who wait for it.
     pub(super) watch: watch::Sender<SendState>,
+    /// Set once the message was taken out of the registry again.
+    pub(super) withdrawn: OnceLock<Withdrawal>,
 }
 
 pub(super) struct Inner {
@@ -102,6 +104,16 @@ impl OutboxFile {
     /// Returns the current state.
     pub fn state(&self) -> SendState {
         self.inner.lock().state
+    }
+
+    /// Returns the word for people: the state, or how the message left the registry again.
+    pub fn shown_state(&self) -> &'static str {
+        self.withdrawn.get().map_or_else(|| self.state().as_str(), |why| why.as_str())
+    }
+
+    /// Remembers that the message was taken out of the registry; the first reason stays.
+    pub(in crate::mailbox) fn set_withdrawn(&self, why: Withdrawal) {
+        self.withdrawn.set(why).ok();
     }
 
     /// Returns whether the file has left the list: removed or replaced.

@@ -26,11 +26,11 @@ use tokio_util::sync::CancellationToken;
 
 pub use file::OutboxFile;
 pub(crate) use sender::{manifest_upload, push_bundle, push_small_blob};
+pub(crate) use spool::Spool;
 pub use stage::SentMessage;
 pub use state::{Event, SendState};
 pub(crate) use upload::UploadPool;
 
-use self::spool::Spool;
 use super::MailboxError;
 use super::core::Core;
 use super::snapshot::OutboxDir;

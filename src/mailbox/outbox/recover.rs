@@ -60,6 +60,7 @@ impl OutboxFile {
             recipient: recipient.clone(),
             core: Arc::downgrade(core),
             watch: tokio::sync::watch::Sender::new(inner.state),
+            withdrawn: std::sync::OnceLock::new(),
             inner: parking_lot::Mutex::new(inner),
             delivery: tokio::sync::Mutex::new(()),
             batch: tokio::sync::Mutex::new(()),
@@ -120,6 +121,7 @@ impl Outbox {
         for entry in entries.into_iter().filter(|entry| !entry.hidden) {
             self.load_entry(entry, recover).await?;
         }
+        self.mark_withdrawn().await?;
         if recover {
             self.remove_orphans(&known).await?;
         }
@@ -130,13 +132,52 @@ impl Outbox {
     pub(in crate::mailbox) async fn follow(&self) -> Result<(), MailboxError> {
         let snapshot = self.core.listing.snapshot();
         let known: HashSet<i64> = snapshot.outbox_files().map(|file| file.id).collect();
-        for entry in self.core.store.outbox_entries().await? {
+        let entries = self.core.store.outbox_entries().await?;
+        let stored: HashSet<i64> = entries.iter().map(|entry| entry.id).collect();
+        for entry in entries {
             let sent = entry.state == OutboxState::Sent && !entry.hidden;
             if sent && !known.contains(&entry.id) {
                 self.load_entry(entry, false).await?;
             }
         }
+        // What was sent is never removed but by a collection, here or in another process.
+        let forgotten = |file: &OutboxFile| {
+            file.state() == SendState::Sent
+                && known.contains(&file.id)
+                && !stored.contains(&file.id)
+        };
+        if snapshot.outbox_files().any(|file| forgotten(file)) {
+            self.core.listing.update(|snapshot| {
+                for dir in snapshot.outbox.values_mut() {
+                    if dir.files.values().any(|file| forgotten(file)) {
+                        Arc::make_mut(dir).files.retain(|_, file| !forgotten(file));
+                    }
+                }
+            });
+        }
+        self.mark_withdrawn().await
+    }
+
+    /// Shows which sent messages were taken out of the registry again.
+    async fn mark_withdrawn(&self) -> Result<(), MailboxError> {
+        let withdrawn = self.core.store.withdrawals().await?;
+        if withdrawn.is_empty() {
+            return Ok(());
+        }
+        for file in self.core.listing.snapshot().outbox_files() {
+            if file.state() == SendState::Sent
+                && let Some(why) = file.digest().and_then(|digest| withdrawn.get(&digest))
+            {
+                file.set_withdrawn(*why);
+            }
+        }
+        self.core.listing.touch();
         Ok(())
+    }
+
+    /// Makes the file of a row that is not listed.
+    pub(in crate::mailbox) fn unlisted(&self, entry: OutboxEntry) -> Arc<OutboxFile> {
+        OutboxFile::of_entry(&self.core, entry, None)
     }
 
     async fn load_entry(&self, entry: OutboxEntry, recover: bool) -> Result<(), MailboxError> {

@@ -18,6 +18,7 @@ use super::directory::Directory;
 use super::files::{classify, read_bounded};
 use super::index::Index;
 use super::referrers::{self, SubjectClaim};
+use super::sweep;
 use crate::protocol::json::parse_object;
 use crate::protocol::limits::MANIFEST_LEN_MAX;
 use crate::protocol::{Descriptor, Digest, Tag, media_type};
@@ -165,6 +166,7 @@ impl Layout {
         digest: Digest,
     ) -> Result<(), RegistryError> {
         let size = upload.bytes.len() as u64;
+        sweep::require_blobs(directory, &upload.bytes)?;
         let mut index = Index::clone(&*self.index(directory)?);
         let mut edit = ReferrersEdit::default();
         if let Some(entry) = &upload.referrer {
@@ -205,16 +207,36 @@ impl Layout {
         let edit = match subject {
             None => ReferrersEdit::default(),
             Some(SubjectClaim { subject, .. }) => {
-                edit_referrers(directory, &mut index, &subject, |referrers| {
-                    let before = referrers.len();
-                    referrers.retain(|referrer| referrer.digest != *digest);
-                    referrers.len() != before
-                })?
+                remove_referrer(directory, &mut index, &subject, digest)?
             }
         };
         // The entries go first: whoever still sees one finds the manifest.
         self.save(directory, index)?;
         directory.remove_blob(digest)?;
+        edit.stale.map_or(Ok(()), |stale| directory.remove_blob(&stale))
+    }
+
+    /// Removes a tag alone.
+    pub(super) fn delete_tag(&self, directory: &Directory, tag: &Tag) -> Result<(), RegistryError> {
+        let mut index = Index::clone(&*self.index(directory)?);
+        if !index.remove_tag(tag) {
+            return Err(RegistryError::not_found(tag));
+        }
+        self.save(directory, index)
+    }
+
+    /// Removes a manifest from the fallback tag of `subject`.
+    pub(super) fn detach(
+        &self,
+        directory: &Directory,
+        subject: &Digest,
+        referrer: &Digest,
+    ) -> Result<(), RegistryError> {
+        let mut index = Index::clone(&*self.index(directory)?);
+        let edit = remove_referrer(directory, &mut index, subject, referrer)?;
+        if edit.changed {
+            self.save(directory, index)?;
+        }
         edit.stale.map_or(Ok(()), |stale| directory.remove_blob(&stale))
     }
 
@@ -276,6 +298,20 @@ impl Layout {
         subjects.insert(digest, named.clone());
         named
     }
+}
+
+/// Takes one manifest out of the referrers index of `subject`.
+fn remove_referrer(
+    directory: &Directory,
+    index: &mut Index,
+    subject: &Digest,
+    removed: &Digest,
+) -> Result<ReferrersEdit, RegistryError> {
+    edit_referrers(directory, index, subject, |referrers| {
+        let before = referrers.len();
+        referrers.retain(|referrer| referrer.digest != *removed);
+        referrers.len() != before
+    })
 }
 
 /// Changes the referrers index of `subject`.

@@ -144,12 +144,28 @@ impl Directory {
 
     /// Writes a blob unless one of that name and size is there already.
     pub(super) fn write_blob(&self, digest: &Digest, bytes: &[u8]) -> Result<(), RegistryError> {
-        if self.blob_len(digest)? == Some(bytes.len() as u64) {
+        if self.blob_len(digest)? == Some(bytes.len() as u64) && self.keep_blob(digest)? {
             return Ok(());
         }
         // Read-only, since nothing may ever change a blob; `oras` does the same.
         self.write(&self.blobs, &digest.hex(), bytes, 0o444).map_err(classify)?;
         Ok(())
+    }
+
+    /// Returns the handle of the blobs' directory.
+    pub(super) fn blobs(&self) -> &File {
+        &self.blobs
+    }
+
+    /// Returns the time by the file system's own clock, the one that matters on a shared disk.
+    pub(super) fn now(&self) -> io::Result<i64> {
+        let ingest = make_dir_at(&self.root, INGEST_NAME, self.mode)?;
+        let temporary = format!("{TEMPORARY_PREFIX}{}", uuid::Uuid::new_v4().simple());
+        let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
+        let mode = Mode::from_bits_truncate(0o600);
+        let file = File::from(openat(&ingest, temporary.as_str(), flags, mode)?);
+        unlinkat(&ingest, temporary.as_str(), UnlinkatFlags::NoRemoveDir)?;
+        Ok(file.metadata()?.mtime())
     }
 
     /// Removes a blob; one that is gone is no error.

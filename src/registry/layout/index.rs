@@ -135,11 +135,16 @@ impl Index {
         true
     }
 
-    /// Removes a tag.
-    pub(super) fn remove_tag(&mut self, tag: &Tag) {
-        if let Ok(position) = self.position(tag) {
-            self.tagged.remove(position);
-        }
+    /// Removes a tag; returns whether it was there.
+    pub(super) fn remove_tag(&mut self, tag: &Tag) -> bool {
+        let position = self.position(tag);
+        position.map(|position| self.tagged.remove(position)).is_ok()
+    }
+
+    /// Returns what every entry points to; none where that is no SHA-256 digest.
+    pub(super) fn targets(&self) -> impl Iterator<Item = Option<Digest>> {
+        let tagged = self.tagged.iter().map(|(_, entry)| entry.digest);
+        tagged.chain(self.others.iter().map(|entry| entry.digest))
     }
 
     /// Removes every entry that points to `digest`; returns whether there was one.

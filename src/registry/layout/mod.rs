@@ -15,6 +15,7 @@ mod directory;
 mod files;
 mod index;
 mod referrers;
+mod sweep;
 #[cfg(test)]
 mod tests;
 
@@ -28,7 +29,10 @@ use bytes::Bytes;
 
 use self::content::Layout;
 use self::directory::{Directory, IndexLock};
-use super::{FetchedManifest, ManifestRef, ManifestUpload, RegistryError, Repository, TagList};
+use self::sweep::Marks;
+use super::{
+    FetchedManifest, ManifestRef, ManifestUpload, RegistryError, Repository, SweptBlobs, TagList,
+};
 use crate::protocol::{Descriptor, Digest, Tag};
 
 /// Most tags of one listing; no index of the largest size holds so many.
@@ -60,6 +64,11 @@ impl LayoutRepository {
     ) -> Result<T, RegistryError> {
         let layout = Arc::clone(&self.0);
         blocking(move || job(&layout, Directory::open(layout.path())?.as_ref())).await
+    }
+
+    /// Returns whether there is a directory yet: deleting must not make one.
+    async fn exists(&self) -> Result<bool, RegistryError> {
+        self.read(|_, directory| Ok(directory.is_some())).await
     }
 
     /// Runs `job` under the lock, in a directory that is made when it is missing.
@@ -150,7 +159,8 @@ impl Repository for LayoutRepository {
     async fn blob_exists(&self, digest: &Digest) -> Result<bool, RegistryError> {
         let digest = *digest;
         self.read(move |_, directory| match directory {
-            Some(directory) => Ok(directory.blob_len(&digest)?.is_some()),
+            // Whoever asks is about to name it, so a sweep must wait from now on.
+            Some(directory) => directory.keep_blob(&digest),
             None => Ok(false),
         })
         .await
@@ -214,12 +224,57 @@ impl Repository for LayoutRepository {
 
     async fn delete_manifest(&self, digest: &Digest) -> Result<(), RegistryError> {
         let digest = *digest;
-        // Deleting must not make a directory.
-        let exists = self.read(|_, directory| Ok(directory.is_some())).await?;
-        if !exists {
+        if !self.exists().await? {
             return Err(RegistryError::not_found(digest));
         }
         self.update(move |layout, directory| layout.delete(directory, &digest)).await
+    }
+
+    async fn delete_tag(&self, tag: &Tag) -> Result<(), RegistryError> {
+        let tag = tag.clone();
+        if !self.exists().await? {
+            return Err(RegistryError::not_found(tag));
+        }
+        self.update(move |layout, directory| layout.delete_tag(directory, &tag)).await
+    }
+
+    async fn remove_referrer(
+        &self,
+        subject: &Digest,
+        referrer: &Digest,
+    ) -> Result<(), RegistryError> {
+        let (subject, referrer) = (*subject, *referrer);
+        if !self.exists().await? {
+            return Ok(());
+        }
+        self.update(move |layout, directory| layout.detach(directory, &subject, &referrer)).await
+    }
+
+    async fn sweep_blobs(
+        &self,
+        age_min: Duration,
+        dry_run: bool,
+    ) -> Result<Option<SweptBlobs>, RegistryError> {
+        if !self.exists().await? {
+            return Ok(Some(SweptBlobs::default()));
+        }
+        // Most manifests are read before the lock is taken, which others wait for.
+        let marks = self
+            .read(|layout, directory| {
+                let mut marks = Marks::default();
+                if let Some(directory) = directory {
+                    marks.add_index(directory, &*layout.index(directory)?)?;
+                }
+                Ok(marks)
+            })
+            .await?;
+        self.update(move |layout, directory| {
+            let mut marks = marks.clone();
+            marks.add_index(directory, &*layout.index(directory)?)?;
+            directory.sweep_blobs(layout.path(), &marks, age_min, dry_run)
+        })
+        .await
+        .map(Some)
     }
 }
 

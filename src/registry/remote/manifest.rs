@@ -121,18 +121,19 @@ impl RemoteRepository {
         }
     }
 
+    /// Deletes a manifest by its digest, or a tag by its name.
     pub(super) async fn drop_manifest(
         &self,
         call: &Call,
-        digest: &Digest,
+        name: &(impl std::fmt::Display + Sync),
     ) -> Result<(), RegistryError> {
-        let url = self.client.url(&format!("manifests/{digest}"));
+        let url = self.client.url(&format!("manifests/{name}"));
         let answer = self.client.send(call, Request::new(Method::DELETE, url)).await?;
         match answer.status() {
             StatusCode::ACCEPTED | StatusCode::NO_CONTENT => Ok(()),
             // Older registries; but a page says nothing about what was deleted.
             StatusCode::OK if answer.header(&CONTENT_TYPE).is_none() || !answer.is_html() => Ok(()),
-            _ => Err(answer.into_refusal().await.into_error(digest)),
+            _ => Err(answer.into_refusal().await.into_error(name)),
         }
     }
 }

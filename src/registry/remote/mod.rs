@@ -30,6 +30,7 @@ mod tests;
 mod upload;
 
 use std::future::Future;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -46,7 +47,7 @@ use client::Client;
 
 use super::{
     FetchedManifest, ManifestRef, ManifestUpload, RegistryError, Repository, RepositoryReference,
-    TagList,
+    SweptBlobs, TagList,
 };
 use crate::protocol::{Descriptor, Digest, Tag};
 
@@ -155,5 +156,25 @@ impl Repository for RemoteRepository {
 
     async fn delete_manifest(&self, digest: &Digest) -> Result<(), RegistryError> {
         self.within_deadline(self.drop_manifest(&Call::new(), digest)).await
+    }
+
+    async fn delete_tag(&self, tag: &Tag) -> Result<(), RegistryError> {
+        self.within_deadline(self.drop_manifest(&Call::new(), tag)).await
+    }
+
+    async fn remove_referrer(
+        &self,
+        subject: &Digest,
+        referrer: &Digest,
+    ) -> Result<(), RegistryError> {
+        self.within_deadline(self.detach_by_tag(&Call::new(), subject, referrer)).await
+    }
+
+    async fn sweep_blobs(
+        &self,
+        _age_min: Duration,
+        _dry_run: bool,
+    ) -> Result<Option<SweptBlobs>, RegistryError> {
+        Ok(None)
     }
 }

@@ -208,6 +208,59 @@ impl RemoteRepository {
         Ok(false)
     }
 
+    /// Takes a manifest out of the fallback tag of its subject.
+    ///
+    /// A round that another writer has overtaken is repeated, as when one is added.
+    pub(super) async fn detach_by_tag(
+        &self,
+        call: &Call,
+        subject: &Digest,
+        referrer: &Digest,
+    ) -> Result<(), RegistryError> {
+        let turn = usize::from(subject.as_bytes()[0]) % self.referrers.turns.len();
+        let _turn = self.referrers.turns[turn].lock().await;
+        let tag = Tag::referrers(subject);
+        for attempt in 0..ATTEMPT_COUNT_MAX {
+            if attempt > 0 {
+                tokio::time::sleep(jitter(PAUSE_MAX)).await;
+            }
+            let by_tag = ManifestRef::Tag(tag.clone());
+            let old = match self.get_manifest(call, &by_tag, INDEX_LEN_MAX).await {
+                Ok(old) => old,
+                Err(RegistryError::NotFound { .. }) => return Ok(()),
+                Err(error) => return Err(error),
+            };
+            // Whatever is no index is not ours to change.
+            let mut entries = parse_index(&old.bytes).unwrap_or_default();
+            let before = entries.len();
+            entries.retain(|entry| digest_of(entry) != Some(*referrer));
+            if entries.len() == before {
+                return Ok(());
+            }
+            if entries.is_empty() {
+                // By the digest of what was read: an entry that somebody adds now stays, and most
+                // registries refuse to delete a tag by its name.
+                match self.drop_manifest(call, &old.digest).await {
+                    Ok(()) | Err(RegistryError::NotFound { .. }) => {}
+                    Err(error) => return Err(error),
+                }
+                // A registry that keeps the tag then takes its name instead.
+                if self.head_tag(call, &tag).await? == Some(old.digest) {
+                    self.drop_manifest(call, &tag).await?;
+                }
+                continue;
+            }
+            let url = self.client.url(&format!("manifests/{tag}"));
+            let index = encode_index(entries);
+            let request = Request::new(Method::PUT, url).body(media_type::IMAGE_INDEX, index);
+            let answer = self.client.send(call, request).await?;
+            if answer.status() != StatusCode::CREATED {
+                return Err(answer.into_refusal().await.into_error(tag));
+            }
+        }
+        Err(RegistryError::Unreachable("the referrers tag is contended".into()))
+    }
+
     async fn retain_existing(
         &self,
         call: &Call,

@@ -326,7 +326,11 @@ fn the_public_deployments_root_is_read_and_does_not_believe_the_stand_in() {
 #[test]
 fn a_key_and_a_certificate_speak_for_one_sender_alike() {
     let mut store = store();
-    let card = ContactCard { identity: identity(ALICE), public_key: key(1).public_key() };
+    let card = ContactCard {
+        identity: identity(ALICE),
+        public_key: key(1).public_key(),
+        rotations: Vec::new(),
+    };
     store.add_card(&card).unwrap();
     let (by_key, by_certificate) = (bundle(&key(1), &manifest()), bytes(&signed(&order(ALICE))));
 

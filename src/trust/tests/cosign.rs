@@ -22,7 +22,13 @@ fn cases() -> [(&'static [u8], PublicKey); 4] {
 
 fn store(public_key: PublicKey) -> TrustStore {
     let mut store = TrustStore::default();
-    store.add_card(&ContactCard { identity: identity("alice@example.com"), public_key }).unwrap();
+    store
+        .add_card(&ContactCard {
+            identity: identity("alice@example.com"),
+            public_key,
+            rotations: Vec::new(),
+        })
+        .unwrap();
     store
 }
 

@@ -95,7 +95,11 @@ fn other_public_keys_are_refused() {
 }
 
 fn card(name: &str) -> ContactCard {
-    ContactCard { identity: identity(name), public_key: p256_key().public_key() }
+    ContactCard {
+        identity: identity(name),
+        public_key: p256_key().public_key(),
+        rotations: Vec::new(),
+    }
 }
 
 #[test]

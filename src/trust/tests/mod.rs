@@ -8,6 +8,7 @@ mod key;
 mod message;
 mod mutation;
 mod receipt;
+mod rotation;
 mod signature;
 mod standin;
 mod store;
@@ -103,7 +104,11 @@ fn p256_key() -> SigningKey {
 fn store_of(senders: &[(&str, &SigningKey)]) -> TrustStore {
     let mut store = TrustStore::default();
     for (name, key) in senders {
-        let card = ContactCard { identity: identity(name), public_key: key.public_key() };
+        let card = ContactCard {
+            identity: identity(name),
+            public_key: key.public_key(),
+            rotations: Vec::new(),
+        };
         store.add_card(&card).unwrap();
     }
     store

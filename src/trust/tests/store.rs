@@ -96,7 +96,11 @@ fn the_empty_store_trusts_nobody() {
 #[test]
 fn taking_a_card_twice_changes_nothing_and_never_undoes_a_revocation() {
     let mut store = TrustStore::default();
-    let card = |seed| ContactCard { identity: identity("bob"), public_key: key(seed).public_key() };
+    let card = |seed| ContactCard {
+        identity: identity("bob"),
+        public_key: key(seed).public_key(),
+        rotations: Vec::new(),
+    };
 
     assert_eq!(store.add_card(&card(1)), Ok(Added::New));
     assert_eq!(store.add_card(&card(1)), Ok(Added::AlreadyKnown));
@@ -114,7 +118,11 @@ fn taking_a_card_twice_changes_nothing_and_never_undoes_a_revocation() {
 #[test]
 fn a_sender_holds_at_most_16_keys() {
     let mut store = TrustStore::default();
-    let card = |seed| ContactCard { identity: identity("bob"), public_key: key(seed).public_key() };
+    let card = |seed| ContactCard {
+        identity: identity("bob"),
+        public_key: key(seed).public_key(),
+        rotations: Vec::new(),
+    };
 
     for seed in 1..=16 {
         store.add_card(&card(seed)).unwrap();
@@ -185,7 +193,7 @@ proptest! {
         let mut store = TrustStore::default();
         for (name, seed) in &senders {
             let card =
-                ContactCard { identity: identity(name), public_key: key(*seed).public_key() };
+                ContactCard { identity: identity(name), public_key: key(*seed).public_key(), rotations: Vec::new() };
             store.add_card(&card).unwrap();
         }
         for sender in store.senders.values_mut() {

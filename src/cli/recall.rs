@@ -1,0 +1,176 @@
+//! `recall`: take a sent message back, as far as that goes.
+
+use clap::Args as ClapArgs;
+use serde::Serialize;
+
+use super::exit;
+use super::failure::Failure;
+use super::output::Show;
+use super::reference::Reference;
+use super::session::Session;
+use crate::app;
+use crate::config::Overrides;
+use crate::mailbox::{Mailbox, MailboxError, Recall, Removal};
+use crate::protocol::{Digest, ErrorClass, ReceiptStatus};
+use crate::registry::RegistryError;
+
+/// Shown below the help.
+const EXAMPLES: &str = "\
+Examples:
+  dockercomms recall 7f3c9a1e2b4d
+  dockercomms recall ~/mail/outbox/bob@example.com/report.pdf";
+
+/// Delete a message that you sent from the registry, before its recipient fetches it
+///
+/// It cannot be taken out of the recipient's hands: whoever has read it keeps it, and a receipt
+/// that came back says so. Without a receipt nobody knows. A registry that does not offer deletion
+/// refuses, and the message stays. The file stays listed in outbox/ as `recalled`.
+///
+/// Exit codes: 0 deleted and no receipt is known, 3 the registry refuses, 5 no message of yours,
+/// 6 deleted but already accepted, or a part of it stays.
+#[derive(Debug, ClapArgs)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    /// The message: a digest or its first digits, a tag, a message id, or a file in a mount
+    #[arg(value_name = "REF")]
+    message: String,
+}
+
+#[derive(Debug, Serialize)]
+struct Recalled {
+    digest: String,
+    recipient: String,
+    name: String,
+    /// `deleted` or `already-gone`.
+    registry: &'static str,
+    /// The recipient's verified receipt, if one came back.
+    receipt: Option<String>,
+    /// Why nobody could look for a receipt.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    receipt_unknown: Option<String>,
+    left: Vec<Left>,
+}
+
+/// What the registry still holds.
+#[derive(Debug, Serialize)]
+pub(super) struct Left {
+    pub(super) what: String,
+    pub(super) why: String,
+}
+
+impl Show for Recalled {
+    fn lines(&self) -> Vec<String> {
+        let Self { name, recipient, .. } = self;
+        let mut lines = vec![match self.registry {
+            "deleted" => format!("{name} to {recipient}: deleted from the registry"),
+            _ => format!("{name} to {recipient}: was not in the registry any more"),
+        }];
+        lines.push(match (&self.receipt, &self.receipt_unknown) {
+            (Some(status), _) if status == "accepted" => {
+                format!("  too late: {recipient} has accepted it and keeps it")
+            }
+            (Some(status), _) => format!("  {recipient} had answered: {status}"),
+            (None, Some(why)) => format!("  whether {recipient} has it could not be asked: {why}"),
+            (None, None) => {
+                format!("  no receipt came back; {recipient} may have read it all the same")
+            }
+        });
+        lines.extend(
+            self.left
+                .iter()
+                .map(|left| format!("  still in the registry: {} ({})", left.what, left.why)),
+        );
+        lines
+    }
+}
+
+/// Runs the verb.
+pub(crate) fn run(session: &Session, args: &Args) -> Result<u8, Failure> {
+    let reference = Reference::parse(&args.message)?;
+    let setup = session.setup(Overrides::default())?;
+    let repository = app::open_repository(&setup.settings)?;
+    session.with_mailbox(&setup, async |mailbox| {
+        let digest = match sent(&mailbox, &reference).await? {
+            Some(digest) => digest,
+            None => reference.resolve(&mailbox.snapshot(), repository.as_ref()).await?,
+        };
+        let recall = mailbox.recall(&digest).await.map_err(|error| failure(error, &digest))?;
+        let shown = shown(&recall);
+        session.output.show(&shown);
+        let is_whole = shown.left.is_empty() && recall.receipt != Some(ReceiptStatus::Accepted);
+        Ok(if is_whole { exit::OK } else { exit::PARTLY_DONE })
+    })
+}
+
+/// Finds a message of mine that need not be listed or in the registry any more.
+async fn sent(mailbox: &Mailbox, reference: &Reference) -> Result<Option<Digest>, Failure> {
+    let sent = mailbox.sent_messages().await?;
+    let mut matching = sent.iter().filter(|entry| match reference {
+        Reference::Digest(digest) => entry.digest == *digest,
+        Reference::Prefix(prefix) => entry.digest.hex().starts_with(prefix),
+        Reference::MessageId(id) => entry.id == *id,
+        Reference::Tag(tag) => entry.tag == *tag,
+        Reference::Path(_) => false,
+    });
+    match (matching.next(), matching.next()) {
+        (Some(_), Some(_)) => {
+            Err(Failure::new(ErrorClass::Configuration, "several messages match")
+                .hint("give more digits"))
+        }
+        (found, _) => Ok(found.map(|entry| entry.digest)),
+    }
+}
+
+fn shown(recall: &Recall) -> Recalled {
+    Recalled {
+        digest: recall.digest.to_string(),
+        recipient: recall.recipient.as_str().to_owned(),
+        name: recall.name.clone(),
+        registry: match recall.removal {
+            Removal::Deleted => "deleted",
+            Removal::AlreadyGone => "already-gone",
+        },
+        receipt: recall.receipt.map(|status| status.to_string()),
+        receipt_unknown: recall.receipt_unknown.clone(),
+        left: recall
+            .left
+            .iter()
+            .map(|left| Left { what: left.what.clone(), why: left.why.clone() })
+            .collect(),
+    }
+}
+
+fn failure(error: MailboxError, digest: &Digest) -> Failure {
+    let short = digest.hex12();
+    match error {
+        MailboxError::NotFound(_) => {
+            Failure::new(ErrorClass::NotFound, format!("{short} is no message that you sent"))
+                .hint("only its sender can recall a message; `dockercomms ls outbox` lists yours")
+        }
+        MailboxError::Busy => {
+            Failure::new(ErrorClass::Busy, format!("{short} is not in the registry yet"))
+                .hint("remove the file from outbox/ to cancel it")
+        }
+        error => refused_deletion(error).about(format!("message {short} was not recalled")),
+    }
+}
+
+/// Explains an error of a deletion: a refusal is one of permission, whatever its status.
+pub(super) fn refused_deletion(error: MailboxError) -> Failure {
+    if !is_refusal(&error) {
+        return error.into();
+    }
+    let failure = Failure::of(ErrorClass::Denied, &error, None);
+    failure.hint(
+        "the registry does not let you delete: ask its operator (docker-registry needs \
+         `storage.delete.enabled`), or let the message expire; `dockercomms doctor --write` checks",
+    )
+}
+
+/// Returns whether the registry does not let us delete, now or ever.
+fn is_refusal(error: &MailboxError) -> bool {
+    matches!(
+        error,
+        MailboxError::Registry(RegistryError::Rejected { .. } | RegistryError::Denied { .. })
+    )
+}

@@ -1,0 +1,174 @@
+//! What lies on this machine for nothing: old rows, staged files nobody owns, dead chunks.
+
+use std::collections::HashSet;
+use std::fs;
+use std::time::Duration;
+
+use crate::mailbox::MailboxError;
+use crate::mailbox::core::Core;
+use crate::mailbox::outbox::Spool;
+use crate::protocol::{Digest, Message, Timestamp};
+use crate::store::{OutboxEntry, OutboxState, PurgedRows};
+
+/// Age from which a staged file without a row was surely left by a crash: the row follows its file
+/// within milliseconds.
+const ORPHAN_AGE_MIN: Duration = Duration::from_hours(1);
+
+/// What was, or would be, removed from this machine.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Leftovers {
+    /// Entries of `outbox/` whose message is over.
+    pub sent_count: usize,
+    /// Entries of `outbox/` that were never sent: failed, abandoned.
+    pub unsent_count: usize,
+    /// Staged files, of unsent entries or of none.
+    pub staged_count: usize,
+    /// Their bytes.
+    pub staged_bytes: u64,
+    /// Rows of inbox, quarantine and errors.
+    pub rows: PurgedRows,
+    /// Cached chunks of expired messages.
+    pub chunk_count: usize,
+    /// Their bytes.
+    pub chunk_bytes: u64,
+}
+
+/// Removes leftovers; with `dry_run` only counts them.
+///
+/// `refused` says that the registry refuses deletion for good: expired messages are then forgotten
+/// at their age although it still holds them, or the journal would grow for ever.
+pub(super) async fn collect(
+    core: &Core,
+    refused: bool,
+    dry_run: bool,
+) -> Result<Leftovers, MailboxError> {
+    let history_secs = i64::try_from(core.options.history.as_secs()).unwrap_or(i64::MAX);
+    let before = core.now().saturating_add_secs(history_secs.saturating_neg());
+    let mut found = Leftovers::default();
+    let entries = core.store.outbox_entries().await?;
+    let mut known: HashSet<String> = entries.iter().map(|entry| entry.spool.clone()).collect();
+    let withdrawn = core.store.withdrawals().await?;
+    for entry in entries.into_iter().filter(|entry| entry.updated_at < before) {
+        let removed = match entry.state {
+            // Its promise stands.
+            OutboxState::Prepared => continue,
+            OutboxState::Sent => {
+                let gone = entry
+                    .message
+                    .as_ref()
+                    .is_some_and(|message| withdrawn.contains_key(&message.digest));
+                if !gone && !is_over(&entry, before, refused)? {
+                    continue;
+                }
+                found.sent_count += 1;
+                true
+            }
+            OutboxState::Draft | OutboxState::Failed | OutboxState::Abandoned => {
+                let Some(bytes) = take_staged(core, &entry, dry_run)? else { continue };
+                found.unsent_count += 1;
+                found.staged_count += usize::from(bytes > 0);
+                found.staged_bytes += bytes;
+                true
+            }
+        };
+        if removed && !dry_run {
+            core.store.remove_outbox(entry.id).await?;
+            known.remove(&entry.spool);
+        }
+    }
+    remove_orphans(core, &known, dry_run, &mut found).await?;
+    remove_chunks(core, dry_run, &mut found).await?;
+    let latest = core.latest().saturating_add_secs(history_secs.saturating_neg());
+    found.rows = core.store.purge_history(before.min(latest), dry_run).await?;
+    Ok(found)
+}
+
+/// Returns whether a sent message that was not withdrawn is over all the same.
+fn is_over(entry: &OutboxEntry, before: Timestamp, refused: bool) -> Result<bool, MailboxError> {
+    let Some(message) = &entry.message else { return Ok(true) };
+    match Message::parse(&message.manifest)?.envelope.expires_at() {
+        Some(expires_at) => Ok(refused && expires_at < before),
+        // It never expires; who has removed it from the list wants no more of it.
+        None => Ok(entry.hidden),
+    }
+}
+
+/// Removes the staged file of an unsent entry and returns its bytes; `None` when a mount owns it.
+fn take_staged(
+    core: &Core,
+    entry: &OutboxEntry,
+    dry_run: bool,
+) -> Result<Option<u64>, MailboxError> {
+    if !core.spool.join(&entry.spool).exists() {
+        return Ok(Some(0));
+    }
+    let Some(spool) = Spool::adopt(&core.spool, &entry.spool)? else { return Ok(None) };
+    let bytes = spool.len()?;
+    if !dry_run {
+        spool.remove();
+    }
+    Ok(Some(bytes))
+}
+
+/// Removes staged files that no row knows.
+async fn remove_orphans(
+    core: &Core,
+    known: &HashSet<String>,
+    dry_run: bool,
+    found: &mut Leftovers,
+) -> Result<(), MailboxError> {
+    let (dir, known, now) = (core.spool.clone(), known.clone(), core.clock.now());
+    let (count, bytes) = tokio::task::spawn_blocking(move || {
+        let (mut count, mut bytes) = (0, 0);
+        let failed = MailboxError::io("list staged files");
+        for item in fs::read_dir(&dir).map_err(&failed)? {
+            let item = item.map_err(&failed)?;
+            let name = item.file_name().to_string_lossy().into_owned();
+            let Ok(modified) = item.metadata().and_then(|metadata| metadata.modified()) else {
+                continue;
+            };
+            let age = now.duration_since(modified).unwrap_or_default();
+            if known.contains(&name) || age < ORPHAN_AGE_MIN {
+                continue;
+            }
+            let Some(spool) = Spool::adopt(&dir, &name)? else { continue };
+            count += 1;
+            bytes += spool.len()?;
+            if !dry_run {
+                spool.remove();
+            }
+        }
+        Ok::<_, MailboxError>((count, bytes))
+    })
+    .await
+    .map_err(|_panicked| MailboxError::TaskLost)??;
+    found.staged_count += count;
+    found.staged_bytes += bytes;
+    Ok(())
+}
+
+/// Removes cached chunks that only expired messages have.
+async fn remove_chunks(
+    core: &Core,
+    dry_run: bool,
+    found: &mut Leftovers,
+) -> Result<(), MailboxError> {
+    let latest = core.latest();
+    let (mut live, mut dead) = (HashSet::<Digest>::new(), HashSet::new());
+    for entry in core.store.inbox_entries().await? {
+        let is_expired = entry.expires_at.is_some_and(|end| latest >= end);
+        let chunks = Message::parse(&entry.manifest)?.chunks;
+        let digests = chunks.into_iter().map(|chunk| chunk.digest);
+        if is_expired { dead.extend(digests) } else { live.extend(digests) }
+    }
+    let cache = core.cache.clone();
+    let removed = tokio::task::spawn_blocking(move || {
+        let lens = dead
+            .difference(&live)
+            .map(|digest| if dry_run { cache.disk_len(digest) } else { cache.remove(digest) });
+        lens.flatten().fold((0, 0), |(count, bytes), len| (count + 1, bytes + len))
+    });
+    let (count, bytes) = removed.await.map_err(|_panicked| MailboxError::TaskLost)?;
+    (found.chunk_count, found.chunk_bytes) = (count, bytes);
+    Ok(())
+}

@@ -1,0 +1,91 @@
+//! Takes a sent message back, and says honestly how far that goes.
+
+use super::withdraw::{Receipts, Remainder, Removal, withdraw};
+use crate::mailbox::{Mailbox, MailboxError, receipt};
+use crate::protocol::{Digest, Identity, MessageId, ReceiptStatus, Tag};
+use crate::store::{OutboxEntry, OutboxState, Withdrawal};
+
+/// A message that this state has sent, listed in `outbox/` or not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SentEntry {
+    /// The message's identity.
+    pub digest: Digest,
+    /// Its UUID.
+    pub id: MessageId,
+    /// The tag that committed it.
+    pub tag: Tag,
+}
+
+/// How far a recall went.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recall {
+    /// The message's identity.
+    pub digest: Digest,
+    /// To whom it went.
+    pub recipient: Identity,
+    /// The file's name.
+    pub name: String,
+    /// What the registry did.
+    pub removal: Removal,
+    /// The verified receipt of the recipient, who has the file then.
+    pub receipt: Option<ReceiptStatus>,
+    /// Why nobody could look for a receipt.
+    pub receipt_unknown: Option<String>,
+    /// What the registry still holds of it.
+    pub left: Vec<Remainder>,
+}
+
+impl Mailbox {
+    /// Returns every message that this state has sent, those removed from `outbox/` too.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn sent_messages(&self) -> Result<Vec<SentEntry>, MailboxError> {
+        let entries = self.core.store.outbox_entries().await?;
+        let sent = entries.into_iter().filter(|entry| entry.state == OutboxState::Sent);
+        let messages = sent.filter_map(|entry| entry.message);
+        Ok(messages
+            .map(|message| SentEntry { digest: message.digest, id: message.id, tag: message.tag })
+            .collect())
+    }
+
+    /// Deletes a message that I sent from the registry and marks it as recalled.
+    ///
+    /// Who has received it keeps it; a receipt that came back says so. Recalling twice is no error.
+    ///
+    /// # Errors
+    /// `NotFound` when it is no message of mine, `Busy` when it is not sent yet; the registry's
+    /// when it refuses: nothing has changed then.
+    pub async fn recall(&self, digest: &Digest) -> Result<Recall, MailboxError> {
+        let entry = self.core.store.outbox_by_digest(digest).await?;
+        let entry = entry.ok_or(MailboxError::NotFound("message of mine"))?;
+        let (Some(message), OutboxState::Sent) = (&entry.message, entry.state) else {
+            return Err(MailboxError::Busy);
+        };
+        // Before: a receipt that is there now means that the recall comes too late.
+        let receipt_unknown = self.look_for_receipt(&entry).await.err();
+        let withdrawn = withdraw(&self.core, message, Receipts::Keep).await?;
+        let (store, now) = (&self.core.store, self.core.now());
+        store.record_withdrawal(digest, Withdrawal::Recalled, now).await?;
+        if let Some(file) = self.snapshot().outbox_files().find(|file| file.id() == entry.id) {
+            file.set_withdrawn(Withdrawal::Recalled);
+            self.core.listing.touch();
+        }
+        let receipt = store.receipt_that_counts(digest).await?.map(|receipt| receipt.status);
+        Ok(Recall {
+            digest: *digest,
+            recipient: entry.recipient,
+            name: entry.name,
+            removal: withdrawn.removal,
+            receipt,
+            receipt_unknown: receipt_unknown.map(|error| crate::mailbox::core::describe(&error)),
+            left: withdrawn.left,
+        })
+    }
+
+    async fn look_for_receipt(&self, entry: &OutboxEntry) -> Result<(), MailboxError> {
+        let listed = self.snapshot().outbox_files().find(|file| file.id() == entry.id).cloned();
+        let file = listed.unwrap_or_else(|| self.outbox.unlisted(entry.clone()));
+        receipt::collect_one(&self.core, &file).await.map(|_count| ())
+    }
+}

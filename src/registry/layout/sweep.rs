@@ -1,0 +1,183 @@
+//! Blobs that nothing names any more: mark what is named, sweep what is old.
+//!
+//! A send pushes its blobs first and names them last, so an unnamed blob may be on its way to a
+//! message. Pushing a blob, and asking whether it is there, renews its file's time; only what
+//! nobody has touched for long is removed.
+//!
+//! **Invariant:** whatever is not understood keeps everything: a sweep removes too little rather
+//! than too much.
+
+use std::collections::HashSet;
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::fcntl::AtFlags;
+use nix::sys::stat::{UtimensatFlags, fstatat, utimensat};
+use nix::sys::time::TimeSpec;
+use nix::unistd::{UnlinkatFlags, unlinkat};
+use serde_json::Value;
+
+use super::directory::Directory;
+use super::files::classify;
+use super::index::Index;
+use crate::protocol::limits::MANIFEST_LEN_MAX;
+use crate::protocol::{Descriptor, Digest, ImageManifest, media_type};
+use crate::registry::{RegistryError, SweptBlobs};
+
+/// Media types that name other blobs, besides every entry of `index.json`.
+const NAMING_TYPES: [&str; 4] = [
+    media_type::IMAGE_MANIFEST,
+    media_type::IMAGE_INDEX,
+    "application/vnd.docker.distribution.manifest.v2+json",
+    "application/vnd.docker.distribution.manifest.list.v2+json",
+];
+
+/// The blobs that are named, directly or through manifests.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Marks {
+    named: HashSet<Digest>,
+    read: HashSet<Digest>,
+}
+
+impl Marks {
+    /// Marks everything that the entries of `index` reach.
+    ///
+    /// What was read before is not read again: content never changes.
+    ///
+    /// # Errors
+    /// When a part of the layout is damaged or not understood: nobody knows what it names.
+    pub(super) fn add_index(
+        &mut self,
+        directory: &Directory,
+        index: &Index,
+    ) -> Result<(), RegistryError> {
+        let mut waiting = Vec::new();
+        for target in index.targets() {
+            waiting.push(target.ok_or_else(|| RegistryError::Rejected {
+                reason: "an entry of index.json is named by another algorithm than SHA-256".into(),
+            })?);
+        }
+        while let Some(digest) = waiting.pop() {
+            self.named.insert(digest);
+            if !self.read.insert(digest) {
+                continue;
+            }
+            let bytes = match directory.read_blob(&digest, "manifest", MANIFEST_LEN_MAX) {
+                Ok(Some(bytes)) => bytes,
+                // Gone, or too large to be a manifest: it names nothing that could be kept.
+                Ok(None) | Err(RegistryError::TooLarge { .. }) => continue,
+                Err(error) => return Err(error),
+            };
+            if let Ok(value) = serde_json::from_slice::<Value>(&bytes) {
+                self.add_value(&value, &mut waiting);
+            }
+        }
+        Ok(())
+    }
+
+    /// Marks every digest in a document, wherever it stands.
+    fn add_value(&mut self, value: &Value, waiting: &mut Vec<Digest>) {
+        match value {
+            Value::Object(members) => {
+                let digest = members.get("digest").and_then(Value::as_str);
+                let naming = members.get("mediaType").and_then(Value::as_str);
+                if let Some(digest) = digest.and_then(|text| text.parse().ok()) {
+                    self.named.insert(digest);
+                    if naming.is_none_or(|kind| NAMING_TYPES.contains(&kind)) {
+                        waiting.push(digest);
+                    }
+                }
+                // The parser limits the depth.
+                members.values().for_each(|member| self.add_value(member, waiting));
+            }
+            Value::Array(items) => items.iter().for_each(|item| self.add_value(item, waiting)),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+        }
+    }
+}
+
+/// Refuses a manifest whose blobs, or those of its subject, are gone: what a sweep has taken from a
+/// send of many days must fail that send, not its reader. Only under the lock.
+///
+/// # Errors
+/// `NotFound`, as registries answer; a subject that is not there is none of our business.
+pub(super) fn require_blobs(directory: &Directory, manifest: &[u8]) -> Result<(), RegistryError> {
+    let require = |manifest: &[u8]| -> Result<Option<Digest>, RegistryError> {
+        let Ok(parsed) = ImageManifest::parse(manifest) else { return Ok(None) };
+        // The empty blob is the same everywhere and known by its digest: some never push it.
+        let blobs = parsed.layers.iter().filter(|blob| blob.digest != Descriptor::empty().digest);
+        for blob in blobs {
+            if directory.blob_len(&blob.digest)?.is_none() {
+                return Err(RegistryError::not_found("a blob of the manifest"));
+            }
+        }
+        Ok(parsed.subject.map(|subject| subject.digest))
+    };
+    let Some(subject) = require(manifest)? else { return Ok(()) };
+    match directory.read_blob(&subject, "manifest", MANIFEST_LEN_MAX) {
+        Ok(Some(bytes)) => require(&bytes).map(drop),
+        // Damaged or missing: to say so is the reader's part.
+        Ok(None) | Err(_) => Ok(()),
+    }
+}
+
+impl Directory {
+    /// Returns whether there is a blob, which a sweep then leaves alone for now: its time is renewed.
+    ///
+    /// Where renewing is not permitted the blob counts as missing, so that the caller writes it
+    /// anew; on a read-only disk nothing sweeps.
+    pub(super) fn keep_blob(&self, digest: &Digest) -> Result<bool, RegistryError> {
+        if self.blob_len(digest)?.is_none() {
+            return Ok(false);
+        }
+        let now = TimeSpec::UTIME_NOW;
+        let flags = UtimensatFlags::NoFollowSymlink;
+        match utimensat(self.blobs(), digest.hex().as_str(), &now, &now, flags) {
+            Ok(()) | Err(Errno::EROFS) => Ok(true),
+            Err(Errno::ENOENT | Errno::EACCES | Errno::EPERM) => Ok(false),
+            Err(error) => Err(classify(error.into())),
+        }
+    }
+
+    /// Removes the blobs that are not marked and older than `age_min`. Only under the lock, with
+    /// marks of the index as it is now.
+    pub(super) fn sweep_blobs(
+        &self,
+        path: &Path,
+        marks: &Marks,
+        age_min: Duration,
+        dry_run: bool,
+    ) -> Result<SweptBlobs, RegistryError> {
+        let now = self.now().map_err(classify)?;
+        let age_min_secs = i64::try_from(age_min.as_secs()).unwrap_or(i64::MAX);
+        let mut swept = SweptBlobs::default();
+        for item in fs::read_dir(path.join("blobs/sha256")).map_err(classify)? {
+            let name = item.map_err(classify)?.file_name();
+            let digest: Option<Digest> =
+                name.to_str().and_then(|name| format!("sha256:{name}").parse().ok());
+            // Files with other names are not ours.
+            let Some(digest) = digest.filter(|digest| !marks.named.contains(digest)) else {
+                continue;
+            };
+            let flags = AtFlags::AT_SYMLINK_NOFOLLOW;
+            let Ok(stat) = fstatat(self.blobs(), name.as_os_str(), flags) else { continue };
+            let is_file = stat.st_mode & libc::S_IFMT == libc::S_IFREG;
+            if !is_file || now.saturating_sub(stat.st_mtime) < age_min_secs {
+                continue;
+            }
+            if !dry_run {
+                match unlinkat(self.blobs(), digest.hex().as_str(), UnlinkatFlags::NoRemoveDir) {
+                    Ok(()) => {}
+                    // Somebody else's, in a directory where only owners may remove.
+                    Err(Errno::ENOENT | Errno::EACCES | Errno::EPERM) => continue,
+                    Err(error) => return Err(classify(error.into())),
+                }
+            }
+            swept.blob_count += 1;
+            swept.blob_bytes += stat.st_size.unsigned_abs();
+        }
+        Ok(swept)
+    }
+}

@@ -62,6 +62,11 @@ impl Requester {
     /// Field 9 of `stat` says that it exits, field 52 with which code. Without permission to read
     /// the code it is 0, which counts as success.
     pub fn dies(self) -> bool {
+        // Whoever has memory is not ending: it goes before the files do. An exec closes files too,
+        // and reading `stat` would then wait for the exec, which waits for our answer.
+        if self.read("status").is_none_or(|status| status_field(&status, "VmSize:").is_some()) {
+            return false;
+        }
         let Some(stat) = self.read("stat") else { return false };
         stat_field(&stat, 9).is_some_and(|flags| flags & PF_EXITING != 0)
             && stat_field(&stat, 52).is_some_and(|exit_code| exit_code != 0)
@@ -139,9 +144,12 @@ pub fn is_written_by(scope: Scope, ino: u64) -> bool {
         })
 }
 
-/// Field 6 of `stat`.
+/// Returns the session as `status` names it.
+///
+/// Not `stat`: reading it waits for an exec of that process, which may itself wait for us.
 fn session_of(process: u32) -> Option<u64> {
-    stat_field(&Requester::new(process).read("stat")?, 6)
+    let status = Requester::new(process).read("status")?;
+    status_field(&status, "NSsid:")?.split_ascii_whitespace().next()?.parse().ok()
 }
 
 /// Returns a numeric field of `stat`, counted as in proc(5).

@@ -4,7 +4,9 @@
 
 mod cli;
 mod common;
+mod crash;
 mod e2e;
+mod fuzz;
 mod hostile;
 mod interop;
 mod semantics;

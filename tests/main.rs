@@ -9,5 +9,6 @@ mod e2e;
 mod fuzz;
 mod hostile;
 mod interop;
+mod model;
 mod semantics;
 mod tidy;

@@ -4,8 +4,11 @@
 
 mod cli;
 mod common;
+mod crash;
 mod e2e;
+mod fuzz;
 mod hostile;
 mod interop;
+mod model;
 mod semantics;
 mod tidy;

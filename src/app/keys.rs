@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use super::AppError;
 use crate::config::{ConfigError, Places};
 use crate::protocol::{Digest, Identity, Timestamp};
+use crate::sys::crash;
 use crate::sys::durable::{self, FileLock};
 use crate::trust::{
     ContactCard, KeyAlgorithm, PublicKey, ROTATION_COUNT_MAX, Rotation, SigningKey,
@@ -39,6 +40,33 @@ impl ContactCardFile {
     }
 }
 
+/// Returns under which name a new key grows.
+fn temporary_file(places: &Places) -> PathBuf {
+    places.key_file().with_extension("pem.new")
+}
+
+/// Returns whether there is a key with all that belongs to it, and no trace of its making.
+pub(super) fn is_key_complete(places: &Places) -> bool {
+    places.key_file().exists() && places.card_file().exists() && !temporary_file(places).exists()
+}
+
+/// Completes a key that is there after a crash while it was made; does nothing when there is none.
+///
+/// # Errors
+/// When the key cannot be read or something cannot be written.
+pub(super) fn complete_key(places: &Places, me: &Identity) -> Result<(), AppError> {
+    if !places.key_file().exists() || is_key_complete(places) {
+        return Ok(());
+    }
+    let temporary = temporary_file(places);
+    if let Err(source) = std::fs::remove_file(&temporary)
+        && source.kind() != io::ErrorKind::NotFound
+    {
+        return Err(AppError::File { verb: "remove", path: temporary, source });
+    }
+    ContactCardFile::save(places, me, &load_key(places)?).map(drop)
+}
+
 /// Reads the private key, which must be a plain file that only its owner can read.
 ///
 /// # Errors
@@ -70,18 +98,22 @@ pub fn create_key(places: &Places, algorithm: KeyAlgorithm) -> Result<SigningKey
         .map_err(|source| AppError::Trust { path: path.clone(), source })?;
     // Linking a complete file to the name is both whole and exclusive: a crash leaves no half
     // key, and of two programs that make one at once a single one wins.
-    let temporary = path.with_extension("pem.new");
+    let temporary = temporary_file(places);
     let failed = |source: io::Error| match source.kind() {
         io::ErrorKind::AlreadyExists => AppError::KeyExists { path: path.clone() },
         _ => AppError::File { verb: "write", path: path.clone(), source },
     };
     durable::write_atomic(&temporary, key.to_pem().as_bytes()).map_err(failed)?;
+    crash::point!("key.create.written");
     let linked = std::fs::hard_link(&temporary, &path);
+    crash::point!("key.create.linked");
     std::fs::remove_file(&temporary).map_err(failed)?;
+    crash::point!("key.create.unlinked");
     linked.map_err(failed)?;
     if let Some(dir) = path.parent() {
         durable::sync_dir(dir).map_err(failed)?;
     }
+    crash::point!("key.create.durable");
     Ok(key)
 }
 

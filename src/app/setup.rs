@@ -2,13 +2,16 @@
 
 use std::path::PathBuf;
 
-use super::keys::{ContactCardFile, create_key, load_key, load_key_history};
+use super::keys::{
+    ContactCardFile, complete_key, create_key, is_key_complete, load_key, load_key_history,
+};
 use super::{AppError, TrustFile};
 use crate::config::{
     ConfigError, ConfigFile, DEFAULT_PROFILE, HomeVariables, Overrides, Places, ProfileFile,
     Settings, absolute_reference, render_profile,
 };
 use crate::protocol::Identity;
+use crate::sys::crash;
 use crate::sys::durable::{self, FileLock};
 use crate::trust::{KeyAlgorithm, PublicKey, Rotation, SigningKey};
 
@@ -74,7 +77,7 @@ impl Setup {
         let places = Places::find(variables, profile)?;
         let mut created = Created { repaired: protect(&places)?, ..Created::default() };
         // Two first commands at once would both write the profile; whoever comes later finds it.
-        let is_complete = load_profile(&places, profile)?.is_some() && places.key_file().exists();
+        let is_complete = load_profile(&places, profile)?.is_some() && is_key_complete(&places);
         let _lock = if is_complete { None } else { Some(lock_config(&places)?) };
         let found = load_profile(&places, profile)?;
         let is_new = found.is_none();
@@ -84,10 +87,12 @@ impl Setup {
             created.config = Some(append_profile(&places, profile, overrides, &settings)?);
         }
         let me = settings.me.first().ok_or(AppError::NoIdentity)?;
+        complete_key(&places, me)?;
         if !places.key_file().exists() {
             let key = create_key(&places, KeyAlgorithm::EcdsaP256)?;
             created.key = Some(places.key_file());
             ContactCardFile::save(&places, me, &key)?;
+            crash::point!("setup.card.written");
         }
         Ok((Self { places, settings }, created))
     }
@@ -191,6 +196,7 @@ fn append_profile(
     let registry = overrides.registry.as_ref().map(|_given| settings.registry.as_str());
     text.push_str(&render_profile(profile, me.as_str(), registry));
     durable::write_atomic(&path, text.as_bytes()).map_err(failed)?;
+    crash::point!("setup.profile.written");
     Ok(path)
 }
 

@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use super::AppError;
 use crate::mailbox::{MailboxError, TrustSource};
 use crate::protocol::Identity;
+use crate::sys::crash;
 use crate::sys::durable::{self, FileLock};
 use crate::trust::{ContactCard, PublicKey, TRUSTED_ROOT_LEN_MAX, TrustError, TrustStore};
 
@@ -82,6 +83,7 @@ impl TrustFile {
             .map_err(|source| AppError::Trust { path: path.to_owned(), source })?;
         if store != before {
             durable::write_atomic(path, store.encode().as_bytes()).map_err(failed)?;
+            crash::point!("trust.edit.written");
         }
         Ok(value)
     }

@@ -15,6 +15,7 @@ use nix::sys::time::TimeSpec;
 use nix::unistd::geteuid;
 
 use crate::protocol::Digest;
+use crate::sys::crash;
 use crate::sys::durable::create_private;
 
 /// Marks the format and its version; files of another one are misses.
@@ -81,11 +82,15 @@ pub(super) fn write(
 ) -> io::Result<()> {
     let written = (|| {
         let mut file = create_private(temporary)?;
+        crash::point!("cache.created");
         file.write_all(&prefix(digest, payload.len() as u64))?;
         file.write_all(Digest::of(payload).as_bytes())?;
         file.write_all(payload)?;
         drop(file);
-        fs::rename(temporary, path)
+        crash::point!("cache.written");
+        fs::rename(temporary, path)?;
+        crash::point!("cache.renamed");
+        Ok(())
     })();
     if written.is_err() {
         fs::remove_file(temporary).ok();

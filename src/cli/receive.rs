@@ -3,13 +3,14 @@
 //! What was received is remembered by its receipt: a message with one is skipped unless `--all`.
 
 use std::fs::File;
-use std::io::{self, Write as _};
+use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args as ClapArgs;
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
+use rustix::fs::{XattrFlags, fsetxattr, lgetxattr};
 use serde::Serialize;
 
 use super::failure::Failure;
@@ -18,8 +19,8 @@ use super::send;
 use super::session::Session;
 use crate::config::{Overrides, Span};
 use crate::mailbox::{InboxItem, Mailbox, Snapshot};
-use crate::protocol::{ErrorClass, FileName, ReceiptStatus, Timestamp};
-use crate::sys::{Clock as _, SystemClock, durable};
+use crate::protocol::{Digest, ErrorClass, FileName, ReceiptStatus, Timestamp};
+use crate::sys::{Clock as _, SystemClock, crash, durable};
 
 /// Bytes asked for at once; a chunk is fetched whole in any case.
 const READ_LEN: usize = 1 << 20;
@@ -92,6 +93,7 @@ pub(crate) fn run(session: &Session, args: &Args) -> Result<u8, Failure> {
         return Err(Failure::new(ErrorClass::NotFound, what));
     }
     let setup = session.setup_or_create(Overrides::default())?;
+    PartFile::remove_stale(&args.out);
     session.with_mailbox(&setup, async |mailbox| {
         let report = mailbox.inbox().poll().await?;
         let wanted = wanted(&mailbox.snapshot(), args);
@@ -140,8 +142,9 @@ async fn receive_one(
     item: &InboxItem,
     dir: &Path,
 ) -> Result<Received, Failure> {
-    let reader = mailbox.inbox().open(&item.digest)?;
+    let reader = mailbox.inbox().open_to_keep(item)?;
     let mut part = PartFile::create(dir)?;
+    crash::point!("recv.part.created");
     let bar = session.output.progress(&item.name, Some(reader.len()));
     let mut offset = 0;
     while offset < reader.len() {
@@ -154,11 +157,18 @@ async fn receive_one(
         bar.set_position(offset);
     }
     bar.finish_and_clear();
+    reader.finish().await?;
+    crash::point!("recv.part.written");
     // The name on the wire, not the listing's number: numbering is this directory's own.
     let name = FileName::sanitize(&item.message.envelope.filename);
-    let path = part.publish(&name, item.message.envelope.created_at)?;
+    part.mark(&item.digest);
+    // Without a receipt an earlier run may have died between the file and the receipt.
+    let known = item.receipt.is_none().then_some(&item.digest);
+    let path = part.publish(&name, item.message.envelope.created_at, known)?;
+    crash::point!("recv.file.durable");
     // Only now: a receipt says that the file is here, and it is durable.
     mailbox.acknowledge(&item.digest, ReceiptStatus::Accepted, None).await?;
+    crash::point!("recv.file.acknowledged");
     Ok(Received {
         path: path.display().to_string(),
         sender: item.sender.as_str().to_owned(),
@@ -168,6 +178,12 @@ async fn receive_one(
         created_at: item.message.envelope.created_at.to_string(),
     })
 }
+
+/// The attribute of a received file that names its message, as files in a mount have it.
+const DIGEST_ATTRIBUTE: &str = "user.dockercomms.digest";
+
+/// How the name of an unfinished file begins and ends.
+const PART_NAME: (&str, &str) = (".dockercomms-", ".part");
 
 /// A file that has no name yet for others; removed unless it is published.
 struct PartFile {
@@ -179,9 +195,12 @@ struct PartFile {
 
 impl PartFile {
     fn create(dir: &Path) -> Result<Self, Failure> {
-        let path = dir.join(format!(".dockercomms-{}.part", uuid::Uuid::new_v4().simple()));
+        let (prefix, suffix) = PART_NAME;
+        let path = dir.join(format!("{prefix}{}{suffix}", uuid::Uuid::new_v4().simple()));
         let file = durable::create_private(&path)
             .map_err(|error| Failure::io(format!("cannot write in {}", dir.display()), &error))?;
+        // Tells another run that it has an owner; where that is not possible, its age does.
+        file.try_lock().ok();
         Ok(Self { file, path, dir: dir.to_owned(), published: false })
     }
 
@@ -189,21 +208,69 @@ impl PartFile {
         self.file.write_all(bytes).map_err(|error| Failure::io("cannot write the file", &error))
     }
 
+    /// Removes what runs that were killed have left in `dir`.
+    fn remove_stale(dir: &Path) {
+        let (prefix, suffix) = PART_NAME;
+        for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+            let path = entry.path();
+            let is_part = entry
+                .file_name()
+                .to_str()
+                .is_some_and(|name| name.starts_with(prefix) && name.ends_with(suffix));
+            if is_part
+                && durable::is_stale(&path)
+                && entry.file_type().is_ok_and(|kind| kind.is_file())
+                && File::open(&path).is_ok_and(|file| file.try_lock().is_ok())
+            {
+                std::fs::remove_file(&path).ok();
+            }
+        }
+    }
+
+    /// Notes on the file which message it is.
+    fn mark(&self, message: &Digest) {
+        let value = message.to_string();
+        // Not every file system keeps attributes; without it a killed run costs a second copy.
+        fsetxattr(&self.file, DIGEST_ATTRIBUTE, value.as_bytes(), XattrFlags::empty()).ok();
+    }
+
+    /// Returns whether `target` is what this file is about to become: the same message, unchanged.
+    fn is_published_as(&self, target: &Path, message: &Digest) -> bool {
+        let mut value = [0_u8; 128];
+        let marked = lgetxattr(target, DIGEST_ATTRIBUTE, &mut value)
+            .is_ok_and(|len| value.get(..len) == Some(message.to_string().as_bytes()));
+        marked && is_same_content(&self.path, target).unwrap_or(false)
+    }
+
     /// Gives the file the first free of `name`, `name (2)`, ...; durable when it returns.
-    fn publish(mut self, name: &FileName, created_at: Timestamp) -> Result<PathBuf, Failure> {
+    ///
+    /// With `known`, a file that an earlier run made of that message is taken as it is.
+    fn publish(
+        mut self,
+        name: &FileName,
+        created_at: Timestamp,
+        known: Option<&Digest>,
+    ) -> Result<PathBuf, Failure> {
         let failed = |error: &io::Error| Failure::io("cannot finish the file", error);
         // A file system without times is no reason to refuse the payload.
         self.file.set_modified(created_at.to_system_time()).ok();
         self.file.sync_all().map_err(|error| failed(&error))?;
+        crash::point!("recv.part.durable");
         for number in 1..=NUMBER_MAX {
             let target = self.dir.join(name.numbered(number).as_str());
             match rename_exclusive(&self.path, &target) {
                 Ok(()) => {
                     self.published = true;
+                    crash::point!("recv.file.renamed");
                     durable::sync_dir(&self.dir).map_err(|error| failed(&error))?;
                     return Ok(target);
                 }
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    if known.is_some_and(|message| self.is_published_as(&target, message)) {
+                        durable::sync_dir(&self.dir).map_err(|error| failed(&error))?;
+                        return Ok(target);
+                    }
+                }
                 Err(error) => return Err(failed(&error)),
             }
         }
@@ -217,6 +284,27 @@ impl Drop for PartFile {
             // What is left behind is a dot file that nobody reads.
             std::fs::remove_file(&self.path).ok();
         }
+    }
+}
+
+/// Returns whether two files hold the same bytes.
+fn is_same_content(one: &Path, other: &Path) -> io::Result<bool> {
+    let (one, other) = (File::open(one)?, File::open(other)?);
+    if !other.metadata()?.is_file() || one.metadata()?.len() != other.metadata()?.len() {
+        return Ok(false);
+    }
+    let (mut one, mut other) = (BufReader::new(one), BufReader::new(other));
+    loop {
+        let (left, right) = (one.fill_buf()?, other.fill_buf()?);
+        let len = left.len().min(right.len());
+        if left.get(..len) != right.get(..len) {
+            return Ok(false);
+        }
+        if len == 0 {
+            return Ok(left.len() == right.len());
+        }
+        one.consume(len);
+        other.consume(len);
     }
 }
 
@@ -239,7 +327,52 @@ mod tests {
     fn publish(dir: &Path, name: &str, bytes: &[u8]) -> PathBuf {
         let mut part = PartFile::create(dir).unwrap();
         part.write(bytes).unwrap();
-        part.publish(&name.parse().unwrap(), Timestamp::from_unix_secs(1_000_000)).unwrap()
+        part.publish(&name.parse().unwrap(), Timestamp::from_unix_secs(1_000_000), None).unwrap()
+    }
+
+    fn publish_again(dir: &Path, message: &Digest, bytes: &[u8]) -> PathBuf {
+        let mut part = PartFile::create(dir).unwrap();
+        part.write(bytes).unwrap();
+        part.mark(message);
+        let name = "a.txt".parse().unwrap();
+        part.publish(&name, Timestamp::from_unix_secs(1_000_000), Some(message)).unwrap()
+    }
+
+    #[test]
+    fn the_file_of_a_killed_run_is_recognised_unless_it_is_another_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let (first, second) = (Digest::of(b"1"), Digest::of(b"2"));
+        let path = publish_again(dir.path(), &first, b"one");
+
+        let again = publish_again(dir.path(), &first, b"one");
+        let other_message = publish_again(dir.path(), &second, b"one");
+        File::options().append(true).open(&path).unwrap().write_all(b" edited").unwrap();
+        let edited = publish_again(dir.path(), &first, b"one");
+
+        assert_eq!(again, path);
+        assert_eq!(other_message, dir.path().join("a (2).txt"));
+        assert_eq!(edited, dir.path().join("a (3).txt"));
+        assert_eq!(std::fs::read(path).unwrap(), b"one edited");
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 3);
+    }
+
+    #[test]
+    fn what_killed_runs_left_goes_once_it_is_old_and_has_no_owner() {
+        let dir = tempfile::tempdir().unwrap();
+        let old = SystemClock.now() - std::time::Duration::from_hours(2);
+        let mut left = PartFile::create(dir.path()).unwrap();
+        left.file.set_modified(old).unwrap();
+        left.published = true;
+        drop(left);
+        let owned = PartFile::create(dir.path()).unwrap();
+        owned.file.set_modified(old).unwrap();
+        let young = publish(dir.path(), ".dockercomms-young.part", b"x");
+        File::open(&young).unwrap().set_modified(SystemClock.now()).unwrap();
+
+        PartFile::remove_stale(dir.path());
+
+        assert!(owned.path.exists() && young.exists());
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2);
     }
 
     #[test]

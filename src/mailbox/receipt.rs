@@ -19,6 +19,7 @@ use crate::registry::{ManifestRef, RegistryError};
 use crate::store::{
     NewQueuedReceipt, OutboxChange, QueuedReceipt, ReceiptDirection, ReceiptEntry, SeenVerdict,
 };
+use crate::sys::crash;
 use crate::trust::{VerifiedReceipt, sign_manifest, verify_receipt};
 
 /// Sent messages asked for one by one; above that, one listing of all receipts is cheaper.
@@ -63,7 +64,9 @@ pub(super) async fn enqueue(
         reason: reason.map(clean_reason),
         created_at: core.now(),
     };
-    Ok(core.store.enqueue_receipt(receipt).await?)
+    let is_new = core.store.enqueue_receipt(receipt).await?;
+    crash::point!("receipt.queued");
+    Ok(is_new)
 }
 
 /// Pushes every receipt that is due; returns how many went out.
@@ -114,12 +117,15 @@ async fn push(core: &Arc<Core>, queued: &QueuedReceipt) -> Result<(), MailboxErr
         }
         Err(error) => return Err(error.into()),
     }
+    crash::point!("receipt.push.manifest");
     let bundle = sign_manifest(&core.key, &receipt)?;
     push_bundle(core, &receipt, &bundle).await?;
+    crash::point!("receipt.push.signed");
     // The tag goes last: whoever sees it finds the signature (P22).
     let tag = Tag::receipt(&queued.message, queued.created_at, Core::tag_random());
     let digest = Digest::of(&receipt);
     core.repository.push_manifest(&manifest_upload(receipt.into(), Some(tag))).await?;
+    crash::point!("receipt.push.tagged");
 
     let text = |key: &str| annotations.get(key).cloned().unwrap_or_default();
     let peer: Identity = text(annotation::SENDER).parse()?;
@@ -140,9 +146,12 @@ async fn push(core: &Arc<Core>, queued: &QueuedReceipt) -> Result<(), MailboxErr
     let signer = core.key.public_key().fingerprint();
     let entry = with_json(entry, &author, Some(&signer));
     core.store.put_receipt(entry.clone()).await?;
+    crash::point!("receipt.push.listed");
     // Not in the inbox when its manifest was malformed; the receipt is listed all the same.
     core.store.set_receipt_issued(&queued.message, queued.status).await.ok();
+    crash::point!("receipt.push.marked");
     core.store.receipt_done(queued.id).await?;
+    crash::point!("receipt.push.done");
     list(core, &entry);
     mark_inbox(core, &queued.message, queued.status);
     Ok(())
@@ -294,6 +303,7 @@ async fn examine(
     let signer = proof.as_ref().map(|proof| proof.signer().key_fingerprint.clone());
     let entry = with_json(entry, file.recipient().as_str(), signer.as_deref());
     core.store.put_receipt(entry.clone()).await?;
+    crash::point!("receipt.collect.stored");
     list(core, &entry);
     if proof.is_none() {
         // Its author may become trusted later; until then it is shown as a claim (P22).
@@ -306,7 +316,9 @@ async fn examine(
     file.set_receipt(status);
     let change = OutboxChange { receipt: Some(Some(status)), ..OutboxChange::default() };
     core.store.update_outbox(file.id(), change).await?;
+    crash::point!("receipt.collect.marked");
     core.store.record_seen(tag, &digest, SeenVerdict::Admitted).await?;
+    crash::point!("receipt.collect.seen");
     core.listing.touch();
     Ok(true)
 }

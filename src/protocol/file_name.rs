@@ -38,6 +38,10 @@ impl FileName {
                 safe.push(c);
             }
         }
+        // An accent may now follow the last letter of an escape and belong to it.
+        if !is_nfc(&safe) {
+            safe = safe.nfc().collect();
+        }
         match safe.as_str() {
             "" => safe.push_str("unnamed"),
             "." => safe = "%2E".into(),

@@ -24,6 +24,8 @@ use bytes::Bytes;
 
 pub use error::{BoxError, RegistryError};
 pub use layout::LayoutRepository;
+#[cfg(any(test, feature = "testing"))]
+pub use layout::rewrite_index;
 pub use reference::RepositoryReference;
 pub use remote::{RemoteOptions, RemoteRepository};
 pub use retry::{RetryPolicy, RetryRepository};

@@ -12,6 +12,7 @@ use nix::unistd::{AccessFlags, access, geteuid};
 use rusqlite::{Connection, MAIN_DB, OpenFlags, TransactionBehavior};
 
 use super::error::StoreError;
+use crate::sys::crash;
 use crate::sys::durable::{create_private, create_private_dir, rename_durable};
 
 /// The database's name in the state directory.
@@ -122,11 +123,14 @@ fn create(state_dir: &Path, path: &Path) -> Result<(), StoreError> {
     }
     let [temporary, ..] = names;
     drop(create_private(&temporary)?);
+    crash::point!("store.create.file");
     let mut connection = connect(&temporary)?;
     connection.pragma_update(None, "application_id", APPLICATION_ID)?;
     migrate(&mut connection)?;
+    crash::point!("store.create.migrated");
     connection.close().map_err(|(_, error)| error)?;
     File::open(&temporary)?.sync_all()?;
+    crash::point!("store.create.durable");
     rename_durable(&temporary, path)?;
     Ok(())
 }
@@ -169,8 +173,10 @@ fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
     for (step, sql) in MIGRATIONS.iter().enumerate().skip(done) {
         transaction.execute_batch(sql)?;
         transaction.pragma_update(None, "user_version", version(step + 1))?;
+        crash::point!("store.migrate.stepped");
     }
     transaction.commit()?;
+    crash::point!("store.migrate.committed");
     Ok(())
 }
 

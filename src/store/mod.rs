@@ -41,6 +41,7 @@ pub use receipt::{
 };
 pub use seen::{SEEN_COUNT_MAX, SeenTag, SeenVerdict};
 
+use crate::sys::crash;
 use crate::sys::durable::FileLock;
 
 /// Most operations that wait for the thread; further callers wait for a place.
@@ -116,7 +117,9 @@ impl Store {
                 let behavior = TransactionBehavior::Immediate;
                 let transaction = connection.transaction_with_behavior(behavior)?;
                 let value = job(&transaction)?;
+                crash::point!("store.write.uncommitted");
                 transaction.commit()?;
+                crash::point!("store.write.committed");
                 Ok(value)
             })
             .await

@@ -4,28 +4,63 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::clock::{Clock as _, SystemClock};
+use super::crash;
+
+/// Temporary files older than this were left by a crash; writing one takes milliseconds.
+const TEMPORARY_AGE_MAX: Duration = Duration::from_hours(1);
+
+/// How the names of temporary files end.
+const TEMPORARY_SUFFIX: &str = ".tmp";
 
 /// Writes `bytes` to `path` so that a reader sees either the old file or the new one, and the
 /// new one survives a power cut once this returned.
 ///
 /// The file has mode 0600. The temporary file lies beside the target, under a name that starts
-/// with a dot.
+/// with a dot; one that a crash left there earlier goes.
 ///
 /// # Errors
 /// Any failure leaves the old file as it was.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let dir = path.parent().unwrap_or_else(|| Path::new("."));
-    let temporary = dir.join(format!(".{}.tmp", uuid::Uuid::new_v4().simple()));
+    remove_stale_temporaries(dir);
+    let temporary = dir.join(format!(".{}{TEMPORARY_SUFFIX}", uuid::Uuid::new_v4().simple()));
     let result = (|| {
         let mut file = create_private(&temporary)?;
         file.write_all(bytes)?;
+        crash::point!("durable.written");
         file.sync_all()?;
+        crash::point!("durable.synced");
         rename_durable(&temporary, path)
     })();
     if result.is_err() {
         fs::remove_file(&temporary).ok();
     }
     result
+}
+
+/// Removes what killed writers left; a failure only leaves it for the next one.
+fn remove_stale_temporaries(dir: &Path) {
+    let is_ours = |name: &str| {
+        let stem = name.strip_prefix('.').and_then(|name| name.strip_suffix(TEMPORARY_SUFFIX));
+        stem.is_some_and(|stem| stem.len() == 32 && stem.bytes().all(|b| b.is_ascii_hexdigit()))
+    };
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        if entry.file_name().to_str().is_some_and(is_ours) && is_stale(&entry.path()) {
+            fs::remove_file(entry.path()).ok();
+        }
+    }
+}
+
+/// Returns whether a file, which may be a link, was last written so long ago that no writer of a
+/// temporary file can still be at work on it.
+pub fn is_stale(path: &Path) -> bool {
+    let modified = fs::symlink_metadata(path).and_then(|metadata| metadata.modified());
+    modified.is_ok_and(|modified| {
+        SystemClock.now().duration_since(modified).is_ok_and(|age| age > TEMPORARY_AGE_MAX)
+    })
 }
 
 /// Creates a new file of mode 0600; an existing name or a link in its place is an error.
@@ -43,6 +78,7 @@ pub fn create_private(path: &Path) -> io::Result<File> {
 #[expect(clippy::disallowed_methods, reason = "this is the durable rename")]
 pub fn rename_durable(from: &Path, to: &Path) -> io::Result<()> {
     fs::rename(from, to)?;
+    crash::point!("durable.renamed");
     sync_dir(to.parent().unwrap_or_else(|| Path::new(".")))
 }
 
@@ -153,6 +189,24 @@ mod tests {
         assert_eq!(fs::read(&path).unwrap(), b"second");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn write_atomic_removes_what_a_crash_left_long_ago_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        let left = format!(".{}.tmp", "0a".repeat(16));
+        for (name, age) in
+            [(left.as_str(), 7_200), (".x.tmp", 7_200), (&format!(".{}.tmp", "0b".repeat(16)), 60)]
+        {
+            let file = create_private(&path(name)).unwrap();
+            file.set_modified(SystemClock.now() - Duration::from_secs(age)).unwrap();
+        }
+
+        write_atomic(&path("state"), b"x").unwrap();
+
+        assert!(!path(&left).exists());
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 3);
     }
 
     #[test]

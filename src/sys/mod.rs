@@ -3,6 +3,7 @@
 //! Usable by every layer; knows no word of the domain.
 
 pub mod clock;
+pub(crate) mod crash;
 pub mod durable;
 pub mod untrusted;
 

@@ -1,6 +1,7 @@
 //! A person's home: configuration, key, state; and the program run in it.
 
-use std::ffi::OsStr;
+use std::cell::RefCell;
+use std::ffi::{OsStr, OsString};
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt as _;
@@ -30,12 +31,19 @@ pub(crate) struct Home {
     dir: TempDir,
     user: User,
     program: PathBuf,
+    variables: RefCell<Vec<(&'static str, OsString)>>,
 }
 
 impl Home {
     /// Makes an empty home: nothing is configured.
     pub(crate) fn new() -> Self {
-        Self { dir: temp_dir(), user: User::Own, program: binary() }
+        Self::in_dir(temp_dir())
+    }
+
+    /// As [`Self::new`], in a directory that lies on a disk of the test's choice.
+    pub(crate) fn in_dir(dir: TempDir) -> Self {
+        let variables = RefCell::default();
+        Self { dir, user: User::Own, program: binary(), variables }
     }
 
     /// Makes an empty home of an ordinary user.
@@ -49,7 +57,7 @@ impl Home {
         std::fs::copy(binary(), &program).unwrap();
         std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o700)).unwrap();
         std::os::unix::fs::chown(dir.path(), Some(NOBODY), Some(NOBODY)).unwrap();
-        Self { dir, user: User::Nobody, program }
+        Self { dir, user: User::Nobody, program, variables: RefCell::default() }
     }
 
     /// Makes the home of `me` with a key, on `registry`.
@@ -80,6 +88,7 @@ impl Home {
     pub(crate) fn command(&self) -> Command {
         let mut command = self.foreign(&self.program);
         command.arg("--home").arg(self.path());
+        command.envs(self.variables.borrow().iter().map(|(name, value)| (name, value)));
         command
     }
 
@@ -91,6 +100,13 @@ impl Home {
             command.uid(NOBODY).gid(NOBODY);
         }
         command
+    }
+
+    /// Sets a variable for every later run of the program, its mounts included; `None` unsets it.
+    pub(crate) fn set_variable(&self, name: &'static str, value: Option<&OsStr>) {
+        let mut variables = self.variables.borrow_mut();
+        variables.retain(|(known, _)| *known != name);
+        variables.extend(value.map(|value| (name, value.to_owned())));
     }
 
     /// Returns the program without `--home`, which then follows `HOME`.

@@ -310,3 +310,24 @@ memory.close()
 ";
     sends_once("f", &format!("python3 - <<'PYTHON'{script}PYTHON"));
 }
+
+/// Opens a file that closes on exec, and lets a child that inherits it become another program.
+const EXEC: &str = "timeout -s KILL 30 python3 -c 'import os, sys
+target = os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC)
+os.write(target, b\"exec\")
+child = os.fork()
+if child == 0: os.execvp(\"true\", [\"true\"])
+os.waitpid(child, 0)
+os.close(target)' \"$OUT/f\"";
+
+#[test]
+fn a_child_that_closes_its_copy_by_exec_does_not_hang() {
+    if tool("python3").is_none() {
+        return;
+    }
+    let delivery = Delivery::new();
+
+    delivery.sh(EXEC);
+
+    delivery.expect(&[("f", b"exec")]);
+}

@@ -1,7 +1,7 @@
 //! Looks at any message without admitting it: what `verify` shows.
 
 use super::discover::{self, Search};
-use super::{Inbox, MessageReader};
+use super::{Inbox, MessageReader, Purpose};
 use crate::mailbox::MailboxError;
 use crate::protocol::limits::MANIFEST_LEN_MAX;
 use crate::protocol::{Digest, ErrorClass, Message};
@@ -76,6 +76,11 @@ impl Inbox {
 
     /// Reads the payload of an inspected message, without giving receipts.
     pub fn open_inspected(&self, inspection: &Inspection) -> MessageReader {
-        MessageReader::new(&self.core, inspection.digest, inspection.message.clone(), false)
+        MessageReader::new(
+            &self.core,
+            inspection.digest,
+            inspection.message.clone(),
+            Purpose::Inspect,
+        )
     }
 }

@@ -45,7 +45,9 @@ pub(crate) async fn reload(core: &Core, trust: &TrustStore) -> Result<(), Mailbo
 
 /// Lists a message, unless it is dismissed, expired, or its signer is not trusted any more.
 pub(crate) fn add(core: &Core, trust: &TrustStore, entry: InboxEntry) -> Result<(), MailboxError> {
-    if entry.complete {
+    // A crash may have come between the last chunk and the receipt: then the next read gives it.
+    let is_answered = entry.receipt.is_some() || !core.options.automatic_receipts;
+    if entry.complete && is_answered {
         core.verified.set_complete(entry.digest);
     }
     let expired = entry.expires_at.is_some_and(|end| core.latest() >= end);

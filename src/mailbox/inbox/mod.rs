@@ -23,6 +23,7 @@ pub(crate) use discover::{Search, search};
 pub(crate) use fetch::Fetcher;
 pub use inspect::Inspection;
 pub use reader::MessageReader;
+use reader::Purpose;
 pub(crate) use verified::Verified;
 
 use super::MailboxError;
@@ -99,12 +100,27 @@ impl Inbox {
         self.open_item(snapshot.message(digest).ok_or(MailboxError::NotFound("message"))?)
     }
 
+    /// Opens a listed message for a caller that puts the payload somewhere and acknowledges it then.
+    ///
+    /// A receipt that went out when the last byte was read would be wrong if the caller died
+    /// before the file was safe, and the message would not be fetched again.
+    ///
+    /// # Errors
+    /// As [`Self::open_item`].
+    pub fn open_to_keep(&self, item: &InboxItem) -> Result<MessageReader, MailboxError> {
+        self.open_for(item, Purpose::Keep)
+    }
+
     /// Opens a message by its entry in a snapshot, which may have left the list since.
     ///
     /// # Errors
     /// `Refused` when its signer is not trusted any more: a change of trust takes effect at the
     /// next open, not at the next poll.
     pub fn open_item(&self, item: &InboxItem) -> Result<MessageReader, MailboxError> {
+        self.open_for(item, Purpose::Receive)
+    }
+
+    fn open_for(&self, item: &InboxItem, purpose: Purpose) -> Result<MessageReader, MailboxError> {
         let trust = self.core.trust.current()?;
         if !trust.still_trusts(&item.sender, &item.signer) {
             let refusal = Refusal::UnknownSender {
@@ -113,7 +129,7 @@ impl Inbox {
             };
             return Err(refusal.into());
         }
-        Ok(MessageReader::new(&self.core, item.digest, item.message.clone(), true))
+        Ok(MessageReader::new(&self.core, item.digest, item.message.clone(), purpose))
     }
 
     /// Hides a message here; the registry is untouched.

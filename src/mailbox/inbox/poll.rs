@@ -14,6 +14,7 @@ use crate::protocol::limits::MANIFEST_LEN_MAX;
 use crate::protocol::{Digest, ReceiptStatus, Tag, TagKind, Timestamp};
 use crate::registry::ManifestRef;
 use crate::store::{Admission, NewInbox, QuarantineEntry, SeenTag, SeenVerdict};
+use crate::sys::crash;
 use crate::trust::{TrustStore, VerifiedMessage};
 
 /// Candidates fetched and verified at once.
@@ -163,6 +164,7 @@ async fn settle(
     let seen = match verdict {
         Verdict::Verified(verified) => {
             let admission = core.store.admit(new_inbox(core, &verified, &tag)).await?;
+            crash::point!("inbox.settle.admitted");
             match admission {
                 Admission::New(entry) => {
                     report.admitted += 1;
@@ -201,7 +203,9 @@ async fn settle(
         }
         Verdict::Foreign => SeenVerdict::Ignored,
     };
-    Ok(core.store.record_seen(&tag, &digest, seen).await?)
+    core.store.record_seen(&tag, &digest, seen).await?;
+    crash::point!("inbox.settle.seen");
+    Ok(())
 }
 
 fn new_inbox(core: &Core, verified: &VerifiedMessage, tag: &Tag) -> NewInbox {
@@ -253,6 +257,7 @@ async fn quarantine(
         updated_at: now,
     };
     core.store.upsert_quarantine(entry.clone()).await?;
+    crash::point!("inbox.settle.quarantined");
     listing::add_note(core, &entry);
     Ok(())
 }

@@ -26,12 +26,27 @@ struct Shared {
     message: Message,
     layout: ChunkLayout,
     ahead: Mutex<ReadAhead>,
-    /// Whether it is a message to me, so that a full read is worth a receipt.
-    received: bool,
+    purpose: Purpose,
+}
+
+/// Why a message is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// It is a message to me: a full read is worth a receipt.
+    Receive,
+    /// The same, but the caller gives the receipt, once the payload is somewhere safe.
+    Keep,
+    /// To look at it; nothing is remembered.
+    Inspect,
 }
 
 impl MessageReader {
-    pub(super) fn new(core: &Arc<Core>, digest: Digest, message: Message, received: bool) -> Self {
+    pub(super) fn new(
+        core: &Arc<Core>,
+        digest: Digest,
+        message: Message,
+        purpose: Purpose,
+    ) -> Self {
         let layout = ChunkLayout::of_envelope(&message.envelope);
         let reader = Self {
             shared: Arc::new(Shared {
@@ -40,10 +55,10 @@ impl MessageReader {
                 message,
                 layout,
                 ahead: Mutex::default(),
-                received,
+                purpose,
             }),
         };
-        if reader.is_empty() {
+        if reader.is_empty() && purpose != Purpose::Keep {
             reader.verify_empty(core);
         }
         reader
@@ -55,7 +70,7 @@ impl MessageReader {
         digest: Digest,
         manifest: &[u8],
     ) -> Result<Self, MailboxError> {
-        Ok(Self::new(core, digest, Message::parse(manifest)?, false))
+        Ok(Self::new(core, digest, Message::parse(manifest)?, Purpose::Inspect))
     }
 
     /// Returns the payload's length in bytes.
@@ -124,6 +139,27 @@ impl MessageReader {
         Some(chunk.slice(part.within))
     }
 
+    /// Remembers that all of the message was checked, after every byte of it was read.
+    ///
+    /// For [`super::Inbox::open_to_keep`]: the receipt that the caller gives next then says so.
+    ///
+    /// # Errors
+    /// When the one chunk of an empty message is not what was signed, or the database fails.
+    pub async fn finish(&self) -> Result<(), MailboxError> {
+        let shared = &self.shared;
+        let core = shared.core.upgrade().ok_or(MailboxError::TaskLost)?;
+        let count = shared.message.envelope.chunk_count;
+        if self.is_empty() && count > 0 {
+            // No read has touched it: there are no bytes to return.
+            self.chunk(&core, 0).await?;
+        }
+        let indices: Vec<u32> = (0..count).collect();
+        if core.store.mark_chunks_verified(&shared.digest, &indices).await? {
+            core.verified.set_complete(shared.digest);
+        }
+        Ok(())
+    }
+
     async fn chunk(&self, core: &Arc<Core>, index: u32) -> Result<Bytes, MailboxError> {
         let request = self.request(index).ok_or(MailboxError::NotFound("chunk"))?;
         match core.fetcher.chunk(core, request).await {
@@ -132,7 +168,7 @@ impl MessageReader {
                 Ok(bytes)
             }
             Err(error) => {
-                if self.shared.received && is_bad_layer(&error) {
+                if self.shared.purpose != Purpose::Inspect && is_bad_layer(&error) {
                     Verified::note_bad_layer(core, self.shared.digest);
                 }
                 Err(error)
@@ -141,7 +177,7 @@ impl MessageReader {
     }
 
     fn note(&self, core: &Arc<Core>, index: u32) {
-        if self.shared.received {
+        if self.shared.purpose == Purpose::Receive {
             core.verified.note(core, self.shared.digest, &[index]);
         }
     }
@@ -164,7 +200,7 @@ impl MessageReader {
         let task_core = Arc::clone(core);
         core.spawn(async move {
             if reader.shared.message.chunks.is_empty() {
-                if reader.shared.received {
+                if reader.shared.purpose == Purpose::Receive {
                     task_core.verified.note(&task_core, reader.shared.digest, &[]);
                 }
             } else {

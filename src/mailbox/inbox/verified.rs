@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use crate::mailbox::core::Core;
 use crate::mailbox::receipt;
 use crate::protocol::{Digest, ReceiptStatus};
+use crate::sys::crash;
 
 /// The reason code of a rejected receipt for a layer that is signed and still no chunk.
 const BAD_LAYER: &str = "bad-layer";
@@ -51,6 +52,7 @@ impl Verified {
             let core = task_core;
             match core.store.mark_chunks_verified(&message, &new).await {
                 Ok(true) => {
+                    crash::point!("inbox.read.whole");
                     core.verified.set_complete(message);
                     if core.options.automatic_receipts {
                         let status = ReceiptStatus::Accepted;

@@ -36,6 +36,7 @@ use super::core::Core;
 use super::snapshot::OutboxDir;
 use crate::protocol::{Digest, FileName, Identity};
 use crate::store::{NewOutbox, OutboxChange, OutboxState};
+use crate::sys::crash;
 
 /// What I send.
 #[derive(Clone)]
@@ -87,6 +88,7 @@ impl Outbox {
         let spool = tokio::task::spawn_blocking(move || Spool::create(&dir))
             .await
             .map_err(|_panicked| MailboxError::TaskLost)??;
+        crash::point!("outbox.create.staged");
         let new = NewOutbox {
             recipient: recipient.clone(),
             name: name.as_str().to_owned(),
@@ -100,6 +102,7 @@ impl Outbox {
                 return Err(error.into());
             }
         };
+        crash::point!("outbox.create.recorded");
         let file = OutboxFile::draft(core, id, recipient, name, mode, spool);
         let inserted = core.listing.update(|snapshot| {
             if taken(snapshot) {
@@ -114,6 +117,7 @@ impl Outbox {
         }
         if let Some(replaced) = replaced {
             self.unlink(replaced).await?;
+            crash::point!("outbox.create.replaced");
         }
         Ok(file)
     }
@@ -322,10 +326,15 @@ impl Outbox {
         Ok((stat.blocks().saturating_mul(block), stat.blocks_available().saturating_mul(block)))
     }
 
-    /// Publishes every Prepared file at once, as an unmount does.
+    /// Publishes every Prepared file of ours at once, as an unmount does.
+    ///
+    /// Without its staged file it belongs to another process, perhaps to a mount beside us, whose
+    /// settle window is not ours to end.
     pub(super) async fn publish_all(&self) {
         for file in self.core.listing.snapshot().outbox_files() {
-            if file.state() == SendState::Prepared
+            let is_ours = file.inner.lock().spool.is_some();
+            if is_ours
+                && file.state() == SendState::Prepared
                 && let Err(error) = self.publish(file).await
             {
                 // It stays in the durable queue: the next start publishes it.

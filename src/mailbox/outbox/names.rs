@@ -8,6 +8,7 @@ use super::state::{Event, SendState};
 use crate::mailbox::MailboxError;
 use crate::protocol::{ErrorClass, FileName};
 use crate::store::{OutboxChange, OutboxState};
+use crate::sys::crash;
 
 impl Outbox {
     /// Renames inside one recipient; a target of that name leaves the list.
@@ -49,6 +50,7 @@ impl Outbox {
             ..OutboxChange::default()
         };
         self.core.store.update_outbox(file.id, change).await?;
+        crash::point!("outbox.rename.recorded");
         match replaced {
             Some(replaced) if !Arc::ptr_eq(&replaced, file) => self.unlink(&replaced).await,
             _ => Ok(()),
@@ -118,6 +120,7 @@ impl Outbox {
         if file.state() == SendState::Sent {
             let change = OutboxChange { hidden: Some(true), ..OutboxChange::default() };
             self.core.store.update_outbox(file.id, change).await?;
+            crash::point!("outbox.remove.hidden");
             file.inner.lock().unlinked = true;
             return Ok(());
         }
@@ -135,6 +138,7 @@ impl Outbox {
             }
             removed => removed?,
         }
+        crash::point!("outbox.remove.recorded");
         let mut inner = file.inner.lock();
         inner.unlinked = true;
         inner.epoch += 1;

@@ -12,6 +12,7 @@ use crate::mailbox::MailboxError;
 use crate::mailbox::core::Core;
 use crate::protocol::{ErrorClass, FileName, Identity};
 use crate::store::{OutboxChange, OutboxEntry, OutboxState, StoredError};
+use crate::sys::crash;
 
 /// Why a draft of an earlier run is not sent.
 const INTERRUPTED: &str = "the mount ended before the copy was complete; copy the file again";
@@ -112,7 +113,12 @@ impl Outbox {
         let core = &self.core;
         let recipients = core.store.recipients().await?;
         let entries = core.store.outbox_entries().await?;
-        let known: HashSet<String> = entries.iter().map(|entry| entry.spool.clone()).collect();
+        // A crash between Sent and the removal of the staged file left one that nobody needs.
+        let known: HashSet<String> = entries
+            .iter()
+            .filter(|entry| entry.state != OutboxState::Sent)
+            .map(|entry| entry.spool.clone())
+            .collect();
         core.listing.update(|snapshot| {
             for recipient in &recipients {
                 snapshot.outbox.entry(recipient.dir_name()).or_insert_with(|| empty_dir(recipient));
@@ -206,14 +212,22 @@ impl Outbox {
             };
             core.store.update_outbox(file.id, change).await?;
         }
-        core.listing.update(|snapshot| list(snapshot, &file));
+        let displaced = core.listing.update(|snapshot| list(snapshot, &file));
+        // A crash in the middle of replacing an abandoned file left both under one name; nobody
+        // could ever reach the older one again, and it was never whole.
+        if let Some(displaced) = displaced
+            && displaced.state() == SendState::Abandoned
+            && displaced.inner.lock().spool.is_some()
+        {
+            self.discard(&displaced).await?;
+        }
         if adopted && file.state() == SendState::Prepared {
             core.spawn(sender::publish(Arc::clone(core), file));
         }
         Ok(())
     }
 
-    /// Removes staged files that no row knows: their creation was cut short.
+    /// Removes staged files that no unsent row knows: their creation or removal was cut short.
     async fn remove_orphans(&self, known: &HashSet<String>) -> Result<(), MailboxError> {
         let dir = self.core.spool.clone();
         let known = known.clone();
@@ -228,6 +242,7 @@ impl Outbox {
                 // One that is locked is being created by another process right now.
                 if let Some(spool) = Spool::adopt(&dir, &name)? {
                     spool.remove();
+                    crash::point!("outbox.recover.orphan-removed");
                 }
             }
             Ok(())

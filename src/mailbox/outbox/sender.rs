@@ -16,6 +16,7 @@ use crate::protocol::{
 };
 use crate::registry::{ManifestUpload, ReferrerEntry, Repository};
 use crate::store::{OutboxChange, OutboxState, PreparedMessage, StoredError};
+use crate::sys::crash;
 use crate::trust::sign_manifest;
 
 /// Longest pause between two attempts to publish.
@@ -38,10 +39,14 @@ pub(super) async fn prepare(core: &Arc<Core>, file: &Arc<OutboxFile>) -> Result<
         }
     }
     sync_spool(file).await?;
+    crash::point!("outbox.prepare.staged-durable");
     let uploaded = upload::upload_all(core, file).await?;
+    crash::point!("outbox.prepare.uploaded");
     let message = message_for(core, file, &uploaded).await?;
     push_message(core, &message).await?;
+    crash::point!("outbox.prepare.pushed");
     journal(core, file, &message).await?;
+    crash::point!("outbox.prepare.journaled");
     let mut inner = file.inner.lock();
     if let Some(prepared) = &mut inner.prepared
         && prepared.message.digest == message.digest
@@ -142,6 +147,7 @@ async fn push_message(core: &Core, message: &PreparedMessage) -> Result<(), Mail
     push_small_blob(repository, EMPTY_BYTES).await?;
     let manifest = Bytes::from(message.manifest.clone());
     repository.push_manifest(&manifest_upload(manifest, None)).await?;
+    crash::point!("outbox.manifest.pushed");
     push_bundle(core, &message.manifest, &message.bundle).await
 }
 
@@ -155,6 +161,7 @@ pub(crate) async fn push_bundle(
     let subject_descriptor = Descriptor::of(media_type::IMAGE_MANIFEST, subject);
     let annotations = ImageManifest::parse(subject)?.annotations;
     push_small_blob(repository, bundle).await?;
+    crash::point!("outbox.bundle.blob-pushed");
     let bundle = Descriptor::of(media_type::BUNDLE, bundle);
     let tag = Tag::bundle(&subject_descriptor.digest, core.now(), Core::tag_random());
     let bytes = encode_bundle_manifest(&subject_descriptor, &bundle, &annotations);
@@ -168,6 +175,7 @@ pub(crate) async fn push_bundle(
         }),
     };
     repository.push_manifest(&upload).await?;
+    crash::point!("outbox.bundle.attached");
     Ok(())
 }
 
@@ -235,6 +243,7 @@ pub(super) async fn publish_once(
             let upload =
                 manifest_upload(message.manifest.clone().into(), Some(message.tag.clone()));
             core.repository.push_manifest(&upload).await?;
+            crash::point!("outbox.publish.tagged");
             if core.repository.resolve_tag(&message.tag).await? != Some(message.digest) {
                 return Err(MailboxError::NotYetSent);
             }
@@ -247,6 +256,7 @@ pub(super) async fn publish_once(
         ..OutboxChange::default()
     };
     core.store.update_outbox(file.id, change).await?;
+    crash::point!("outbox.publish.marked");
     let spool = {
         let mut inner = file.inner.lock();
         file.apply_locked(&mut inner, Event::Published);
@@ -255,6 +265,7 @@ pub(super) async fn publish_once(
     // Handles that still read keep the open file; the name goes, so that nothing is kept twice.
     if let Some(spool) = spool {
         spool.remove();
+        crash::point!("outbox.publish.unstaged");
     }
     core.listing.touch();
     Ok(message.digest)

@@ -15,6 +15,7 @@ use crate::chunk::{ChunkLayout, EncodedLayer, LayerEncoder};
 use crate::mailbox::MailboxError;
 use crate::mailbox::core::Core;
 use crate::protocol::{ChunkLayer, Compression};
+use crate::sys::crash;
 
 /// Permits and compression contexts that all uploads of a mailbox share.
 pub(crate) struct UploadPool {
@@ -152,6 +153,7 @@ async fn upload_chunk(
     let descriptor = ChunkLayer { digest: layer.digest, size: layer.bytes.len() as u64 };
     if !core.repository.blob_exists(&layer.digest).await? {
         core.repository.push_blob(&layer.digest, layer.bytes).await?;
+        crash::point!("outbox.chunk.pushed");
     }
     drop(permit);
     file.inner.lock().chunks.complete(chunk, descriptor);

@@ -23,6 +23,7 @@ use crate::protocol::json::parse_object;
 use crate::protocol::limits::MANIFEST_LEN_MAX;
 use crate::protocol::{Descriptor, Digest, Tag, media_type};
 use crate::registry::{FetchedManifest, ManifestUpload, RegistryError};
+use crate::sys::crash;
 
 /// Largest `index.json` in bytes: about 200,000 messages.
 const INDEX_LEN_MAX: u64 = 64 << 20;
@@ -130,6 +131,7 @@ impl Layout {
             return Err(RegistryError::Rejected { reason: "the layout has too many tags".into() });
         }
         let file = directory.write_index(text.as_bytes())?;
+        crash::point!("layout.index.replaced");
         let stamp = Stamp::of(&file)?;
         if !self.swept.swap(true, Ordering::Relaxed) {
             // Only tidiness: a failure changes nothing for anybody.
@@ -343,6 +345,7 @@ fn edit_referrers(
         let bytes = referrers::encode_bounded(&referrers);
         let target = Descriptor::of(media_type::IMAGE_INDEX, &bytes);
         directory.write_blob(&target.digest, &bytes)?;
+        crash::point!("layout.referrers.written");
         index.point(&tag, &target);
     }
     Ok(ReferrersEdit { changed: true, stale: old.filter(|old| !index.is_tagged(old)) })

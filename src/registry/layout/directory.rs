@@ -18,6 +18,7 @@ use super::files::{
 use super::index::Index;
 use crate::protocol::Digest;
 use crate::registry::RegistryError;
+use crate::sys::crash;
 
 const INDEX_NAME: &str = "index.json";
 const MARKER_NAME: &str = "oci-layout";
@@ -84,13 +85,16 @@ impl Directory {
         let make = |parent: &File, name: &str| make_dir_at(parent, name, mode).map_err(classify);
         let blobs = make(&make(&root, "blobs")?, "sha256")?;
         make(&root, INGEST_NAME)?;
+        crash::point!("layout.create.folders");
         let directory = Self::of(root, blobs)?;
         if !exists_at(&directory.root, INDEX_NAME).map_err(classify)? {
             directory.write_index(Index::default().encode().as_bytes())?;
         }
+        crash::point!("layout.create.index");
         // The marker goes last: who sees it may rely on the rest.
         let marker = directory.write(&directory.root, MARKER_NAME, MARKER_BYTES, 0o666);
         marker.map_err(classify)?;
+        crash::point!("layout.create.marker");
         Ok(directory)
     }
 
@@ -207,10 +211,14 @@ impl Directory {
             Mode::from_bits_truncate(0o600),
         )?);
         let result = (|| {
+            crash::point!("layout.file.created");
             file.write_all(bytes)?;
+            crash::point!("layout.file.written");
             fchmod(&file, Mode::from_bits_truncate(self.mode & mask))?;
             file.sync_all()?;
+            crash::point!("layout.file.synced");
             renameat(&ingest, temporary.as_str(), dir, name)?;
+            crash::point!("layout.file.renamed");
             dir.sync_all()
         })();
         if result.is_err() {
@@ -237,7 +245,10 @@ impl IndexLock {
         }
         let lock = open_lock(&root).map_err(classify)?;
         match lock.try_lock() {
-            Ok(()) => Ok(Some(Self { root, _lock: lock })),
+            Ok(()) => {
+                crash::point!("layout.lock.taken");
+                Ok(Some(Self { root, _lock: lock }))
+            }
             Err(TryLockError::WouldBlock) => Ok(None),
             Err(TryLockError::Error(error)) => Err(classify(error)),
         }

@@ -101,6 +101,15 @@ impl LayoutRepository {
     }
 }
 
+/// Parses `index.json` and writes it again, for tests of the parser alone.
+///
+/// # Errors
+/// `Malformed` when it is no OCI index.
+#[cfg(any(test, feature = "testing"))]
+pub fn rewrite_index(bytes: &[u8]) -> Result<String, RegistryError> {
+    Ok(index::Index::parse(bytes)?.encode())
+}
+
 #[async_trait]
 impl Repository for LayoutRepository {
     fn reference(&self) -> String {

@@ -1,0 +1,85 @@
+//! Setting up dies: doing it again completes it, with the key that was there already.
+
+use super::dying::{Place, Tally, dies, passed, places};
+use super::world::World;
+use crate::common::{ALICE, BOB, Home};
+
+/// Runs `act` in a copy of `home` at each place that it passes.
+fn die_everywhere(
+    scenario: &str,
+    template: &World,
+    arguments: &[&str],
+    judge: impl Fn(&mut Tally, &Place, &World),
+) {
+    let undisturbed = template.copy();
+    let passed = passed(&undisturbed.alice, || drop(undisturbed.alice.run(arguments).ok()));
+    let mut tally = Tally::default();
+
+    for place in places(&passed) {
+        let world = template.copy();
+        tally.crash(&dies(&world.alice, &place, arguments));
+        judge(&mut tally, &place, &world);
+    }
+
+    tally.finish(scenario);
+}
+
+fn fingerprint(home: &Home) -> Option<String> {
+    let ran = home.run(["--json", "key", "show"]);
+    ran.status.success().then(|| ran.text())
+}
+
+#[test]
+fn an_init_that_dies_anywhere_is_completed_by_the_next() {
+    let template = World::new();
+    std::fs::remove_dir_all(template.alice.path()).unwrap();
+    let registry = format!("oci:{}", template.layout().display());
+    let init = ["init", "--me", ALICE, "--registry", &registry];
+
+    die_everywhere("setting up", &template, &init, |tally, place, world| {
+        world.alice.set_variable("DOCKERCOMMS_REGISTRY", None);
+        let before = fingerprint(&world.alice);
+        world.alice.run(init).ok();
+        let after = fingerprint(&world.alice);
+        if after.is_none() || before.is_some() && before != after {
+            tally.lose(place, "the key");
+        }
+        if !world
+            .alice
+            .path()
+            .join("config")
+            .read_dir()
+            .unwrap()
+            .any(|entry| entry.unwrap().file_name().to_string_lossy().ends_with(".card"))
+        {
+            tally.lose(place, "the contact card");
+        }
+        world.bob.trust(&world.alice);
+        world.alice.trust(&world.bob);
+        world.alice.set_variable("DOCKERCOMMS_REGISTRY", Some(registry.as_ref()));
+        world.age();
+        tally.expect_clean(place, &world.litter());
+    });
+}
+
+#[test]
+fn a_change_of_trust_that_dies_anywhere_is_whole_or_not_there() {
+    let template = World::new();
+    let card = template.bob.card();
+    std::fs::remove_file(template.alice.path().join("config/trust.toml")).unwrap();
+    let add = ["trust", "add", &card.to_string_lossy(), "--yes"];
+
+    die_everywhere("trusting", &template, &add, |tally, place, world| {
+        // The store can always be read: whole, old or new.
+        world.alice.run(["trust", "ls"]).ok();
+        world.alice.run(add).ok();
+        let listed = world.alice.run(["trust", "ls"]).ok();
+        match listed.matches(BOB).count() {
+            0 => tally.lose(place, "bob's key"),
+            1 => {}
+            _ => tally.double(place, "bob's key"),
+        }
+        world.age();
+        tally.expect_clean(place, &world.litter());
+    });
+}

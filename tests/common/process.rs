@@ -3,7 +3,7 @@
 use std::fmt;
 use std::fs::File;
 use std::io::{Seek as _, Write as _};
-use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -184,11 +184,6 @@ impl Drop for Running {
             try_wait(Duration::from_secs(10), || (!self.is_running()).then_some(()));
         }
     }
-}
-
-/// Returns the signal that ended a program.
-pub(crate) fn ended_by(ran: &Ran) -> Option<Signal> {
-    ran.status.signal().and_then(|number| Signal::try_from(number).ok())
 }
 
 /// Reads a file from its beginning without moving the offset that the program writes at.

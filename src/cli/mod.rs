@@ -6,6 +6,7 @@
 #![expect(clippy::doc_markdown, reason = "help texts are doc comments, and clap shows backticks")]
 
 mod ack;
+mod announce;
 mod daemon;
 mod doctor;
 mod env;
@@ -121,6 +122,8 @@ enum Verb {
     Man(pages::ManArgs),
     #[command(name = "__watchdog", hide = true)]
     Watchdog(watchdog::Args),
+    #[command(name = "__announce", hide = true)]
+    Announce(announce::Args),
 }
 
 /// Runs the program: parses the command line, carries out the verb, reports.
@@ -163,6 +166,7 @@ fn run(session: &Session, verb: Verb) -> Result<u8, Failure> {
         Verb::Completions(args) => Ok(pages::completions(session, &args)),
         Verb::Man(args) => pages::man(session, &args),
         Verb::Watchdog(args) => watchdog::run(&args),
+        Verb::Announce(args) => announce::run(&args),
     }
 }
 

@@ -42,6 +42,7 @@ fn every_verb_of_the_manual_parses() {
         "dockercomms completions bash",
         "dockercomms man send",
         "dockercomms __watchdog /mnt",
+        "dockercomms __announce /mnt",
     ] {
         assert!(parse(line).is_ok(), "{line}: {}", parse(line).unwrap_err());
     }

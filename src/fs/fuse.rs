@@ -80,8 +80,8 @@ impl Filesystem for FuseAdapter {
         Ok(())
     }
 
-    fn lookup(&self, _request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        answer_entry(reply, self.fs.lookup(parent.0, name), self.owner);
+    fn lookup(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        answer_entry(reply, self.fs.lookup_by(request.pid(), parent.0, name), self.owner);
     }
 
     fn forget(&self, _request: &Request, ino: INodeNo, count: u64) {
@@ -125,6 +125,15 @@ impl Filesystem for FuseAdapter {
         let owner = self.owner;
         match (size, handle) {
             (None, _) => answer_attr(reply, self.fs.setattr(ino.0, changes), owner),
+            (Some(size), Some(handle)) if self.fs.is_sealed(handle.0) => {
+                self.later(|fs| async move {
+                    let outcome = match fs.unseal(handle.0, size).await {
+                        Ok(()) => fs.setattr(ino.0, changes),
+                        Err(error) => Err(error),
+                    };
+                    answer_attr(reply, outcome, owner);
+                });
+            }
             (Some(size), Some(handle)) => {
                 let _context = self.runtime.enter();
                 let outcome = self
@@ -145,7 +154,7 @@ impl Filesystem for FuseAdapter {
 
     fn mknod(
         &self,
-        _request: &Request,
+        request: &Request,
         parent: INodeNo,
         name: &OsStr,
         mode: u32,
@@ -154,6 +163,9 @@ impl Filesystem for FuseAdapter {
         reply: ReplyEntry,
     ) {
         let owner = self.owner;
+        if let Some(announced) = self.fs.announced(request.pid(), parent.0, name) {
+            return answer_entry(reply, announced, owner);
+        }
         let name = name.to_owned();
         if mode & libc::S_IFMT != libc::S_IFREG {
             return answer_entry(reply, Err(self.fs.refuse_special(parent.0)), owner);
@@ -165,7 +177,7 @@ impl Filesystem for FuseAdapter {
 
     fn mkdir(
         &self,
-        _request: &Request,
+        request: &Request,
         parent: INodeNo,
         name: &OsStr,
         _mode: u32,
@@ -173,6 +185,9 @@ impl Filesystem for FuseAdapter {
         reply: ReplyEntry,
     ) {
         let owner = self.owner;
+        if let Some(announced) = self.fs.announced(request.pid(), parent.0, name) {
+            return answer_entry(reply, announced, owner);
+        }
         let name = name.to_owned();
         self.later(|fs| async move {
             answer_entry(reply, fs.mkdir(parent.0, &name).await, owner);

@@ -24,6 +24,8 @@ pub enum Handle {
     OutgoingReader(OutgoingReader),
     /// A file in `outbox/` opened for writing.
     Writer(Arc<Writer>),
+    /// A sent file opened for writing; it becomes a writer once it is cut to nothing.
+    Sealed(Sealed),
 }
 
 /// A reader with its own read-ahead, and what an error is about.
@@ -134,6 +136,36 @@ impl Writer {
     }
 }
 
+/// A handle of a sent file that may become a new message, as long as nothing was written.
+///
+/// vim opens a file for writing, looks whether it is still the same, and truncates it then. A
+/// refusal of the open makes it remove the file and give up over an empty one.
+#[derive(Debug)]
+pub struct Sealed {
+    /// The inode.
+    pub ino: u64,
+    /// The process that opened it.
+    pub opener: Option<u32>,
+    was_refused: AtomicBool,
+}
+
+impl Sealed {
+    /// Returns a handle through which nothing was tried yet.
+    pub fn new(ino: u64, opener: Option<u32>) -> Self {
+        Self { ino, opener, was_refused: AtomicBool::new(false) }
+    }
+
+    /// Notes a refused change; its close reports it again.
+    pub fn note_refused(&self) {
+        self.was_refused.store(true, Ordering::Relaxed);
+    }
+
+    /// Returns whether a change was refused.
+    pub fn was_refused(&self) -> bool {
+        self.was_refused.load(Ordering::Relaxed)
+    }
+}
+
 /// The table of handles that the kernel holds.
 #[derive(Debug)]
 pub struct Handles {
@@ -160,6 +192,16 @@ impl Handles {
     /// `BadHandle` when it was released or never given out.
     pub fn get(&self, number: u64) -> Result<Arc<Handle>, FsError> {
         self.handles.read().get(&number).cloned().ok_or(FsError::BadHandle)
+    }
+
+    /// Lets a sealed handle be a writer from now on; `false` when it is no sealed one (any more).
+    pub fn unseal(&self, number: u64, writer: Arc<Writer>) -> bool {
+        let mut handles = self.handles.write();
+        let sealed =
+            handles.get_mut(&number).filter(|handle| matches!(***handle, Handle::Sealed(_)));
+        let Some(handle) = sealed else { return false };
+        *handle = Arc::new(Handle::Writer(writer));
+        true
     }
 
     /// Takes a handle out of the table.

@@ -7,6 +7,7 @@
 //! **Must never:** answer metadata from the network, touch a path inside the mount, send a file
 //! whose writer died, or leave a request without an answer.
 
+pub mod announce;
 pub mod attr;
 pub mod commit;
 pub mod errno;
@@ -32,6 +33,7 @@ pub mod xattr;
 #[cfg(test)]
 mod fixture;
 
+pub use announce::create_from_stdin as run_announcer;
 pub use error::FsError;
 pub use mount::{Mount, MountOptions, mount};
 pub use mountinfo::is_mounted;

@@ -17,6 +17,7 @@ use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::announce::Announcer;
 use super::error::FsError;
 use super::fuse::FuseAdapter;
 use super::mountinfo::{FILE_SYSTEM_TYPE, MountEntry, absolute, check_mount_point, ours_at};
@@ -44,8 +45,8 @@ pub struct MountOptions {
     pub allow_other: bool,
     /// Directories that the mount must not hide: state, cache, configuration.
     pub private_dirs: Vec<PathBuf>,
-    /// The program whose hidden verb detaches the mount when this process is killed; `None`
-    /// starts no such helper.
+    /// The program whose hidden verbs detach the mount when this process is killed, and announce
+    /// arrivals to those who watch a directory; `None` starts no such helpers.
     pub watchdog: Option<PathBuf>,
     /// Where file times come from.
     pub clock: Arc<dyn Clock>,
@@ -142,9 +143,11 @@ fn serve(
     };
     let notifying = {
         let stop = stop.clone();
+        let announcer =
+            Announcer { program: options.watchdog.clone(), mount_point: path.to_owned() };
         thread::Builder::new()
             .name("fuse-notify".into())
-            .spawn(move || notify::watch(&mailbox, &fs, &notifier, &runtime, &stop))
+            .spawn(move || notify::watch(&mailbox, &fs, &notifier, &announcer, &runtime, &stop))
             .map_err(|source| failed("no thread", source))?
     };
     Ok(Mount {

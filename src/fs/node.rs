@@ -118,7 +118,8 @@ impl Node {
 }
 
 impl Dir {
-    fn path(&self) -> String {
+    /// Returns where the directory lies, from the mount point on.
+    pub(super) fn path(&self) -> String {
         match self {
             Self::Root => "/".into(),
             Self::Inbox => "/inbox".into(),

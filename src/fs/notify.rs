@@ -1,4 +1,5 @@
-//! Tells the kernel what changed in `inbox/`, which it may otherwise believe for an hour.
+//! Tells the kernel what changed in `inbox/`, which it may otherwise believe for an hour, and those
+//! who watch a directory what arrived.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -8,6 +9,7 @@ use fuser::{INodeNo, Notifier};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
+use super::announce::Announcer;
 use super::node::{Dir, Node};
 use super::ops::Fs;
 use crate::mailbox::{InboxItem, Mailbox, Snapshot};
@@ -76,10 +78,11 @@ fn differing<T>(
 
 /// Watches the mailbox until `stop`; blocks its thread, which must serve no requests, because the
 /// kernel answers a notification only once it has the directory's lock.
-pub fn watch(
+pub(super) fn watch(
     mailbox: &Mailbox,
     fs: &Fs,
     cache: &impl KernelCache,
+    announcer: &Announcer,
     runtime: &Handle,
     stop: &CancellationToken,
 ) {
@@ -99,6 +102,13 @@ pub fn watch(
         for changed in differences(&before, &after) {
             announce(fs, cache, &changed);
         }
+        // After the kernel forgot what it believed: a watcher looks at once.
+        runtime.block_on(async {
+            tokio::select! {
+                () = announcer.announce(fs, &before, &after) => {}
+                () = stop.cancelled() => {}
+            }
+        });
         before = after;
     }
 }

@@ -92,8 +92,9 @@ pub fn of_message(item: &InboxItem) -> Vec<(String, Vec<u8>)> {
     shown
 }
 
-/// Returns all attributes that a file in `outbox/` shows, ours first.
-pub fn of_outgoing(file: &OutboxFile, me: &Identity) -> Vec<(String, Vec<u8>)> {
+/// Returns all attributes that a file in `outbox/` shows, ours first; `signer` is the fingerprint
+/// of the key that signs for `me`.
+pub fn of_outgoing(file: &OutboxFile, me: &Identity, signer: &str) -> Vec<(String, Vec<u8>)> {
     let (done, total) = file.progress();
     let mut shown = vec![
         ours("state", file.shown_state()),
@@ -104,6 +105,11 @@ pub fn of_outgoing(file: &OutboxFile, me: &Identity) -> Vec<(String, Vec<u8>)> {
     ];
     if let Some(digest) = file.digest() {
         shown.push(ours("digest", &digest.to_string()));
+    }
+    if let Some(envelope) = file.envelope() {
+        shown.push(ours("signer", signer));
+        shown.push(ours("created", &envelope.created_at.to_string()));
+        shown.extend(envelope.expires_at().map(|expires| ours("expires", &expires.to_string())));
     }
     if let Some(id) = file.message_id() {
         shown.push(ours("message_id", &id.to_string()));

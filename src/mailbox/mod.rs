@@ -173,6 +173,11 @@ impl Mailbox {
         &self.core.options
     }
 
+    /// Returns the fingerprint of the key that signs what I send.
+    pub fn signer(&self) -> String {
+        self.core.key.public_key().fingerprint()
+    }
+
     /// Returns what was sent to me.
     pub fn inbox(&self) -> &Inbox {
         &self.inbox

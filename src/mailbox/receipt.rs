@@ -12,8 +12,8 @@ use super::outbox::{OutboxFile, SendState, manifest_upload, push_bundle, push_sm
 use super::snapshot::{ReceiptItem, insert};
 use crate::protocol::limits::MANIFEST_LEN_MAX;
 use crate::protocol::{
-    Annotations, Descriptor, Digest, EMPTY_BYTES, FileName, Identity, ImageManifest, Message,
-    Receipt, ReceiptDraft, ReceiptStatus, Tag, annotation, clean_reason, media_type,
+    Annotations, Descriptor, Digest, EMPTY_BYTES, FileName, Identity, ImageManifest, Receipt,
+    ReceiptDraft, ReceiptStatus, Tag, annotation, clean_reason, media_type,
 };
 use crate::registry::{ManifestRef, RegistryError};
 use crate::store::{
@@ -394,12 +394,4 @@ fn with_json(mut entry: ReceiptEntry, author: &str, signer: Option<&str>) -> Rec
     });
     entry.json = format!("{value:#}\n");
     entry
-}
-
-impl OutboxFile {
-    /// Returns the envelope of the sent message.
-    fn envelope(&self) -> Option<crate::protocol::Envelope> {
-        let manifest = self.manifest()?;
-        Message::parse(&manifest).ok().map(|message| message.envelope)
-    }
 }

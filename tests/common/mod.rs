@@ -20,13 +20,13 @@ mod tools;
 mod wait;
 
 pub(crate) use files::{Fifo, log_like, names_in, random_bytes, read, temp_dir, write};
-pub(crate) use home::{Home, User, alice_and_bob, repository};
+pub(crate) use home::{Home, alice_and_bob, repository};
 pub(crate) use http::HttpServer;
 pub(crate) use mount::{TestMount, is_mounted};
 pub(crate) use process::{Ran, Running, ended_by, program, run, shell};
-pub(crate) use registry::Registry;
+pub(crate) use registry::{LOGIN, Registry};
 pub(crate) use tools::{is_skipped, need_root, tool};
-pub(crate) use wait::{DEADLINE, Stopwatch, wait_for, wait_until, wait_until_within};
+pub(crate) use wait::{DEADLINE, Stopwatch, wait_for, wait_until};
 
 /// Who sends in most tests.
 pub(crate) const ALICE: &str = "alice@example.com";

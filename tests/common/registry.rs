@@ -1,7 +1,7 @@
 //! Real registries on loopback, with storage that goes with the test.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use nix::sys::signal::Signal;
@@ -13,9 +13,24 @@ use super::{tool, wait_for, wait_until};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Docker,
-    /// docker-registry as it comes, without deletion.
-    DockerKeeping,
     Crane,
+}
+
+/// Who may log in to a registry that asks: user and password.
+pub(crate) const LOGIN: (&str, &str) = ("alice", "secret");
+
+/// The line of `htpasswd -B` for [`LOGIN`], with the least cost that the registry takes.
+const HTPASSWD: &str = "alice:$2y$05$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYUh4Hjl0a";
+
+/// More YAML for the sections of docker-registry's configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Settings {
+    None,
+    ReadOnly,
+    /// As it comes: without deletion.
+    Keeping,
+    /// A login, and HTTPS with a certificate of its own.
+    Private,
 }
 
 /// A registry process; killed when dropped.
@@ -23,8 +38,8 @@ pub(crate) struct Registry {
     kind: Kind,
     program: PathBuf,
     dir: TempDir,
-    /// More YAML for the section `storage` of docker-registry's configuration.
-    storage: &'static str,
+    /// More YAML for docker-registry's configuration.
+    settings: Settings,
     port: u16,
     server: Option<Running>,
 }
@@ -33,32 +48,41 @@ impl Registry {
     /// Starts Debian's docker-registry; `None` as [`tool`].
     #[track_caller]
     pub(crate) fn docker() -> Option<Self> {
-        Some(Self::start_new(Kind::Docker, tool("docker-registry")?, ""))
+        Some(Self::start_new(Kind::Docker, tool("docker-registry")?, Settings::None))
+    }
+
+    /// As [`Self::docker`], with HTTPS and asking for [`LOGIN`].
+    #[track_caller]
+    pub(crate) fn docker_private() -> Option<Self> {
+        tool("openssl")?;
+        Some(Self::start_new(Kind::Docker, tool("docker-registry")?, Settings::Private))
     }
 
     /// As [`Self::docker`], refusing all that would change it.
     #[track_caller]
     pub(crate) fn docker_read_only() -> Option<Self> {
-        let settings = "  maintenance:\n    readonly:\n      enabled: true\n";
-        Some(Self::start_new(Kind::Docker, tool("docker-registry")?, settings))
+        Some(Self::start_new(Kind::Docker, tool("docker-registry")?, Settings::ReadOnly))
     }
 
     /// As [`Self::docker`], refusing every deletion.
     #[track_caller]
     pub(crate) fn docker_without_deletion() -> Option<Self> {
-        let program = tool("docker-registry")?;
-        Some(Self::start_new(Kind::DockerKeeping, program, ""))
+        Some(Self::start_new(Kind::Docker, tool("docker-registry")?, Settings::Keeping))
     }
 
     /// Starts `crane registry serve`; `None` as [`tool`].
     #[track_caller]
     pub(crate) fn crane() -> Option<Self> {
-        Some(Self::start_new(Kind::Crane, tool("crane")?, ""))
+        Some(Self::start_new(Kind::Crane, tool("crane")?, Settings::None))
     }
 
-    fn start_new(kind: Kind, program: PathBuf, storage: &'static str) -> Self {
+    fn start_new(kind: Kind, program: PathBuf, settings: Settings) -> Self {
         let dir = super::temp_dir();
-        let mut registry = Self { kind, program, dir, storage, port: 0, server: None };
+        if settings == Settings::Private {
+            make_certificates(dir.path());
+            super::write(dir.path().join("htpasswd"), HTPASSWD);
+        }
+        let mut registry = Self { kind, program, dir, settings, port: 0, server: None };
         registry.start();
         registry
     }
@@ -73,9 +97,9 @@ impl Registry {
         format!("docker://{}/{repository}", self.address())
     }
 
-    /// Returns what the registry has logged since it was started last.
-    pub(crate) fn log(&self) -> String {
-        self.server.as_ref().map(|server| server.output() + &server.errors()).unwrap_or_default()
+    /// Returns the certificate of the authority behind a private registry's own.
+    pub(crate) fn ca_file(&self) -> PathBuf {
+        self.dir.path().join("ca.crt")
     }
 
     /// Kills the registry: connections are refused from now on.
@@ -120,14 +144,22 @@ impl Registry {
         std::fs::create_dir_all(&data).unwrap();
         let mut command = clean(&self.program);
         match self.kind {
-            Kind::Docker | Kind::DockerKeeping => {
-                let deletes = self.kind == Kind::Docker;
+            Kind::Docker => {
+                let deletes = self.settings != Settings::Keeping;
                 let config = format!(
                     "version: 0.1\nlog:\n  level: info\nstorage:\n  filesystem:\n    \
-                     rootdirectory: {}\n  delete:\n    enabled: {deletes}\n{}http:\n  addr: {}\n",
+                     rootdirectory: {}\n  delete:\n    enabled: {deletes}\n{}http:\n  addr: {}\n{}",
                     data.display(),
-                    self.storage,
+                    match self.settings {
+                        Settings::ReadOnly =>
+                            "  maintenance:\n    readonly:\n      enabled: true\n",
+                        Settings::None | Settings::Keeping | Settings::Private => "",
+                    },
                     self.address(),
+                    match self.settings {
+                        Settings::Private => private_settings(self.dir.path()),
+                        Settings::None | Settings::ReadOnly | Settings::Keeping => String::new(),
+                    },
                 );
                 let path = super::write(self.dir.path().join("config.yml"), config);
                 command.arg("serve").arg(path);
@@ -139,6 +171,31 @@ impl Registry {
         }
         command
     }
+}
+
+/// Makes an authority and a certificate of it for 127.0.0.1.
+#[track_caller]
+fn make_certificates(dir: &Path) {
+    let script = "
+set -e
+new='openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes'
+$new -x509 -days 30 -subj '/CN=test CA' -keyout ca.key -out ca.crt
+$new -subj /CN=localhost -keyout server.key -out server.csr
+printf 'subjectAltName=IP:127.0.0.1\\nextendedKeyUsage=serverAuth\\n' > extensions
+openssl x509 -req -days 30 -in server.csr -CA ca.crt -CAkey ca.key -CAcreateserial \
+    -extfile extensions -out server.crt";
+    let mut command = super::shell::<&Path>(script, &[]);
+    command.current_dir(dir);
+    super::run(command).ok();
+}
+
+/// Returns the end of the section `http`, and what asks for a login.
+fn private_settings(dir: &Path) -> String {
+    let dir = dir.display();
+    format!(
+        "  tls:\n    certificate: {dir}/server.crt\n    key: {dir}/server.key\nauth:\n  htpasswd:\n    \
+         realm: mail\n    path: {dir}/htpasswd\n"
+    )
 }
 
 /// Finds the port in what a registry says when it listens.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 use crate::common::{
-    BOB, Home, Ran, TestMount, alice_and_bob, names_in, repository, run, shell, temp_dir, write,
+    BOB, Home, Ran, TestMount, alice_and_bob, repository, run, shell, temp_dir, write,
 };
 
 /// Alice's mount on a layout directory, and bob, who looks with `recv` after it ended.
@@ -88,10 +88,5 @@ impl Delivery {
         for ((name, bytes), (_, wanted)) in received.iter().zip(expected) {
             assert!(bytes == wanted, "{name} has {} bytes, not {}", bytes.len(), wanted.len());
         }
-    }
-
-    /// Returns what the outbox lists.
-    pub(super) fn listed(&self) -> Vec<String> {
-        names_in(self.outbox())
     }
 }

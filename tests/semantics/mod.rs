@@ -1,1 +1,11 @@
-//! One test for each row of the tree's operation table.
+//! The contract of the file system: one test for each row of the table of operations, each on a
+//! real mount over a layout directory, by system calls rather than by programs.
+
+mod arrivals;
+mod attributes;
+mod inbox;
+mod outbox;
+mod refusals;
+mod scene;
+mod sent;
+mod tree;

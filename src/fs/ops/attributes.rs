@@ -93,7 +93,10 @@ impl Fs {
     fn attributes(&self, ino: u64) -> Result<Vec<(String, Vec<u8>)>, FsError> {
         match self.node(ino)? {
             Node::Message(item) => Ok(xattr::of_message(&self.newest(&item))),
-            Node::Outgoing(file) => Ok(xattr::of_outgoing(&file, self.mailbox.options().sender())),
+            Node::Outgoing(file) => {
+                let me = self.mailbox.options().sender();
+                Ok(xattr::of_outgoing(&file, me, &self.mailbox.signer()))
+            }
             Node::Dir(_) | Node::Live(_) | Node::Listed(..) => Ok(Vec::new()),
         }
     }

@@ -26,6 +26,7 @@ impl Fs {
                 let has_news = writer.file.is_dirty() || writer.write_errno().is_some();
                 (!has_news).then_some(Ok(()))
             }
+            Ok(Handle::Sealed(sealed)) if sealed.was_refused() => Some(Err(FsError::NotPermitted)),
             Ok(_) => Some(Ok(())),
             Err(_) => Some(Err(FsError::BadHandle)),
         }
@@ -85,7 +86,10 @@ impl Fs {
                 None => Arc::clone(&writer.file),
             },
             Handle::OutgoingReader(open) => self.outgoing(open.ino)?,
-            Handle::Dir(_) | Handle::Message(_) | Handle::Text(_) => return Ok(()),
+            Handle::Sealed(sealed) if sealed.was_refused() => return Err(FsError::NotPermitted),
+            Handle::Sealed(_) | Handle::Dir(_) | Handle::Message(_) | Handle::Text(_) => {
+                return Ok(());
+            }
         };
         match on_fsync(file.state(), file.writer_count()) {
             FsyncStep::Nothing => Ok(()),

@@ -26,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::open::{Caching, Opened, Read};
 pub use self::write::Changes;
+use super::announce::Announcements;
 use super::attr::{self, Attr};
 use super::error::FsError;
 use super::handle::{Handle, Handles};
@@ -52,6 +53,7 @@ pub struct Fs {
     outbox_changed_at: Mutex<SystemTime>,
     inodes: Inodes,
     handles: Handles,
+    announcements: Announcements,
     reads: Semaphore,
     commits: Semaphore,
     stop: CancellationToken,
@@ -87,6 +89,7 @@ impl Fs {
             outbox_changed_at: Mutex::new(now),
             inodes: Inodes::new(),
             handles: Handles::new(),
+            announcements: Announcements::default(),
             reads: Semaphore::new(READ_COUNT_MAX),
             commits: Semaphore::new(COMMIT_COUNT_MAX),
             stop,
@@ -96,6 +99,36 @@ impl Fs {
     /// Returns the inodes that the kernel knows.
     pub fn inodes(&self) -> &Inodes {
         &self.inodes
+    }
+
+    /// Returns the arrivals that a helper is creating in the kernel's eyes.
+    pub fn announcements(&self) -> &Announcements {
+        &self.announcements
+    }
+
+    /// As [`Fs::lookup`], by a thread; the helper that announces a name must not find it yet.
+    pub fn lookup_by(&self, thread: u32, parent: u64, name: &OsStr) -> Result<Attr, FsError> {
+        if self.announcements.is_helper(thread)
+            && let (Ok(dir), Some(name)) = (self.dir(parent), name.to_str())
+            && self.announcements.is_pending(&dir, name)
+        {
+            return Err(FsError::NoEntry);
+        }
+        self.lookup(parent, name)
+    }
+
+    /// Returns what the helper "creates" when it announces a name, and nothing for anybody else.
+    pub fn announced(
+        &self,
+        thread: u32,
+        parent: u64,
+        name: &OsStr,
+    ) -> Option<Result<Attr, FsError>> {
+        if !self.announcements.is_helper(thread) {
+            return None;
+        }
+        let dir = self.dir(parent).ok()?;
+        self.announcements.take(&dir, name.to_str()?).then(|| self.lookup(parent, name))
     }
 
     /// Finds a name; the caller's reference is counted.

@@ -83,6 +83,8 @@ impl Fs {
         let handle = self.handles.get(handle)?;
         match &*handle {
             Handle::Dir(_) => Err(FsError::IsADirectory),
+            // Only handles that write are sealed.
+            Handle::Sealed(_) => Err(FsError::BadHandle),
             Handle::Text(content) => Ok(Read::Now(slice(content, offset, len))),
             Handle::Message(open) => Ok(from_reader(open, offset, len)),
             Handle::Writer(writer) => self.read_spool(&writer.file, offset, len).map(Read::Now),

@@ -305,6 +305,53 @@ async fn a_sent_file_is_overwritten_by_a_new_message_and_not_changed() {
 }
 
 #[tokio::test]
+async fn a_sent_file_opened_and_then_cut_to_nothing_is_a_new_message() {
+    let scene = Scene::new().await;
+    scene.copy("note.txt", b"first").await.unwrap();
+    scene.received().await;
+    let sent = scene.find("note.txt").unwrap();
+
+    // As vim does: nothing is lost should it stop in between.
+    let open = scene.fs.open_writer(sent.ino, libc::O_WRONLY, me()).await.unwrap().handle;
+    assert!(scene.fs.is_sealed(open));
+    scene.fs.unseal(open, 0).await.unwrap();
+    scene.fs.write(open, 0, b"second!").unwrap();
+    scene.fs.flush(open, me()).await.unwrap();
+    scene.fs.release(open);
+
+    let mut received = scene.received().await;
+    received.sort();
+    assert_eq!(received, pairs(&[("note (2).txt", b"second!"), ("note.txt", b"first")]));
+}
+
+#[tokio::test]
+async fn a_sent_file_that_is_not_cut_to_nothing_first_refuses_every_change() {
+    let scene = Scene::new().await;
+    scene.copy("note.txt", b"first").await.unwrap();
+    scene.received().await;
+    let sent = scene.find("note.txt").unwrap();
+    let open = async |flags| scene.fs.open_writer(sent.ino, flags, me()).await;
+    let untouched = open(libc::O_WRONLY).await.unwrap().handle;
+    let handle = open(libc::O_WRONLY).await.unwrap().handle;
+
+    let changes = [
+        scene.fs.write(handle, 0, b"x"),
+        scene.fs.unseal(handle, 3).await,
+        scene.fs.fallocate(handle, 0, 9, 0),
+        scene.fs.flush_now(handle).unwrap(),
+        scene.fs.fsync(handle, me()).await,
+        open(libc::O_RDWR).await.map(|_opened| ()),
+    ];
+
+    assert!(changes.into_iter().all(|change| code(change) == libc::EPERM));
+    assert_eq!(code(scene.fs.flush_now(untouched).unwrap()), 0);
+    scene.fs.release(handle);
+    scene.fs.release(untouched);
+    assert_eq!(scene.received().await, pairs(&[("note.txt", b"first")]));
+    assert_eq!(scene.attribute("note.txt", "state"), "sent");
+}
+
+#[tokio::test]
 async fn renames_elsewhere_make_tools_copy() {
     let scene = Scene::new().await;
     scene.copy("a.tmp", b"x").await.unwrap();

@@ -7,11 +7,11 @@ use std::time::SystemTime;
 use super::{Caching, Fs, Opened, subject_of};
 use crate::fs::attr::Attr;
 use crate::fs::error::FsError;
-use crate::fs::handle::{Handle, Writer};
+use crate::fs::handle::{Handle, Sealed, Writer};
 use crate::fs::node::{Dir, Node};
 use crate::fs::requester::Requester;
 use crate::fs::{errno, name, tree};
-use crate::mailbox::OutboxFile;
+use crate::mailbox::{MailboxError, OutboxFile};
 use crate::protocol::limits::PAYLOAD_LEN_MAX;
 use crate::protocol::{ErrorClass, FileName, Identity};
 
@@ -78,7 +78,8 @@ impl Fs {
     /// Opens a file in `outbox/` for writing.
     ///
     /// A sent file opened with `O_TRUNC` becomes a new message behind the same inode: the kernel
-    /// keeps its inode over a truncation and would otherwise show the old size.
+    /// keeps its inode over a truncation and would otherwise show the old size. Without, it can
+    /// only be opened by those who may truncate it next: a message is immutable.
     pub async fn open_writer(
         &self,
         ino: u64,
@@ -87,13 +88,29 @@ impl Fs {
     ) -> Result<Opened, FsError> {
         let file = self.outgoing(ino)?;
         let truncate = flags & libc::O_TRUNC != 0;
-        let opened = self.mailbox.outbox().open_for_write(&file, truncate).await;
-        let opened = self.noted(&subject_of(&file), opened)?;
+        match self.open_file(ino, &file, truncate).await {
+            Ok(opened) => Ok(self.insert_writer(ino, opened, requester)),
+            Err(error) if is_immutable(&error) && may_truncate_next(flags) => {
+                let sealed = Handle::Sealed(Sealed::new(ino, requester.process()));
+                Ok(Opened { handle: self.handles.insert(sealed), caching: Caching::None })
+            }
+            Err(error) => self.noted(&subject_of(&file), Err(error)),
+        }
+    }
+
+    /// Takes a writer reference of the file behind an inode, or of the one that replaces it.
+    async fn open_file(
+        &self,
+        ino: u64,
+        file: &Arc<OutboxFile>,
+        truncate: bool,
+    ) -> Result<Arc<OutboxFile>, MailboxError> {
+        let opened = self.mailbox.outbox().open_for_write(file, truncate).await?;
         if opened.id() != file.id() {
             self.inodes.replace(ino, &Node::Outgoing(Arc::clone(&opened)));
             self.note_outbox_change();
         }
-        Ok(self.insert_writer(ino, opened, requester))
+        Ok(opened)
     }
 
     /// Writes into the spool.
@@ -113,6 +130,38 @@ impl Fs {
         let writer = self.writer(handle)?;
         check_len(len)?;
         note(&writer, self.noted(&subject_of(&writer.file), writer.file.set_len(len)))
+    }
+
+    /// Returns whether truncating through this handle must wait: it begins a new message.
+    pub fn is_sealed(&self, handle: u64) -> bool {
+        matches!(self.handles.get(handle).as_deref(), Ok(Handle::Sealed(_)))
+    }
+
+    /// Changes the length through a handle of a sent file: cut to nothing it is a new message.
+    pub async fn unseal(&self, handle: u64, len: u64) -> Result<(), FsError> {
+        let open = self.handles.get(handle)?;
+        let Handle::Sealed(sealed) = &*open else { return self.ftruncate(handle, len) };
+        let file = self.outgoing(sealed.ino)?;
+        if len > 0 {
+            return Err(self.refuse_change(sealed, &file));
+        }
+        let opened = self.open_file(sealed.ino, &file, true).await;
+        let opened = self.noted(&subject_of(&file), opened)?;
+        let writer = Writer::new(sealed.ino, Arc::clone(&opened), sealed.opener);
+        if !self.handles.unseal(handle, Arc::new(writer)) {
+            // Released meanwhile, or unsealed by another thread, which holds its own reference.
+            self.mailbox.outbox().release_writer(&opened);
+        }
+        Ok(())
+    }
+
+    fn refuse_change(&self, sealed: &Sealed, file: &OutboxFile) -> FsError {
+        let error = MailboxError::NotPermitted("a sent message is immutable");
+        if !sealed.was_refused() {
+            self.mailbox.record_error(&subject_of(file), &error);
+        }
+        sealed.note_refused();
+        error.into()
     }
 
     /// Changes the length by name: a short opening for writing.
@@ -178,6 +227,10 @@ impl Fs {
     pub(super) fn writer(&self, handle: u64) -> Result<Arc<Writer>, FsError> {
         match &*self.handles.get(handle)? {
             Handle::Writer(writer) => Ok(Arc::clone(writer)),
+            Handle::Sealed(sealed) => {
+                let file = self.outgoing(sealed.ino)?;
+                Err(self.refuse_change(sealed, &file))
+            }
             _ => Err(FsError::BadHandle),
         }
     }
@@ -206,6 +259,16 @@ impl Fs {
             _ => Err(FsError::ReadOnly),
         }
     }
+}
+
+fn is_immutable(error: &MailboxError) -> bool {
+    error.class() == ErrorClass::NotPermitted
+}
+
+/// Returns whether a program that opened like this may begin anew by `ftruncate`. Who appends or
+/// reads does not; and without reading there can be no shared mapping, whose stores fail silently.
+fn may_truncate_next(flags: i32) -> bool {
+    flags & (libc::O_ACCMODE | libc::O_APPEND) == libc::O_WRONLY
 }
 
 fn check_len(len: u64) -> Result<(), FsError> {

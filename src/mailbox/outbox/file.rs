@@ -16,7 +16,9 @@ use crate::mailbox::MailboxError;
 use crate::mailbox::core::Core;
 use crate::mailbox::inbox::MessageReader;
 use crate::protocol::limits::PAYLOAD_LEN_MAX;
-use crate::protocol::{Digest, ErrorClass, FileName, Identity, MessageId, ReceiptStatus, Tag};
+use crate::protocol::{
+    Digest, Envelope, ErrorClass, FileName, Identity, Message, MessageId, ReceiptStatus, Tag,
+};
 use crate::store::{PreparedMessage, Withdrawal};
 
 /// Most bytes that extended attributes of one file may take, as ext4 allows.
@@ -192,6 +194,11 @@ impl OutboxFile {
     /// Returns the bytes of the message's manifest, once it was prepared.
     pub(in crate::mailbox) fn manifest(&self) -> Option<Vec<u8>> {
         self.inner.lock().current_message().map(|message| message.manifest.clone())
+    }
+
+    /// Returns what the message says about itself, once it was prepared.
+    pub fn envelope(&self) -> Option<Envelope> {
+        Message::parse(&self.manifest()?).ok().map(|message| message.envelope)
     }
 
     /// Returns how many bytes are in the registry, and how many there are.

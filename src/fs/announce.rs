@@ -1,0 +1,334 @@
+//! Makes inotify speak of arrivals: file managers show new mail without being asked.
+//!
+//! The kernel tells watchers of what processes do in a mount, never of what its daemon decides. So
+//! a short-lived helper "creates" each new name in the mount; the daemon hides the name from the
+//! helper alone, answers the creation with the entry that has been there all along, and the kernel
+//! says `IN_CREATE`. Start at [`arrivals`].
+//!
+//! **Must never:** create from a thread of the daemon. A thread that waits for an answer of its own
+//! process holds the connection open when the process is killed: both would wait for ever. The
+//! helper holds nothing of the connection, so its request fails with the daemon.
+
+use std::collections::{BTreeMap, HashSet};
+use std::ffi::OsStr;
+use std::io::{self, Read as _};
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
+use nix::sys::stat::{Mode, SFlag, fstat, major, minor, mkdirat, mknodat};
+use parking_lot::Mutex;
+use tokio::io::AsyncWriteExt as _;
+use tokio::process::Command;
+
+use super::mountinfo::{absolute, ours_at};
+use super::node::{Dir, Node, ReceiptSide};
+use super::ops::Fs;
+use crate::mailbox::Snapshot;
+
+/// The hidden verb of the command line that calls [`create_from_stdin`].
+const VERB: &str = "__announce";
+
+/// Most names announced at once. A mailbox that fills with more is looked at again anyway, and
+/// watchers' queues hold 16,384 events.
+const ARRIVAL_COUNT_MAX: usize = 4096;
+
+/// How long a helper may take; later arrivals and their listings wait for it.
+const HELPER_MAX: Duration = Duration::from_secs(2);
+
+/// Most bytes that a helper reads: every arrival with two names of 255 bytes.
+const INPUT_LEN_MAX: u64 = 4 << 20;
+
+/// A name that appeared.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Arrival {
+    /// Where.
+    pub dir: Dir,
+    /// The name in it.
+    pub name: String,
+    /// Whether it is a directory.
+    pub is_dir: bool,
+}
+
+/// Returns which names appeared in the parts of the tree that others fill, directories first.
+pub fn arrivals(before: &Snapshot, after: &Snapshot) -> Vec<Arrival> {
+    let mut arrivals = Vec::new();
+    let (inbox, sent, issued) = (Dir::Inbox, ReceiptSide::Sent, ReceiptSide::Issued);
+    collect(&mut arrivals, &before.inbox, &after.inbox, &inbox, Dir::Sender);
+    collect(
+        &mut arrivals,
+        &before.receipts_sent,
+        &after.receipts_sent,
+        &Dir::ReceiptSide(sent),
+        |peer| Dir::ReceiptPeer(sent, peer),
+    );
+    collect(
+        &mut arrivals,
+        &before.receipts_issued,
+        &after.receipts_issued,
+        &Dir::ReceiptSide(issued),
+        |peer| Dir::ReceiptPeer(issued, peer),
+    );
+    arrivals
+}
+
+fn collect<T>(
+    arrivals: &mut Vec<Arrival>,
+    before: &BTreeMap<String, Arc<BTreeMap<String, T>>>,
+    after: &BTreeMap<String, Arc<BTreeMap<String, T>>>,
+    above: &Dir,
+    dir: impl Fn(String) -> Dir,
+) {
+    for (peer, now) in after {
+        let then = before.get(peer);
+        if then.is_none() {
+            arrivals.push(Arrival { dir: above.clone(), name: peer.clone(), is_dir: true });
+        }
+        if then.is_some_and(|then| Arc::ptr_eq(then, now)) {
+            continue;
+        }
+        let is_new = |name: &&String| then.is_none_or(|then| !then.contains_key(*name));
+        arrivals.extend(now.keys().filter(is_new).map(|name| Arrival {
+            dir: dir(peer.clone()),
+            name: name.clone(),
+            is_dir: false,
+        }));
+    }
+}
+
+/// The names that a helper is about to create, hidden from it until it does.
+#[derive(Debug, Default)]
+pub struct Announcements {
+    /// The helper's process, which has one thread; 0 = none.
+    helper: AtomicU32,
+    pending: Mutex<HashSet<(Dir, String)>>,
+}
+
+impl Announcements {
+    /// Returns whether `thread` is the helper.
+    pub fn is_helper(&self, thread: u32) -> bool {
+        thread != 0 && self.helper.load(Ordering::Acquire) == thread
+    }
+
+    /// Returns whether the helper must not find `name` yet.
+    pub fn is_pending(&self, dir: &Dir, name: &str) -> bool {
+        self.pending.lock().contains(&(dir.clone(), name.to_owned()))
+    }
+
+    /// Takes a name that the helper creates; `false` when it was not to be announced.
+    pub fn take(&self, dir: &Dir, name: &str) -> bool {
+        self.pending.lock().remove(&(dir.clone(), name.to_owned()))
+    }
+
+    fn begin(&self, helper: u32, arrivals: &[Arrival]) {
+        let names = arrivals.iter().map(|arrival| (arrival.dir.clone(), arrival.name.clone()));
+        *self.pending.lock() = names.collect();
+        self.helper.store(helper, Ordering::Release);
+    }
+
+    fn end(&self) {
+        self.helper.store(0, Ordering::Release);
+        self.pending.lock().clear();
+    }
+}
+
+/// Where and by which program arrivals are announced.
+#[derive(Debug)]
+pub(super) struct Announcer {
+    /// The program whose hidden verb creates the names; `None` announces nothing.
+    pub(super) program: Option<std::path::PathBuf>,
+    /// The mount point.
+    pub(super) mount_point: std::path::PathBuf,
+}
+
+impl Announcer {
+    /// Announces what differs, in directories that the kernel knows: nobody watches another one.
+    ///
+    /// Best effort: without it a watcher only learns of an arrival when it looks again.
+    pub(super) async fn announce(&self, fs: &Fs, before: &Snapshot, after: &Snapshot) {
+        let Some(program) = &self.program else { return };
+        let mut arrivals = arrivals(before, after);
+        arrivals.retain(|arrival| fs.inodes().known(&Node::Dir(arrival.dir.clone())).is_some());
+        arrivals.truncate(ARRIVAL_COUNT_MAX);
+        if arrivals.is_empty() {
+            return;
+        }
+        let ran = tokio::time::timeout(HELPER_MAX, self.run(program, fs, &arrivals)).await;
+        fs.announcements().end();
+        match ran {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::debug!(%error, "arrivals were not announced"),
+            Err(_elapsed) => tracing::debug!("the announcement of arrivals took too long"),
+        }
+    }
+
+    async fn run(&self, program: &Path, fs: &Fs, arrivals: &[Arrival]) -> io::Result<()> {
+        let mut child = Command::new(program)
+            .arg(VERB)
+            .arg(&self.mount_point)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .current_dir("/")
+            .kill_on_drop(true)
+            .spawn()?;
+        // It creates nothing before it has read a name.
+        fs.announcements().begin(child.id().unwrap_or_default(), arrivals);
+        if let Some(mut input) = child.stdin.take() {
+            input.write_all(&encode(arrivals)).await?;
+            input.shutdown().await?;
+        }
+        child.wait().await?;
+        Ok(())
+    }
+}
+
+/// One record for each arrival: `d` or `f`, the path from the mount point on, a zero byte.
+fn encode(arrivals: &[Arrival]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for arrival in arrivals {
+        bytes.push(if arrival.is_dir { b'd' } else { b'f' });
+        bytes.extend_from_slice(arrival.dir.path().trim_start_matches('/').as_bytes());
+        bytes.push(b'/');
+        bytes.extend_from_slice(arrival.name.as_bytes());
+        bytes.push(0);
+    }
+    bytes
+}
+
+/// Creates the names from standard input in the mount at `mount_point`.
+///
+/// Nothing is ever made elsewhere: every directory must be reached inside that one mount.
+///
+/// # Errors
+/// When nothing of ours is mounted there, or standard input cannot be read.
+pub fn create_from_stdin(mount_point: &Path) -> io::Result<()> {
+    let path = absolute(mount_point)?;
+    let root = open_root(&path)?;
+    let mut input = Vec::new();
+    io::stdin().take(INPUT_LEN_MAX).read_to_end(&mut input)?;
+    for record in input.split(|&byte| byte == 0) {
+        // What is gone again, or was seen by others already, needs no announcement.
+        create(&root, record).ok();
+    }
+    Ok(())
+}
+
+fn open_root(path: &Path) -> io::Result<OwnedFd> {
+    let not_ours = || io::Error::from(io::ErrorKind::NotFound);
+    let entry = ours_at(path).ok_or_else(not_ours)?;
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let root = nix::fcntl::open(path, flags, Mode::empty())?;
+    let device = fstat(&root)?.st_dev;
+    // Another file system may have been mounted over it since.
+    if format!("{}:{}", major(device), minor(device)) != entry.device {
+        return Err(not_ours());
+    }
+    Ok(root)
+}
+
+fn create(root: &OwnedFd, record: &[u8]) -> io::Result<()> {
+    let invalid = || io::Error::from(io::ErrorKind::InvalidInput);
+    let (kind, path) = record.split_first().ok_or_else(invalid)?;
+    let path = Path::new(OsStr::from_bytes(path));
+    let (above, name) = path.parent().zip(path.file_name()).ok_or_else(invalid)?;
+    let how = OpenHow::new().flags(OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC).resolve(
+        ResolveFlag::RESOLVE_BENEATH
+            | ResolveFlag::RESOLVE_NO_XDEV
+            | ResolveFlag::RESOLVE_NO_SYMLINKS,
+    );
+    let dir = openat2(root.as_fd(), above, how)?;
+    if *kind == b'd' {
+        mkdirat(dir.as_fd(), name, Mode::S_IRWXU)?;
+    } else {
+        mknodat(dir.as_fd(), name, SFlag::S_IFREG, Mode::S_IRUSR, 0)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fs::fixture;
+
+    fn sender() -> Dir {
+        Dir::Sender("alice@example.com".into())
+    }
+
+    #[test]
+    fn a_first_message_announces_its_sender_and_its_names() {
+        let arrivals = arrivals(&Snapshot::default(), &fixture::snapshot());
+
+        let first = Arrival { dir: Dir::Inbox, name: "alice@example.com".into(), is_dir: true };
+        assert_eq!(arrivals[0], first);
+        let names: Vec<&str> = arrivals
+            .iter()
+            .filter(|arrival| arrival.dir == sender())
+            .map(|arrival| arrival.name.as_str())
+            .collect();
+        assert_eq!(names, ["report (2).pdf", "report.pdf"]);
+        let in_receipts = |arrival: &&Arrival| matches!(arrival.dir, Dir::ReceiptPeer(..));
+        assert!(arrivals.iter().filter(in_receipts).count() > 0, "receipts arrive as well");
+    }
+
+    #[test]
+    fn what_was_there_or_went_is_not_announced() {
+        assert_eq!(arrivals(&fixture::snapshot(), &fixture::snapshot()), []);
+        assert_eq!(arrivals(&fixture::snapshot(), &Snapshot::default()), []);
+    }
+
+    #[test]
+    fn a_name_is_hidden_from_the_helper_until_it_creates_it() {
+        let announcements = Announcements::default();
+        let arrival = Arrival { dir: sender(), name: "report.pdf".into(), is_dir: false };
+
+        announcements.begin(77, std::slice::from_ref(&arrival));
+
+        assert!(announcements.is_helper(77));
+        assert!(!announcements.is_helper(78) && !announcements.is_helper(0));
+        assert!(announcements.is_pending(&sender(), "report.pdf"));
+        assert!(announcements.take(&sender(), "report.pdf"));
+        assert!(!announcements.take(&sender(), "report.pdf"), "once only");
+        assert!(!announcements.is_pending(&sender(), "report.pdf"));
+        announcements.end();
+        assert!(!announcements.is_helper(77));
+    }
+
+    #[test]
+    fn a_record_says_what_to_create_and_where() {
+        let file = Arrival { dir: sender(), name: "a b.pdf".into(), is_dir: false };
+        let dir = Arrival { dir: Dir::Inbox, name: "bob".into(), is_dir: true };
+
+        assert_eq!(encode(&[dir, file]), b"dinbox/bob\0finbox/alice@example.com/a b.pdf\0");
+    }
+
+    #[test]
+    fn nothing_is_created_outside_of_the_directory() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("root");
+        std::fs::create_dir_all(root.join("inbox")).unwrap();
+        std::os::unix::fs::symlink(dir.path(), root.join("link")).unwrap();
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY;
+        let open = nix::fcntl::open(&root, flags, Mode::empty()).unwrap();
+
+        for record in [&b"f../x"[..], b"flink/x", b"f/x", b"f", b"", b"dinbox/../../x"] {
+            assert!(create(&open, record).is_err(), "{record:?}");
+        }
+        create(&open, b"finbox/x").unwrap();
+
+        assert!(root.join("inbox/x").is_file());
+        assert!(!dir.path().join("x").exists());
+    }
+
+    #[test]
+    fn nothing_is_created_where_no_mailbox_is_mounted() {
+        let dir = tempfile::tempdir().unwrap();
+
+        assert!(open_root(dir.path()).is_err());
+    }
+}

@@ -1,0 +1,73 @@
+//! A registry that asks for a login, over HTTPS with a certificate that nobody else knows.
+
+use base64::Engine as _;
+
+use crate::common::{
+    ALICE, BOB, Home, LOGIN, Registry, alice_and_bob, random_bytes, read, run, shell, write,
+};
+
+/// Writes what `docker login` writes.
+fn log_in(home: &Home, registry: &Registry) {
+    let auth = base64::engine::general_purpose::STANDARD.encode(format!("{}:{}", LOGIN.0, LOGIN.1));
+    let config = serde_json::json!({"auths": {registry.address(): {"auth": auth}}});
+    std::fs::create_dir(home.dir().join(".docker")).unwrap();
+    write(home.dir().join(".docker/config.json"), config.to_string());
+}
+
+/// Makes alice and bob, who know the registry's authority.
+fn people(registry: &Registry) -> (Home, Home) {
+    let (alice, bob) = alice_and_bob(&registry.reference("team/mail"));
+    for home in [&alice, &bob] {
+        home.set(&format!("ca_file = \"{}\"", registry.ca_file().display()));
+    }
+    (alice, bob)
+}
+
+#[test]
+fn a_file_and_its_receipt_travel_over_https_with_docker_logins_credentials() {
+    let Some(registry) = Registry::docker_private() else { return };
+    let (alice, bob) = people(&registry);
+    log_in(&alice, &registry);
+    log_in(&bob, &registry);
+    let (sending, receiving) = (alice.mount(), bob.mount());
+    let source = write(alice.dir().join("report.pdf"), random_bytes(1, 300_000));
+
+    run(shell("cp \"$1\" \"$2\"", &[source.as_path(), &sending.outbox(BOB)])).ok();
+    let message = receiving.message(ALICE, "report.pdf");
+
+    assert!(read(message) == random_bytes(1, 300_000));
+    let receipt = sending.wait_for_file(format!("receipts/sent/{BOB}/report.pdf.accepted.json"));
+    assert!(String::from_utf8(receipt).unwrap().contains("accepted"));
+    let config = std::fs::read_to_string(alice.path().join("config/config.toml")).unwrap();
+    assert!(!config.contains(LOGIN.1), "no password in files of ours");
+}
+
+#[test]
+fn without_a_login_a_copy_is_denied_and_the_mount_says_what_to_do() {
+    let Some(registry) = Registry::docker_private() else { return };
+    let (alice, _bob) = people(&registry);
+    let mount = alice.mount();
+    let source = write(alice.dir().join("report.pdf"), b"report");
+
+    let ran = run(shell("cp \"$1\" \"$2\"", &[source.as_path(), &mount.outbox(BOB)]));
+
+    assert_eq!(ran.code(), 1, "{ran:?}");
+    assert!(ran.stderr.contains("Permission denied"), "{ran:?}");
+    assert!(mount.errors().contains("docker login"), "{}", mount.errors());
+}
+
+#[test]
+fn an_unknown_authority_is_refused_before_the_password_is_sent() {
+    let Some(registry) = Registry::docker_private() else { return };
+    let (alice, _bob) = alice_and_bob(&registry.reference("team/mail"));
+    alice.set("deadline = \"3s\"");
+    log_in(&alice, &registry);
+    let source = write(alice.dir().join("report.pdf"), b"report");
+
+    let mut send = alice.command();
+    send.args(["send", "--to", BOB]).arg(source);
+    let ran = run(send);
+
+    assert_eq!(ran.code(), 7, "{ran:?}");
+    assert!(ran.stderr.contains("certificate"), "{ran:?}");
+}

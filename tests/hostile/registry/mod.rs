@@ -7,7 +7,7 @@
 mod fault;
 mod wire;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::io::BufReader;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
@@ -26,8 +26,8 @@ pub(crate) use wire::{Answer, Request};
 /// The registry's content.
 #[derive(Default)]
 struct Content {
-    blobs: HashMap<String, Vec<u8>>,
-    manifests: HashMap<String, Vec<u8>>,
+    blobs: BTreeMap<String, Vec<u8>>,
+    manifests: BTreeMap<String, Vec<u8>>,
     tags: BTreeMap<String, String>,
     upload_count: u64,
 }
@@ -247,13 +247,7 @@ impl Shared {
             let class = Class::of(&request);
             self.seen.lock().push((class, request.clone()));
             let fault = self.take_fault(class, &request);
-            let goes_on = match fault {
-                Some(fault) => fault.answer(self, &request, &mut writer),
-                None => {
-                    let is_head = request.method == "HEAD";
-                    self.carry_out(&request).write(&mut writer, is_head).map(|()| true)
-                }
-            };
+            let goes_on = fault.unwrap_or(Fault::None).answer(self, &request, &mut writer);
             if !goes_on.unwrap_or(false) || *self.is_over.lock() {
                 return;
             }

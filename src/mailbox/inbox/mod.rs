@@ -14,14 +14,16 @@ mod listing;
 mod poll;
 mod prefetch;
 mod reader;
+mod recheck;
 mod verified;
 
 use std::sync::Arc;
 
-pub(crate) use discover::{Search, search};
+pub(crate) use discover::{Rejected, Search, search};
 pub(crate) use fetch::Fetcher;
 pub use inspect::Inspection;
 pub use reader::MessageReader;
+pub(crate) use recheck::Turns;
 pub(crate) use verified::Verified;
 
 use super::MailboxError;

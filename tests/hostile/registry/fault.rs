@@ -66,6 +66,8 @@ pub(crate) enum Fault {
     Close,
     /// Reads the request and never answers.
     Hang,
+    /// Answers rightly, but only after [`super::Registry::release`].
+    Hold,
     /// Another answer than the right one; the request has no effect.
     Answer(Answer),
     /// The same, made of the request.
@@ -120,6 +122,10 @@ impl Fault {
             Self::None => right().write(stream, is_head)?,
             Self::Close => return Ok(false),
             Self::Hang => shared.wait_for_end(),
+            Self::Hold => {
+                shared.wait_for_release();
+                right().write(stream, is_head)?;
+            }
             Self::Answer(answer) => answer.write(stream, is_head)?,
             Self::Script(script) => script(request).write(stream, is_head)?,
             Self::Header(name, value) => {

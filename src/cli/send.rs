@@ -1,7 +1,10 @@
 //! `send`: files to a recipient, without a mount.
 
+use std::ffi::OsStr;
+use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -161,7 +164,7 @@ fn open(path: &Path, name: Option<&str>) -> Result<Source, Failure> {
     let name = match (name, path.file_name()) {
         (Some(name), _) => safe_name(name)?,
         // A name that is not UTF-8 or not allowed on the wire gets its safe form.
-        (None, Some(name)) => FileName::sanitize(&name.to_string_lossy()),
+        (None, Some(name)) => FileName::sanitize(&escape_non_utf8(name)),
         (None, None) => {
             return Err(Failure::new(ErrorClass::InvalidName, "it has no name")
                 .hint("give one with `--name NAME`"));
@@ -170,6 +173,19 @@ fn open(path: &Path, name: Option<&str>) -> Result<Source, Failure> {
     let mtime = metadata.modified().unwrap_or_else(|_unknown| SystemClock.now());
     let len = metadata.is_file().then_some(metadata.len());
     Ok(Source { name, content: Box::new(file), mtime, len })
+}
+
+/// Escapes the bytes of a name that are no UTF-8, so that different names stay different (P7).
+fn escape_non_utf8(name: &OsStr) -> String {
+    let mut text = String::with_capacity(name.len());
+    for chunk in name.as_bytes().utf8_chunks() {
+        text.push_str(chunk.valid());
+        for byte in chunk.invalid() {
+            // Writing to a String cannot fail.
+            write!(text, "%{byte:02X}").ok();
+        }
+    }
+    text
 }
 
 fn safe_name(name: &str) -> Result<FileName, Failure> {

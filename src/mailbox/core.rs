@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::MailboxError;
-use super::inbox::{Fetcher, Verified};
+use super::inbox::{Fetcher, Rejected, Turns, Verified};
 use super::options::MailboxOptions;
 use super::outbox::UploadPool;
 use super::snapshot::{ErrorLine, Listing};
@@ -71,6 +71,10 @@ pub(crate) struct Core {
     pub(crate) uploads: UploadPool,
     pub(crate) fetcher: Arc<Fetcher>,
     pub(crate) verified: Verified,
+    /// Bundles that need no second look while a search goes on.
+    pub(crate) rejected: Rejected,
+    /// Which settled tags are looked at next (P25).
+    pub(crate) turns: Turns,
     /// Held by the one poll that is under way.
     pub(crate) polling: tokio::sync::Mutex<()>,
     /// Held by whoever pushes receipts.
@@ -104,6 +108,8 @@ impl Core {
             uploads: UploadPool::new(parts.options.uploads_max),
             fetcher: Arc::new(Fetcher::new()),
             verified: Verified::default(),
+            rejected: Rejected::default(),
+            turns: Turns::default(),
             polling: tokio::sync::Mutex::default(),
             receipting: tokio::sync::Mutex::default(),
             receipt_polls: AtomicU64::new(0),
@@ -216,7 +222,7 @@ impl Core {
         }
         let line = ErrorLine {
             at: self.now(),
-            code: class.code().to_owned(),
+            code: error.code().to_owned(),
             subject: Untrusted(subject).to_string(),
             text: describe(error),
             hint: error.hint(),

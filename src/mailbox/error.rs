@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use crate::chunk::ChunkError;
-use crate::protocol::{ErrorClass, ProtocolError};
+use crate::protocol::{Digest, ErrorClass, ProtocolError};
 use crate::registry::RegistryError;
 use crate::store::StoreError;
 use crate::trust::{Refusal, TrustError};
@@ -64,6 +64,14 @@ pub enum MailboxError {
     /// The wait ended before the tag was in the registry; it follows from the durable queue.
     #[error("not yet published; it will be, from the queue")]
     NotYetSent,
+    /// A tag that was settled names another manifest now (P25): somebody moved it.
+    #[error("the tag pointed to {before} and points to {now} now; what was delivered stays")]
+    TagMoved {
+        /// What it named when it was settled.
+        before: Digest,
+        /// What it names now.
+        now: Digest,
+    },
     /// A task of ours ended without an answer.
     #[error("background task ended early")]
     TaskLost,
@@ -92,13 +100,53 @@ impl MailboxError {
             Self::Interrupted => ErrorClass::Interrupted,
             Self::Busy => ErrorClass::Busy,
             Self::NotYetSent => ErrorClass::TimedOut,
+            Self::TagMoved { .. } => ErrorClass::Malformed,
             Self::TaskLost => ErrorClass::Internal,
+        }
+    }
+
+    /// Returns the code of its line in `.dockercomms/errors`: the class's, or a closer word.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::TagMoved { .. } => "tag-moved",
+            _ => self.class().code(),
+        }
+    }
+
+    /// Returns whether this only answers the question asked: no such name here, taken already.
+    ///
+    /// Such an error needs no line in `.dockercomms/errors`; that the registry lost what a listed
+    /// message needs does.
+    pub fn is_plain_answer(&self) -> bool {
+        match self {
+            Self::NotFound(_) | Self::Exists | Self::Interrupted => true,
+            Self::Store(error) => error.class() == ErrorClass::NotFound,
+            Self::Shared(error) => error.is_plain_answer(),
+            _ => false,
+        }
+    }
+
+    /// Returns the registry's error when it is one, whoever else waited for it.
+    pub(super) fn registry(&self) -> Option<&RegistryError> {
+        match self {
+            Self::Registry(error) => Some(error),
+            Self::Shared(error) => error.registry(),
+            _ => None,
         }
     }
 
     /// Returns what to do next, in one sentence.
     pub fn hint(&self) -> Option<String> {
         let hint = match self.class() {
+            ErrorClass::NotFound if self.registry().is_some() => {
+                "the registry has it no more; ask the sender to send it again"
+            }
+            _ if matches!(self, Self::TagMoved { .. }) => {
+                "ask who else may push to the repository; the sender can say which is right"
+            }
+            ErrorClass::Malformed if matches!(self.registry(), Some(RegistryError::WebPage)) => {
+                "sign in to the network with a browser, then try again"
+            }
             ErrorClass::Denied => "run `docker login` for the registry, or ask for push permission",
             ErrorClass::Unreachable | ErrorClass::TimedOut => {
                 "check the network and the registry with `dockercomms doctor`, then copy again"

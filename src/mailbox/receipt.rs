@@ -193,6 +193,9 @@ pub(super) async fn collect(core: &Arc<Core>) -> Result<usize, MailboxError> {
     }
     let trust = core.trust.current()?;
     let again = core.receipt_trust_changed(&trust);
+    if again {
+        core.rejected.clear();
+    }
     let sweep = if waiting.len() > ASK_EACH_MAX {
         Some(core.repository.list_tags("receipt-").await?.tags)
     } else {
@@ -282,10 +285,10 @@ async fn examine(
         let bundles = std::slice::from_ref(bundle);
         verify_receipt(trust, fetched.bytes.clone(), sent, &envelope, bundles, now).ok()
     };
-    let found = search(core.repository.as_ref(), &digest, None, accept).await?;
-    let proof: Option<VerifiedReceipt> = match found {
-        Search::Found(verified) => Some(verified),
-        Search::Nothing(_) => None,
+    let found = search(core.repository.as_ref(), &digest, None, &core.rejected, accept).await?;
+    let (proof, more): (Option<VerifiedReceipt>, bool) = match found {
+        Search::Found(verified) => (Some(verified), false),
+        Search::Nothing { more, .. } => (None, more),
     };
     let entry = ReceiptEntry {
         manifest_digest: Some(digest),
@@ -307,7 +310,8 @@ async fn examine(
     list(core, &entry);
     if proof.is_none() {
         // Its author may become trusted later; until then it is shown as a claim (P22).
-        core.store.record_seen(tag, &digest, SeenVerdict::Quarantined).await?;
+        let verdict = if more { SeenVerdict::Pending } else { SeenVerdict::Quarantined };
+        core.store.record_seen(tag, &digest, verdict).await?;
         return Ok(false);
     }
     // The newest one counts, in whatever order they are found (P23).

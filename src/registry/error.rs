@@ -45,6 +45,11 @@ pub enum RegistryError {
         /// A short reason; text from the registry is escaped and cut in it.
         reason: String,
     },
+    /// A page for people came in place of the registry's answer, as captive portals send.
+    ///
+    /// It says nothing about what was asked for, so nothing may be concluded from it.
+    #[error("a web page came in place of the registry's answer (a login page of the network?)")]
+    WebPage,
     /// The registry did not answer in time; retrying may help.
     #[error("registry did not answer in time")]
     TimedOut,
@@ -81,7 +86,7 @@ impl RegistryError {
             Self::NotFound { .. } => ErrorClass::NotFound,
             Self::Denied { .. } => ErrorClass::Denied,
             Self::DigestMismatch { .. } => ErrorClass::Corrupt,
-            Self::TooLarge { .. } | Self::Malformed { .. } => ErrorClass::Malformed,
+            Self::TooLarge { .. } | Self::Malformed { .. } | Self::WebPage => ErrorClass::Malformed,
             Self::TimedOut => ErrorClass::TimedOut,
             Self::Unreachable(_) | Self::Throttled { .. } => ErrorClass::Unreachable,
             Self::Rejected { .. } => ErrorClass::NotPermitted,

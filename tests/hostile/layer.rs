@@ -9,7 +9,6 @@ use dockercomms::protocol::{Compression, annotation as key};
 use serde_json::Value;
 
 use super::forge::{CHUNK, Letter, payload};
-use super::registry::Class;
 use super::scene::{GOOD, Scene};
 use crate::common::{ALICE, BOB};
 
@@ -127,7 +126,7 @@ fn l41_l54_a_gzip_and_a_zstd_bomb_end_at_the_promised_size() {
     for name in ["z", "g"] {
         let read = std::fs::read(mount.message(ALICE, name));
 
-        assert_eq!(read.unwrap_err().raw_os_error(), Some(nix::libc::EBADMSG), "{name}");
+        assert_eq!(read.unwrap_err().raw_os_error(), Some(libc::EBADMSG), "{name}");
     }
     assert_eq!(crate::common::read(mount.message(ALICE, GOOD)), b"good");
     let peak_len = peak_len(mount.server().pid());
@@ -179,7 +178,7 @@ fn l59_l61_genuine_chunks_in_the_wrong_place_are_never_returned() {
         let mut last = [0; 100];
         file.read_exact_at(&mut last, 199_900).unwrap();
 
-        assert_eq!(first.raw_os_error(), Some(nix::libc::EBADMSG), "{name}");
+        assert_eq!(first.raw_os_error(), Some(libc::EBADMSG), "{name}");
         // What is right may be read; what is wrong is never another part of the file.
         assert_eq!(last, content[199_900..], "{name}");
     }

@@ -195,9 +195,10 @@ fn h37_referrers_of_other_things_prove_nothing() {
         "digest": dockercomms::protocol::Digest::of(&bundle).to_string(),
         "size": bundle.len(),
     });
-    scene
-        .registry
-        .fail(Class::Referrers, Fault::script(move |_request| referrers(&[entry.clone()])));
+    scene.registry.fail(
+        Class::Referrers,
+        Fault::script(move |_request| referrers(std::slice::from_ref(&entry))),
+    );
 
     let (files, ran) = scene.receive();
 

@@ -34,9 +34,18 @@ impl Scene {
     }
 
     pub(crate) fn with(registry: Registry) -> Self {
+        Self::with_deadline(registry, DEADLINE)
+    }
+
+    /// A bob who waits long enough for what the test holds back.
+    pub(crate) fn patient() -> Self {
+        Self::with_deadline(Registry::start(), Duration::from_mins(1))
+    }
+
+    fn with_deadline(registry: Registry, deadline: Duration) -> Self {
         let alice = Author::new(ALICE);
         let bob = Home::init(BOB, &registry.reference());
-        bob.set(&format!("deadline = \"{}s\"", DEADLINE.as_secs()));
+        bob.set(&format!("deadline = \"{}s\"", deadline.as_secs()));
         bob.set("settle = \"0s\"");
         bob.trust_card(&alice.card());
         Self { registry, alice, bob }

@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::forge::{Author, Letter, attach, inbox_tag, now, payload, post_receipt, statement};
 use super::registry::Class;
 use super::scene::{GOOD, Scene};
-use crate::common::{ALICE, BOB};
+use crate::common::{ALICE, BOB, read};
 
 /// Asserts that nothing but the good letter arrives, and why the others do not.
 #[track_caller]
@@ -72,6 +72,24 @@ fn b03_a_thousand_junk_bundles_cost_a_bounded_number_of_requests() {
     assert!(files.contains_key(GOOD), "{run:?}");
     let cost = scene.registry.count(Class::Any) - before;
     assert!(cost < 200, "{cost} requests");
+}
+
+#[test]
+fn b03_a_flood_of_bundles_delays_a_good_one_and_does_not_hide_it() {
+    let scene = Scene::new();
+    let letter = scene.letter("flooded");
+    letter.post(&scene.registry, &scene.alice, BOB);
+    // Four times as many as one poll looks at, and newer than the good one.
+    for index in 0..256_u32 {
+        attach(&scene.registry, &letter.digest(), format!("{{\"junk\":{index}}}").as_bytes());
+    }
+    let mount = scene.bob.mount();
+
+    let path = mount.message(ALICE, "flooded");
+
+    assert_eq!(read(path), payload(2500));
+    scene.post_good();
+    assert_eq!(read(mount.message(ALICE, GOOD)), b"good");
 }
 
 #[test]
@@ -245,6 +263,27 @@ fn b20_a_receipt_that_the_recipient_did_not_sign_is_no_proof() {
     assert_eq!(unsigned, ["accepted (unsigned claim)"]);
     assert_eq!(of_another, ["accepted (unsigned claim)"]);
     assert_eq!(proven, ["accepted"]);
+}
+
+#[test]
+fn b21_a_hundred_copies_of_a_receipt_are_one() {
+    let scene = Scene::new();
+    let carol = Author::new("carol@example.com");
+    scene.bob.trust_card(&carol.card());
+    let file = crate::common::write(scene.bob.dir().join("plan.txt"), "plan");
+    let sent =
+        &scene.bob.json(["send", &file.display().to_string(), "--to", "carol@example.com"])[0];
+    let message = scene.registry.manifest_of(sent["tag"].as_str().unwrap()).unwrap();
+    for nth in 0..100 {
+        post_receipt(&scene.registry, &message, Some(&carol), nth);
+    }
+
+    assert_eq!(receipts(&scene), ["accepted"]);
+
+    // Looked at once: the next look asks about none of them again.
+    let before = scene.registry.count(Class::ManifestGet);
+    assert_eq!(receipts(&scene), ["accepted"]);
+    assert_eq!(scene.registry.count(Class::ManifestGet), before);
 }
 
 fn receipts(scene: &Scene) -> Vec<String> {

@@ -35,7 +35,6 @@ use super::name;
 use super::node::{Dir, LiveText, Node};
 use super::{text, tree};
 use crate::mailbox::{Mailbox, MailboxError, OutboxFile, Snapshot};
-use crate::protocol::ErrorClass;
 use crate::sys::Clock;
 
 /// Most reads that wait for a fetch at once. Each may hold one megabyte; hung ones must not starve
@@ -255,10 +254,7 @@ impl Fs {
     /// `.dockercomms/errors`.
     fn noted<T>(&self, subject: &str, result: Result<T, MailboxError>) -> Result<T, FsError> {
         if let Err(error) = &result
-            && !matches!(
-                error.class(),
-                ErrorClass::NotFound | ErrorClass::Exists | ErrorClass::Interrupted
-            )
+            && !error.is_plain_answer()
         {
             self.mailbox.record_error(subject, error);
         }

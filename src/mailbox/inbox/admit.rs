@@ -62,11 +62,12 @@ pub(crate) async fn judge(
         let bundles = std::slice::from_ref(bundle);
         verify_message(trust, me, message.clone(), bundles, now).ok()
     };
-    match discover::search(core.repository.as_ref(), &digest, listed, accept).await? {
+    let rejected = &core.rejected;
+    match discover::search(core.repository.as_ref(), &digest, listed, rejected, accept).await? {
         Search::Found(verified) => Ok(Verdict::Verified(Box::new(verified))),
-        Search::Nothing(bundles) => {
+        Search::Nothing { offered: bundles, more } => {
             let created_at = message.claims().envelope.created_at;
-            let waiting = now < created_at.saturating_add_secs(BUNDLE_GRACE_SECS);
+            let waiting = more || now < created_at.saturating_add_secs(BUNDLE_GRACE_SECS);
             let verdict = refused(verify_message(trust, me, message, &bundles, now));
             Ok(match verdict {
                 Verdict::Refused(note) if waiting && note.code == "no-bundle" => {
@@ -139,7 +140,8 @@ async fn judge_malformed(
             verify_signature(trust, Role::Message, bytes, &sender, bundles, now).ok()
         };
         let digest = Digest::of(bytes);
-        let found = discover::search(core.repository.as_ref(), &digest, listed, accept).await?;
+        let (repository, rejected) = (core.repository.as_ref(), &core.rejected);
+        let found = discover::search(repository, &digest, listed, rejected, accept).await?;
         note.proven_malformed = matches!(found, Search::Found(_));
     }
     Ok(Verdict::Refused(note))

@@ -1,28 +1,70 @@
 //! Finds the bundles of a manifest: tags, referrers API, fallback tag (P16).
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 
 use crate::mailbox::MailboxError;
 use crate::protocol::limits::{BUNDLE_CANDIDATE_COUNT_MAX, MANIFEST_LEN_MAX};
 use crate::protocol::{Digest, Tag, parse_bundle_manifest};
 use crate::registry::{ManifestRef, RegistryError, Repository};
 
+/// Most rejected candidates that are remembered, about 10 MiB. Forgetting costs time only.
+const REJECTED_COUNT_MAX: usize = 50_000;
+
 /// What the search for a good bundle ended with.
 pub(crate) enum Search<T> {
     /// The first bundle that `accept` took.
     Found(T),
-    /// None was taken; these were offered.
-    Nothing(Vec<Bytes>),
+    /// None was taken.
+    Nothing {
+        /// The bundles that were offered.
+        offered: Vec<Bytes>,
+        /// Whether there are candidates that this search did not get to.
+        more: bool,
+    },
+}
+
+/// Candidates that earlier searches rejected, so that the next search goes on behind them.
+///
+/// Kept only while a search is not complete: a tag may point to a better bundle later.
+#[derive(Debug, Default)]
+pub(crate) struct Rejected {
+    by_subject: Mutex<HashMap<Digest, HashSet<String>>>,
+}
+
+impl Rejected {
+    /// Forgets everything, as a change of trust demands.
+    pub(crate) fn clear(&self) {
+        self.by_subject.lock().clear();
+    }
+
+    fn of(&self, subject: &Digest) -> HashSet<String> {
+        self.by_subject.lock().get(subject).cloned().unwrap_or_default()
+    }
+
+    fn set(&self, subject: &Digest, rejected: HashSet<String>) {
+        let mut by_subject = self.by_subject.lock();
+        let count: usize = by_subject.values().map(HashSet::len).sum();
+        if count + rejected.len() > REJECTED_COUNT_MAX {
+            by_subject.clear();
+        }
+        by_subject.insert(*subject, rejected);
+    }
+
+    fn forget(&self, subject: &Digest) {
+        self.by_subject.lock().remove(subject);
+    }
 }
 
 /// Offers every bundle that may sign `subject` to `accept`, until it takes one.
 ///
 /// `listed` holds all bundle tags of the repository when the caller has just listed them. Our own
-/// tags come first, since they are the authority; referrers follow. Junk candidates are
-/// skipped: a bundle attached by somebody else blocks nothing. At most
-/// [`BUNDLE_CANDIDATE_COUNT_MAX`] candidates are looked at.
+/// tags come first, since they are the authority; referrers follow. Junk candidates are skipped: a
+/// bundle attached by somebody else blocks nothing. At most [`BUNDLE_CANDIDATE_COUNT_MAX`]
+/// candidates are looked at; where there are more, the next search with the same `rejected` goes
+/// on with others, so that a flood only delays the good one.
 ///
 /// # Errors
 /// Only failures after which a later attempt may find more.
@@ -30,10 +72,10 @@ pub(crate) async fn search<T>(
     repository: &dyn Repository,
     subject: &Digest,
     listed: Option<&[Tag]>,
-    mut accept: impl FnMut(&Bytes) -> Option<T> + Send,
+    rejected: &Rejected,
+    accept: impl FnMut(&Bytes) -> Option<T> + Send,
 ) -> Result<Search<T>, MailboxError> {
-    let mut seen = HashSet::new();
-    let mut offered = Vec::new();
+    let mut round = Round::new(repository, subject, rejected.of(subject), accept);
     let prefix = Tag::bundle_prefix(subject);
     let tags = match listed {
         Some(listed) => {
@@ -41,61 +83,146 @@ pub(crate) async fn search<T>(
         }
         None => repository.list_tags(&prefix).await?.tags,
     };
-    // The newest last: tags carry their time. A re-attached bundle is then found first.
-    let by_tag = tags.into_iter().rev().map(ManifestRef::Tag);
-    for candidate in by_tag.take(BUNDLE_CANDIDATE_COUNT_MAX) {
-        if let Some(found) =
-            offer(repository, subject, &candidate, &mut seen, &mut offered, &mut accept).await?
-        {
-            return Ok(Search::Found(found));
-        }
+    // The newest first: tags carry their time. A re-attached bundle is then found at once.
+    let tags = tags.into_iter().rev().map(ManifestRef::Tag).collect();
+    // A flood of tags leaves room for what the referrers name.
+    if let Some(found) = round.offer_all(tags, BUNDLE_CANDIDATE_COUNT_MAX / 2).await? {
+        rejected.forget(subject);
+        return Ok(Search::Found(found));
     }
-    let referrers = transient_only(repository.list_referrers(subject).await)?.unwrap_or_default();
-    for entry in referrers {
-        if seen.len() >= BUNDLE_CANDIDATE_COUNT_MAX {
-            break;
-        }
-        let candidate = ManifestRef::Digest(entry.digest);
-        if let Some(found) =
-            offer(repository, subject, &candidate, &mut seen, &mut offered, &mut accept).await?
-        {
-            return Ok(Search::Found(found));
-        }
+    // Where there is no such API some proxies answer with their front page.
+    let referrers = match repository.list_referrers(subject).await {
+        Err(RegistryError::WebPage) => Vec::new(),
+        listed => round.or_none(listed)?.unwrap_or_default(),
+    };
+    let referrers = referrers.into_iter().map(|entry| ManifestRef::Digest(entry.digest)).collect();
+    if let Some(found) = round.offer_all(referrers, 0).await? {
+        rejected.forget(subject);
+        return Ok(Search::Found(found));
     }
-    Ok(Search::Nothing(offered))
+    if let Some(error) = round.failure {
+        return Err(error);
+    }
+    if round.more {
+        rejected.set(subject, round.rejected);
+    } else {
+        rejected.forget(subject);
+    }
+    Ok(Search::Nothing { offered: round.offered, more: round.more })
 }
 
-async fn offer<T>(
-    repository: &dyn Repository,
-    subject: &Digest,
-    candidate: &ManifestRef,
-    seen: &mut HashSet<Digest>,
-    offered: &mut Vec<Bytes>,
-    accept: &mut (impl FnMut(&Bytes) -> Option<T> + Send),
-) -> Result<Option<T>, MailboxError> {
-    if let ManifestRef::Digest(digest) = candidate
-        && seen.contains(digest)
+/// One search under way.
+struct Round<'a, A> {
+    repository: &'a dyn Repository,
+    subject: &'a Digest,
+    accept: A,
+    /// Candidates that need no second look: tags and digests.
+    rejected: HashSet<String>,
+    offered: Vec<Bytes>,
+    /// How many candidates may still be looked at.
+    left: usize,
+    more: bool,
+    /// What kept a candidate from being judged, and did not keep the others.
+    failure: Option<MailboxError>,
+}
+
+impl<'a, A> Round<'a, A> {
+    fn new(
+        repository: &'a dyn Repository,
+        subject: &'a Digest,
+        rejected: HashSet<String>,
+        accept: A,
+    ) -> Self {
+        let left = BUNDLE_CANDIDATE_COUNT_MAX;
+        Self {
+            repository,
+            subject,
+            accept,
+            rejected,
+            offered: Vec::new(),
+            left,
+            more: false,
+            failure: None,
+        }
+    }
+
+    /// Offers candidates until one is taken. When there are more than may be looked at, `reserve`
+    /// looks are left over, and which are looked at is not for their authors to know.
+    async fn offer_all<T>(
+        &mut self,
+        mut candidates: Vec<ManifestRef>,
+        reserve: usize,
+    ) -> Result<Option<T>, MailboxError>
+    where
+        A: FnMut(&Bytes) -> Option<T> + Send,
     {
-        return Ok(None);
+        candidates.retain(|candidate| !self.rejected.contains(&key(candidate)));
+        if candidates.len() > self.left {
+            self.more = true;
+            let start = random_below(candidates.len());
+            candidates.rotate_left(start);
+            candidates.truncate(self.left.saturating_sub(reserve));
+        }
+        for candidate in candidates {
+            // The same manifest may have been looked at by its tag.
+            if self.rejected.contains(&key(&candidate)) {
+                continue;
+            }
+            self.left = self.left.saturating_sub(1);
+            if let Some(found) = self.offer(&candidate).await? {
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
     }
-    let fetched = repository.fetch_manifest(candidate, MANIFEST_LEN_MAX).await;
-    let Some(fetched) = transient_only(fetched)? else { return Ok(None) };
-    if !seen.insert(fetched.digest) {
-        return Ok(None);
+
+    async fn offer<T>(&mut self, candidate: &ManifestRef) -> Result<Option<T>, MailboxError>
+    where
+        A: FnMut(&Bytes) -> Option<T> + Send,
+    {
+        self.rejected.insert(key(candidate));
+        let fetched = self.repository.fetch_manifest(candidate, MANIFEST_LEN_MAX).await;
+        let Some(fetched) = self.or_none(fetched)? else { return Ok(None) };
+        let is_new = self.rejected.insert(fetched.digest.to_string());
+        if !is_new && matches!(candidate, ManifestRef::Tag(_)) {
+            return Ok(None);
+        }
+        let Ok(layer) = parse_bundle_manifest(&fetched.bytes, self.subject) else {
+            return Ok(None);
+        };
+        let blob = self.repository.fetch_blob(&layer.digest, layer.size).await;
+        let Some(bundle) = self.or_none(blob)? else { return Ok(None) };
+        let taken = (self.accept)(&bundle);
+        self.offered.push(bundle);
+        Ok(taken)
     }
-    let Ok(layer) = parse_bundle_manifest(&fetched.bytes, subject) else { return Ok(None) };
-    let blob = repository.fetch_blob(&layer.digest, layer.size).await;
-    let Some(bundle) = transient_only(blob)? else { return Ok(None) };
-    let taken = accept(&bundle);
-    offered.push(bundle);
-    Ok(taken)
+
+    /// Passes transient errors on, and makes `None` of all others: one bad candidate blocks
+    /// nothing.
+    ///
+    /// A web page says nothing about the candidate, so the search must not count as complete.
+    fn or_none<T>(&mut self, result: Result<T, RegistryError>) -> Result<Option<T>, MailboxError> {
+        match result {
+            Ok(value) => Ok(Some(value)),
+            Err(error) if error.class().is_transient() => Err(error.into()),
+            Err(error @ RegistryError::WebPage) => {
+                self.failure.get_or_insert(error.into());
+                Ok(None)
+            }
+            Err(_) => Ok(None),
+        }
+    }
 }
 
-/// Passes transient errors on, and makes `None` of all others: one bad candidate blocks nothing.
-fn transient_only<T>(result: Result<T, RegistryError>) -> Result<Option<T>, MailboxError> {
-    match result {
-        Ok(value) => Ok(Some(value)),
-        Err(error) if error.class().is_transient() => Err(error.into()),
-        Err(_) => Ok(None),
+fn key(candidate: &ManifestRef) -> String {
+    match candidate {
+        ManifestRef::Tag(tag) => tag.to_string(),
+        ManifestRef::Digest(digest) => digest.to_string(),
     }
+}
+
+/// Returns a random number below `count`, zero when that is zero.
+pub(super) fn random_below(count: usize) -> usize {
+    let (_, low) = uuid::Uuid::new_v4().as_u64_pair();
+    usize::try_from(low & 0xffff_ffff).unwrap_or_default().checked_rem(count).unwrap_or_default()
 }

@@ -3,12 +3,14 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Shared};
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
 use crate::chunk::decode_layer;
 use crate::mailbox::MailboxError;
@@ -20,6 +22,16 @@ const FETCHES_MAX: usize = 8;
 
 /// Of these, how many may be read-ahead: a reader that waits comes before one that may come.
 const PREFETCHES_MAX: usize = 4;
+
+/// How long, at most, a failure that may pass is the answer to whoever asks again.
+///
+/// The kernel hands readers of one page to us one after the other, each after the one before has
+/// failed. Without this the last of fifty readers would wait for fifty deadlines. A failure that
+/// came at once is shared by nobody who asks later.
+const FAILURE_SHARED_MAX: Duration = Duration::from_millis(500);
+
+/// A failure that would be shared for less than this came at once.
+const FAILURE_SHARED_MIN: Duration = Duration::from_millis(10);
 
 /// What names one chunk and bounds its decoding; all of it signed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,10 +103,25 @@ impl Fetcher {
         let fetcher = Arc::clone(self);
         let task_core = Arc::clone(core);
         core.spawn(async move {
+            let started = Instant::now();
             let outcome = fetcher.load(&task_core, request).await.map_err(Arc::new);
-            fetcher.flights.lock().remove(&key);
+            let shared_for = match &outcome {
+                Err(error) if error.class().is_transient() => started.elapsed() / 4,
+                _ => Duration::ZERO,
+            };
+            let is_shared = shared_for >= FAILURE_SHARED_MIN;
+            if !is_shared {
+                fetcher.flights.lock().remove(&key);
+            }
             // Nobody may be waiting any more; the cache has it then.
             sender.send(outcome).ok();
+            if is_shared {
+                tokio::select! {
+                    () = task_core.stop.cancelled() => {}
+                    () = tokio::time::sleep(FAILURE_SHARED_MAX.min(shared_for)) => {}
+                }
+                fetcher.flights.lock().remove(&key);
+            }
         });
         let flight = receiver
             .map(|outcome| outcome.unwrap_or_else(|_lost| Err(Arc::new(MailboxError::TaskLost))))

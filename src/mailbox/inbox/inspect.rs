@@ -1,6 +1,6 @@
 //! Looks at any message without admitting it: what `verify` shows.
 
-use super::discover::{self, Search};
+use super::discover::{self, Rejected, Search};
 use super::{Inbox, MessageReader, Purpose};
 use crate::mailbox::MailboxError;
 use crate::protocol::limits::MANIFEST_LEN_MAX;
@@ -41,7 +41,8 @@ impl Inbox {
         }
         let (me, now) = (me.as_slice(), core.latest());
         let mut offered = Vec::new();
-        let found = discover::search(core.repository.as_ref(), message.digest(), None, |bundle| {
+        let (repository, all) = (core.repository.as_ref(), Rejected::default());
+        let found = discover::search(repository, message.digest(), None, &all, |bundle| {
             offered.push(bundle.clone());
             let bundles = std::slice::from_ref(bundle);
             verify_message(&trust, me, message.clone(), bundles, now).ok()
@@ -62,14 +63,16 @@ impl Inbox {
         let (digest, claims) = (*message.digest(), message.claims().clone());
         let (signer, verdict) = match found {
             Search::Found(verified) => (Some(verified.signer().key_fingerprint.clone()), Ok(())),
-            Search::Nothing(bundles) => match verify_message(&trust, me, message, &bundles, now) {
-                Ok(verified) => (Some(verified.signer().key_fingerprint.clone()), Ok(())),
-                Err(refused) => {
-                    let refusal = &refused.refusal;
-                    let reason = refusal.code().to_owned();
-                    (None, Err((refusal.class(), reason, refusal.to_string())))
+            Search::Nothing { offered: bundles, .. } => {
+                match verify_message(&trust, me, message, &bundles, now) {
+                    Ok(verified) => (Some(verified.signer().key_fingerprint.clone()), Ok(())),
+                    Err(refused) => {
+                        let refusal = &refused.refusal;
+                        let reason = refusal.code().to_owned();
+                        (None, Err((refusal.class(), reason, refusal.to_string())))
+                    }
                 }
-            },
+            }
         };
         Ok(Inspection { digest, message: claims, signer, verdict, explain })
     }

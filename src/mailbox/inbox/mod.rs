@@ -14,16 +14,18 @@ mod listing;
 mod poll;
 mod prefetch;
 mod reader;
+mod recheck;
 mod verified;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-pub(crate) use discover::{Search, search};
+pub(crate) use discover::{Rejected, Search, search};
 pub(crate) use fetch::Fetcher;
 pub use inspect::Inspection;
 pub use reader::MessageReader;
 use reader::Purpose;
+pub(crate) use recheck::Turns;
 pub(crate) use verified::Verified;
 
 use super::MailboxError;

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use futures_util::{StreamExt as _, stream};
 
 use super::admit::{self, Note, Verdict};
-use super::{PollReport, listing};
+use super::{PollReport, listing, recheck};
 use crate::mailbox::MailboxError;
 use crate::mailbox::core::Core;
 use crate::mailbox::receipt;
 use crate::protocol::limits::MANIFEST_LEN_MAX;
-use crate::protocol::{Digest, ReceiptStatus, Tag, TagKind, Timestamp};
-use crate::registry::ManifestRef;
+use crate::protocol::{Digest, ErrorClass, ReceiptStatus, Tag, TagKind, Timestamp};
+use crate::registry::{ManifestRef, RegistryError};
 use crate::store::{Admission, NewInbox, QuarantineEntry, SeenTag, SeenVerdict};
 use crate::sys::crash;
 use crate::trust::{TrustStore, VerifiedMessage};
@@ -43,6 +43,7 @@ pub(super) async fn poll(core: &Arc<Core>) -> Result<PollReport, MailboxError> {
     let trust = core.trust.current()?;
     let again = core.trust_changed(&trust);
     if again {
+        core.rejected.clear();
         listing::reload(core, &trust).await?;
     }
     let mut report = PollReport::default();
@@ -52,18 +53,20 @@ pub(super) async fn poll(core: &Arc<Core>) -> Result<PollReport, MailboxError> {
         let list = core.repository.list_tags(&prefix).await?;
         report.truncated |= list.truncated;
         let seen = core.store.seen_tags(&prefix).await?;
-        let mut candidates: Vec<Tag> = list
+        let (mut candidates, settled): (Vec<Tag>, Vec<Tag>) = list
             .tags
             .into_iter()
-            .filter(|tag| wants_look(tag, &seen, again))
             .filter(|tag| matches!(TagKind::parse(tag), Ok(TagKind::Message(_))))
-            .collect();
+            .partition(|tag| wants_look(tag, &seen, again));
+        let settled = settled.into_iter().filter_map(|tag| seen.get_key_value(&tag));
+        let settled = settled.map(|(tag, seen)| (tag.clone(), *seen)).collect();
+        candidates.extend(recheck::moved(core, settled).await);
         // The date stands first in the rest of the tag: older messages get the plain names.
         candidates.sort();
         while !candidates.is_empty() {
             let rest = candidates.split_off(candidates.len().min(BATCH));
             let batch = std::mem::replace(&mut candidates, rest);
-            if let Some(error) = judge_batch(core, &trust, batch, &mut report).await? {
+            if let Some(error) = judge_batch(core, &trust, batch, &seen, &mut report).await? {
                 failure.get_or_insert(error);
             }
         }
@@ -91,6 +94,7 @@ async fn judge_batch(
     core: &Arc<Core>,
     trust: &Arc<TrustStore>,
     tags: Vec<Tag>,
+    seen: &HashMap<Tag, SeenTag>,
     report: &mut PollReport,
 ) -> Result<Option<MailboxError>, MailboxError> {
     // One listing for a batch costs less than one for each of its messages, above all where a
@@ -121,6 +125,11 @@ async fn judge_batch(
         _ => None,
     });
     for judged in batch {
+        if let Some(seen) = seen.get(&judged.tag)
+            && seen.verdict != SeenVerdict::Pending
+        {
+            recheck::alarm(core, &judged.tag, &seen.digest, &judged.digest);
+        }
         settle(core, trust, judged, report).await?;
     }
     Ok(failure)
@@ -142,8 +151,14 @@ async fn judge_tag(
             let error = MailboxError::from(error);
             match error.class() {
                 // Deleted between the listing and now.
-                crate::protocol::ErrorClass::NotFound => Ok(None),
-                crate::protocol::ErrorClass::Malformed => {
+                ErrorClass::NotFound => Ok(None),
+                // Whoever sent the page, it was not the registry: nothing is known of the tag.
+                ErrorClass::Malformed
+                    if matches!(error.registry(), Some(RegistryError::WebPage)) =>
+                {
+                    Err(error)
+                }
+                ErrorClass::Malformed => {
                     // Its bytes are unknown, so the tag's own name has to stand for it.
                     let digest = Digest::of(tag.as_str().as_bytes());
                     Ok(Some(Judged { tag, digest, verdict: admit::unreadable(&error) }))

@@ -62,13 +62,14 @@ impl Answer {
 
     /// Fails unless the body is what it says: not compressed, not a page.
     pub(super) fn require_plain(&self) -> Result<(), RegistryError> {
-        let malformed = |reason: &str| Err(RegistryError::Malformed { reason: reason.into() });
         if self.is_html() {
-            return malformed("a web page came instead (a login page of the network?)");
+            return Err(RegistryError::WebPage);
         }
         match self.header(&CONTENT_ENCODING) {
             None | Some("" | "identity") => Ok(()),
-            Some(_) => malformed("a compressed answer came, which was not asked for"),
+            Some(_) => Err(RegistryError::Malformed {
+                reason: "a compressed answer came, which was not asked for".into(),
+            }),
         }
     }
 

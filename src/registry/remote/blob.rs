@@ -29,10 +29,7 @@ impl RemoteRepository {
         let answer = self.client.send(call, request).await?;
         match answer.status() {
             // A page in place of the blob would otherwise count as an upload done.
-            StatusCode::OK if answer.is_html() => Err(answer
-                .require_plain()
-                .err()
-                .unwrap_or(RegistryError::Malformed { reason: "a web page came instead".into() })),
+            StatusCode::OK if answer.is_html() => Err(RegistryError::WebPage),
             StatusCode::OK => Ok(true),
             StatusCode::NOT_FOUND => Ok(false),
             _ => Err(answer.into_refusal().await.into_error(digest)),

@@ -9,7 +9,7 @@ use super::Shared;
 use super::wire::{Answer, Request};
 
 /// Bytes that an endless body is made of, a piece at a time.
-const ENDLESS_PIECE: [u8; 64 << 10] = [b'A'; 64 << 10];
+static ENDLESS_PIECE: [u8; 64 << 10] = [b'A'; 64 << 10];
 
 /// The most that an endless body sends, so that a client without a bound fails the test and not
 /// the machine.
@@ -66,6 +66,8 @@ pub(crate) enum Fault {
     Close,
     /// Reads the request and never answers.
     Hang,
+    /// Answers rightly, but only after [`super::Registry::release`].
+    Hold,
     /// Another answer than the right one; the request has no effect.
     Answer(Answer),
     /// The same, made of the request.
@@ -74,6 +76,8 @@ pub(crate) enum Fault {
     Header(&'static str, String),
     /// The right answer with the last byte of its body changed.
     Corrupt,
+    /// The right answer with other bytes of the same number as its body.
+    Scramble,
     /// The right head with this body, honestly measured.
     Replace(Vec<u8>),
     /// Announces the whole body, sends so many bytes and closes.
@@ -118,6 +122,10 @@ impl Fault {
             Self::None => right().write(stream, is_head)?,
             Self::Close => return Ok(false),
             Self::Hang => shared.wait_for_end(),
+            Self::Hold => {
+                shared.wait_for_release();
+                right().write(stream, is_head)?;
+            }
             Self::Answer(answer) => answer.write(stream, is_head)?,
             Self::Script(script) => script(request).write(stream, is_head)?,
             Self::Header(name, value) => {
@@ -129,6 +137,11 @@ impl Fault {
                     *last ^= 1;
                 }
                 answer.write(stream, is_head)?;
+            }
+            Self::Scramble => {
+                let answer = right();
+                let body: Vec<u8> = answer.body.iter().map(|byte| !byte).collect();
+                answer.body(body).write(stream, is_head)?;
             }
             Self::Replace(body) => right().body(body.clone()).write(stream, is_head)?,
             Self::Truncate(len) => return partly(&right(), stream, *len).map(|()| false),

@@ -7,11 +7,11 @@
 mod fault;
 mod wire;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::io::BufReader;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -26,8 +26,8 @@ pub(crate) use wire::{Answer, Request};
 /// The registry's content.
 #[derive(Default)]
 struct Content {
-    blobs: HashMap<String, Vec<u8>>,
-    manifests: HashMap<String, Vec<u8>>,
+    blobs: BTreeMap<String, Vec<u8>>,
+    manifests: BTreeMap<String, Vec<u8>>,
     tags: BTreeMap<String, String>,
     upload_count: u64,
 }
@@ -52,6 +52,9 @@ pub(crate) struct Shared {
     has_referrers: bool,
     /// Most tags of one page.
     page_count: usize,
+    /// What every request may meet besides its rules: the state of the dice, and one in how many.
+    dice: Mutex<Option<(u32, u32)>>,
+    is_released: AtomicBool,
     is_over: Mutex<bool>,
     ended: Condvar,
 }
@@ -79,6 +82,8 @@ impl Registry {
             login: Mutex::default(),
             has_referrers,
             page_count,
+            dice: Mutex::default(),
+            is_released: AtomicBool::new(false),
             is_over: Mutex::new(false),
             ended: Condvar::new(),
         });
@@ -126,6 +131,18 @@ impl Registry {
         self.fail_times(class, count, Fault::None);
     }
 
+    /// Misbehaves in one of `one_in` requests, in a way and order that `seed` decides.
+    pub(crate) fn misbehave(&self, seed: u32, one_in: u32) {
+        *self.shared.dice.lock() = Some((seed | 1, one_in));
+    }
+
+    /// Lets the requests go on that [`Fault::Hold`] holds, and all that follow.
+    pub(crate) fn release(&self) {
+        let _woken_after_this = self.shared.is_over.lock();
+        self.shared.is_released.store(true, Ordering::Relaxed);
+        self.shared.ended.notify_all();
+    }
+
     /// Wants this user and password from now on.
     pub(crate) fn require_login(&self, user: &str, password: &str) {
         let header = format!("Basic {}", STANDARD.encode(format!("{user}:{password}")));
@@ -135,6 +152,7 @@ impl Registry {
     /// Forgets all faults.
     pub(crate) fn heal(&self) {
         self.shared.rules.lock().clear();
+        *self.shared.dice.lock() = None;
     }
 
     /// Returns the requests that came so far.
@@ -166,11 +184,6 @@ impl Registry {
     /// Puts other bytes under a digest.
     pub(crate) fn forge_blob(&self, digest: &Digest, bytes: &[u8]) {
         self.shared.content.lock().blobs.insert(digest.to_string(), bytes.to_vec());
-    }
-
-    /// Takes a blob away.
-    pub(crate) fn remove_blob(&self, digest: &Digest) {
-        self.shared.content.lock().blobs.remove(&digest.to_string());
     }
 
     /// Puts any bytes as a manifest, and a tag to it.
@@ -225,6 +238,37 @@ impl Shared {
         }
     }
 
+    /// Waits until held requests may go on, or the registry ends.
+    fn wait_for_release(&self) {
+        let mut is_over = self.is_over.lock();
+        while !*is_over && !self.is_released.load(Ordering::Relaxed) {
+            self.ended.wait(&mut is_over);
+        }
+    }
+
+    /// Throws the dice for a request; `None` = it is answered rightly.
+    fn take_chance(&self, class: Class) -> Option<Fault> {
+        let mut dice = self.dice.lock();
+        let (state, one_in) = dice.as_mut()?;
+        // xorshift32
+        *state ^= *state << 13;
+        *state ^= *state >> 17;
+        *state ^= *state << 5;
+        if *state % *one_in != 0 {
+            return None;
+        }
+        let soon = Answer::error(429, "TOOMANYREQUESTS").with("Retry-After", "0");
+        Some(match (*state >> 8) % 6 {
+            0 => Fault::Close,
+            1 => Fault::status(500),
+            2 => Fault::Answer(soon),
+            3 => Fault::CommitThenClose,
+            4 if class == Class::BlobGet => Fault::Corrupt,
+            4 => Fault::CommitThenStatus(502),
+            _ => Fault::Truncate(10),
+        })
+    }
+
     /// Waits for `pause` and returns whether the registry has ended.
     fn is_over_after(&self, pause: Duration) -> bool {
         let mut is_over = self.is_over.lock();
@@ -246,14 +290,8 @@ impl Shared {
         while let Ok(Some(request)) = Request::read(&mut reader) {
             let class = Class::of(&request);
             self.seen.lock().push((class, request.clone()));
-            let fault = self.take_fault(class, &request);
-            let goes_on = match fault {
-                Some(fault) => fault.answer(self, &request, &mut writer),
-                None => {
-                    let is_head = request.method == "HEAD";
-                    self.carry_out(&request).write(&mut writer, is_head).map(|()| true)
-                }
-            };
+            let fault = self.take_fault(class, &request).or_else(|| self.take_chance(class));
+            let goes_on = fault.unwrap_or(Fault::None).answer(self, &request, &mut writer);
             if !goes_on.unwrap_or(false) || *self.is_over.lock() {
                 return;
             }

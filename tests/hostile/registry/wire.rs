@@ -1,6 +1,7 @@
 //! HTTP/1.1 by hand: what no server library would send, this one can.
 
-use std::io::{self, BufRead, BufReader, Read as _, Write};
+use std::fmt::Write as _;
+use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 
 /// Longest request head; ours are below 2 KiB.
@@ -111,13 +112,14 @@ impl Answer {
     /// Writes the head; `len` is what it claims about the body, `None` = chunked.
     pub(crate) fn write_head(&self, stream: &mut TcpStream, len: Option<u64>) -> io::Result<()> {
         let mut head = format!("HTTP/1.1 {} -\r\n", self.status);
+        // Writing to a String cannot fail.
         for (name, value) in &self.headers {
-            head.push_str(&format!("{name}: {value}\r\n"));
+            write!(head, "{name}: {value}\r\n").ok();
         }
         match len {
-            Some(len) => head.push_str(&format!("Content-Length: {len}\r\n\r\n")),
-            None => head.push_str("Transfer-Encoding: chunked\r\n\r\n"),
-        }
+            Some(len) => write!(head, "Content-Length: {len}\r\n\r\n").ok(),
+            None => write!(head, "Transfer-Encoding: chunked\r\n\r\n").ok(),
+        };
         stream.write_all(head.as_bytes())
     }
 

@@ -1,0 +1,137 @@
+//! Local faults (F) and what local programs may try (N35), with messages from outside.
+
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::path::PathBuf;
+
+use super::forge::payload;
+use super::registry::Class;
+use super::scene::{GOOD, Scene};
+use crate::common::{ALICE, names_in, read, run, shell, temp_dir, wait_until, write};
+
+/// Returns every file below the cache's directory.
+fn cached_files(scene: &Scene) -> Vec<PathBuf> {
+    let found = run(shell("find \"$1\" -type f -size +0", &[scene.bob.path().join("cache")]));
+    found.text().lines().map(PathBuf::from).collect()
+}
+
+/// Receives a letter through a mount, so that it lies in the cache, and unmounts.
+fn scene_with_cache() -> Scene {
+    let scene = Scene::new();
+    scene.letter("kept").post(&scene.registry, &scene.alice, crate::common::BOB);
+    scene.post_good();
+    let mut mount = scene.bob.mount();
+    assert_eq!(read(mount.message(ALICE, "kept")), payload(2500));
+    mount.message(ALICE, GOOD);
+    wait_until("it is in the cache", || cached_files(&scene).len() >= 3);
+    mount.unmount();
+    scene
+}
+
+/// Does something to a file of the cache.
+type Damage = fn(&PathBuf);
+
+#[test]
+fn f08_a_damaged_cache_never_returns_a_wrong_byte() {
+    let damages: [(&str, Damage); 4] = [
+        ("flipped", |path| {
+            let mut bytes = read(path);
+            let at = bytes.len() / 2;
+            bytes[at] ^= 1;
+            write(path, bytes);
+        }),
+        ("cut", |path| drop(write(path, &read(path)[..100]))),
+        ("zeroed", |path| drop(write(path, vec![0; read(path).len()]))),
+        ("a link", |path| {
+            std::fs::remove_file(path).unwrap();
+            symlink("/etc/passwd", path).unwrap();
+        }),
+    ];
+    for (id, damage) in damages {
+        let scene = scene_with_cache();
+        cached_files(&scene).iter().for_each(damage);
+        let mount = scene.bob.mount();
+
+        let bytes = read(mount.message(ALICE, "kept"));
+
+        assert!(bytes == payload(2500), "{id}");
+        assert_eq!(read(mount.message(ALICE, GOOD)), b"good", "{id}");
+    }
+}
+
+#[test]
+fn f09_a_cache_removed_while_mounted_is_fetched_again() {
+    let scene = scene_with_cache();
+    let mount = scene.bob.mount();
+    let path = mount.message(ALICE, "kept");
+    let before = scene.registry.count(Class::BlobGet);
+
+    run(shell("rm -rf \"$1\"", &[scene.bob.path().join("cache")])).ok();
+
+    assert_eq!(read(path), payload(2500));
+    assert!(scene.registry.count(Class::BlobGet) > before);
+}
+
+#[test]
+fn f20_a_place_that_is_no_empty_directory_of_ones_own_is_not_mounted_on() {
+    let scene = Scene::new();
+    scene.post_good();
+    let dir = temp_dir();
+    let (file, full, link) = (dir.path().join("f"), dir.path().join("d"), dir.path().join("l"));
+    write(&file, "x");
+    std::fs::create_dir(&full).unwrap();
+    write(full.join("x"), "x");
+    symlink(&full, &link).unwrap();
+
+    for place in [&file, &full, &link, &dir.path().join("absent")] {
+        let ran = scene.bob.run(["mount".as_ref(), place.as_os_str()]);
+        assert_eq!(ran.code(), 9, "{}: {ran:?}", place.display());
+        assert!(ran.stderr.contains("hint:"), "{ran:?}");
+    }
+
+    assert_eq!(scene.receive().0.keys().collect::<Vec<_>>(), [GOOD]);
+}
+
+#[test]
+fn f21_a_key_or_state_that_others_may_read_is_closed_and_a_link_is_not_followed() {
+    let scene = Scene::new();
+    scene.post_good();
+    let open =
+        "find \"$1\" -type d -exec chmod 755 {} + && find \"$1\" -type f -exec chmod 644 {} +";
+    run(shell(open, &[scene.bob.path()])).ok();
+
+    let (files, ran) = scene.receive();
+
+    assert_eq!(files.keys().collect::<Vec<_>>(), [GOOD], "{ran:?}");
+    let find =
+        "find \"$1\" \\( -name '*.pem' -o -name 'key*' -o -name '*.db' \\) -type f -perm /077";
+    let open = run(shell(find, &[scene.bob.path()]));
+    assert_eq!(open.text(), "", "others may read these");
+}
+
+#[test]
+fn n35_the_outbox_has_no_links_devices_directories_or_privileges() {
+    let scene = Scene::new();
+    let mount = scene.bob.mount();
+    let outbox = mount.outbox(ALICE);
+    let secret = write(scene.bob.dir().join("secret"), "secret");
+    let sent = outbox.join("sent.txt");
+    std::fs::copy(&secret, &sent).unwrap();
+    let errno = |result: std::io::Result<()>| result.unwrap_err().raw_os_error();
+
+    assert_eq!(errno(symlink(&secret, outbox.join("link"))), Some(libc::EPERM));
+    assert_eq!(errno(std::fs::hard_link(&sent, outbox.join("hard"))), Some(libc::EPERM));
+    assert_eq!(errno(std::fs::create_dir(outbox.join("dir"))), Some(libc::EPERM));
+    for kind in ["p", "b 1 1"] {
+        let script = format!("mknod \"$1/node\" {kind}");
+        let ran = run(shell(&script, &[&outbox]));
+        assert!(ran.stderr.contains("not permitted"), "{kind}: {ran:?}");
+    }
+    // A mode is kept for `cp -p`; on this mount it gives nobody a right.
+    std::fs::set_permissions(&sent, std::fs::Permissions::from_mode(0o6755)).ok();
+    let options = read("/proc/self/mountinfo");
+    let options = String::from_utf8(options).unwrap();
+    let line = options.lines().find(|line| line.contains(&*mount.path().to_string_lossy()));
+    assert!(line.is_some_and(|line| line.contains("nosuid") && line.contains("nodev")));
+    wait_until("the file is sent", || scene.registry.tags("inbox-").len() == 1);
+    assert_eq!(names_in(&outbox), ["sent.txt"]);
+}

@@ -1,0 +1,170 @@
+//! Many at once (C): readers, writers, programs beside a mount.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::Read as _;
+use std::os::unix::fs::FileExt as _;
+use std::process::Command;
+
+use nix::sys::signal::Signal;
+
+use super::forge::{Letter, payload};
+use super::registry::{Class, Fault};
+use super::scene::{GOOD, Scene};
+use crate::common::{
+    ALICE, BOB, Home, Running, TestMount, names_in, read, run, shell, temp_dir, wait_until,
+};
+
+/// Messages that arrive while a directory is listed.
+const ARRIVAL_COUNT: usize = 200;
+
+#[test]
+fn c04_a_reader_that_is_killed_takes_nothing_from_the_others() {
+    let scene = Scene::patient();
+    let letter = Letter::new(&scene.alice, BOB, "slow", &payload(900));
+    let layer = letter.manifest["layers"][0]["digest"].as_str().unwrap().to_owned();
+    letter.post(&scene.registry, &scene.alice, BOB);
+    scene.registry.fail_on(Class::BlobGet, &layer, u64::MAX, Fault::Hold);
+    let mount = scene.bob.mount();
+    let path = mount.message(ALICE, "slow");
+    let first = Running::start(shell("exec cat \"$1\"", &[&path]));
+    let asked = || scene.registry.seen(Class::BlobGet).iter().any(|r| r.name() == layer);
+    wait_until("the layer is asked for", asked);
+    let second = Running::start(shell("exec cat \"$1\"", &[&path]));
+
+    first.signal(Signal::SIGKILL);
+    let killed = first.end();
+    scene.registry.release();
+    let read = second.end();
+
+    assert!(killed.stdout.is_empty());
+    assert_eq!(read.stdout, payload(900), "{read:?}");
+    let fetches = scene.registry.seen(Class::BlobGet);
+    assert_eq!(fetches.iter().filter(|request| request.name() == layer).count(), 1);
+}
+
+#[test]
+fn c07_who_loses_trust_while_open_is_read_to_the_end_and_not_opened_again() {
+    let scene = Scene::new();
+    scene.letter("open").post(&scene.registry, &scene.alice, BOB);
+    let mount = scene.bob.mount();
+    let path = mount.message(ALICE, "open");
+    let mut file = File::open(&path).unwrap();
+    let mut start = [0; 10];
+    file.read_exact(&mut start).unwrap();
+
+    scene.bob.run(["trust", "rm", ALICE]).ok();
+
+    let again = File::open(&path).map(drop);
+    let mut rest = Vec::new();
+    file.read_to_end(&mut rest).unwrap();
+    assert_eq!([&start[..], &rest].concat(), payload(2500));
+    // The next poll takes it off the list.
+    let errno = again.unwrap_err().raw_os_error();
+    assert!([Some(libc::ENOKEY), Some(libc::ENOENT)].contains(&errno), "{errno:?}");
+    wait_until("it left the list", || names_in(mount.inbox(ALICE)).is_empty());
+}
+
+#[test]
+fn c08_n32_a_directory_lists_each_name_once_while_hundreds_arrive() {
+    let scene = Scene::new();
+    scene.post_good();
+    let mount = scene.bob.mount();
+    mount.message(ALICE, GOOD);
+    for index in 0..ARRIVAL_COUNT {
+        let letter = Letter::new(&scene.alice, BOB, &format!("{index}.txt"), b"x");
+        letter.post(&scene.registry, &scene.alice, BOB);
+    }
+
+    let mut before = 0;
+    wait_until("all are listed", || {
+        let names = names_in(mount.inbox(ALICE));
+        let unique: BTreeSet<&String> = names.iter().collect();
+        assert_eq!(unique.len(), names.len(), "a name twice");
+        assert!(unique.iter().any(|name| *name == GOOD), "a name that was there is missing");
+        assert!(names.len() >= before, "names went away");
+        before = names.len();
+        names.len() == ARRIVAL_COUNT + 1
+    });
+}
+
+#[test]
+fn c11_a_message_can_be_mapped_but_not_run() {
+    let scene = Scene::new();
+    let script = b"#!/bin/sh\necho run\n";
+    Letter::new(&scene.alice, BOB, "evil.sh", script).post(&scene.registry, &scene.alice, BOB);
+    let mount = scene.bob.mount();
+    let path = mount.message(ALICE, "evil.sh");
+
+    let ran = Command::new(&path).output();
+    let map = "import mmap, sys; f = open(sys.argv[1], 'rb'); \
+               sys.stdout.buffer.write(mmap.mmap(f.fileno(), 0, prot=mmap.PROT_READ)[:])";
+    let Some(mut python) = crate::common::program("python3") else { return };
+    python.args(["-c", map]).arg(&path);
+
+    assert_eq!(ran.unwrap_err().raw_os_error(), Some(libc::EACCES));
+    assert_eq!(run(python).ok().as_bytes(), script);
+}
+
+#[test]
+fn c13_verbs_work_beside_a_mount() {
+    let scene = Scene::new();
+    scene.post_good();
+    let mount = scene.bob.mount();
+    let path = mount.message(ALICE, GOOD);
+
+    for arguments in [vec!["status"], vec!["ls", "inbox"], vec!["ls", "quarantine"], vec!["doctor"]]
+    {
+        let ran = scene.bob.run(arguments.iter());
+        assert_eq!(ran.code(), 0, "{arguments:?}: {ran:?}");
+    }
+
+    assert_eq!(read(path), b"good");
+}
+
+#[test]
+fn c18_two_machines_of_one_recipient_both_receive() {
+    let scene = Scene::new();
+    let other = Home::new();
+    run(shell("cp -a \"$1\" \"$2\"", &[scene.bob.path(), other.path()])).ok();
+    scene.post_good();
+    let out = temp_dir();
+
+    let (first, ran) = scene.receive();
+    let second = other.run(["recv".as_ref(), "--out".as_ref(), out.path().as_os_str()]);
+
+    assert_eq!(first.keys().collect::<Vec<_>>(), [GOOD], "{ran:?}");
+    assert_eq!(second.code(), 0, "{second:?}");
+    assert_eq!(names_in(out.path()), [GOOD]);
+}
+
+#[test]
+fn c19_a_shell_that_lives_in_the_mount_sees_it() {
+    let scene = Scene::new();
+    scene.post_good();
+    let mut mount = scene.bob.mount();
+    mount.message(ALICE, GOOD);
+
+    let ran = run(shell("cd \"$1/inbox\" && df . && find . -type f", &[mount.path()]));
+
+    assert!(ran.text().contains(GOOD), "{ran:?}");
+    mount.unmount();
+}
+
+#[test]
+fn c17_hundreds_of_open_files_are_read_to_their_ends() {
+    let scene = Scene::new();
+    let content = payload(2500);
+    scene.letter("open").post(&scene.registry, &scene.alice, BOB);
+    let mount: TestMount = scene.bob.mount();
+    let path = mount.message(ALICE, "open");
+
+    // What a process may have open, without asking for more.
+    let files: Vec<File> = (0..800).map(|_| File::open(&path).unwrap()).collect();
+
+    for file in &files {
+        let mut end = [0; 100];
+        file.read_exact_at(&mut end, 2400).unwrap();
+        assert_eq!(end, content[2400..]);
+    }
+}

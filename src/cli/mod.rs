@@ -18,6 +18,7 @@ mod mount;
 mod mount_helper;
 mod output;
 mod pages;
+mod queue;
 mod receive;
 mod reference;
 mod restore;
@@ -110,6 +111,7 @@ enum Verb {
     Ack(ack::Args),
     Restore(restore::Args),
     Status(status::Args),
+    Queue(queue::Args),
     Key(key::Args),
     Trust(trust::Args),
     Doctor(doctor::Args),
@@ -151,6 +153,7 @@ fn run(session: &Session, verb: Verb) -> Result<u8, Failure> {
         Verb::Ack(args) => ack::run(session, &args),
         Verb::Restore(args) => restore::run(session, &args),
         Verb::Status(args) => status::run(session, &args),
+        Verb::Queue(args) => queue::run(session, &args),
         Verb::Key(args) => key::run(session, &args),
         Verb::Trust(args) => trust::run(session, &args),
         Verb::Doctor(args) => doctor::run(session, &args),

@@ -3,6 +3,10 @@
 //! The kernel passes a thread id and nothing else; fuser 0.18 does not even pass on that the
 //! caller was interrupted. Everything here reads procfs, which never blocks on a disk, and never
 //! resolves a path that could lie in our own mount.
+//!
+//! **Must never:** read `stat`, `wchan` or another file that waits for the end of an `execve`. A
+//! program that is started with one of our files open and close-on-exec closes it in the middle of
+//! its `execve`: it waits for our answer while it holds that lock. `status` and `fdinfo` take none.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -60,8 +64,13 @@ impl Requester {
     /// Returns whether the thread is closing its files because its process failed or was killed.
     ///
     /// Field 9 of `stat` says that it exits, field 52 with which code. Without permission to read
-    /// the code it is 0, which counts as success.
+    /// the code it is 0, which counts as success. `stat` is read only of a thread that has given up
+    /// its memory: such a one exits, and cannot be in an `execve`.
     pub fn dies(self) -> bool {
+        let Some(status) = self.read("status") else { return false };
+        if status_field(&status, "VmSize:").is_some() {
+            return false;
+        }
         let Some(stat) = self.read("stat") else { return false };
         stat_field(&stat, 9).is_some_and(|flags| flags & PF_EXITING != 0)
             && stat_field(&stat, 52).is_some_and(|exit_code| exit_code != 0)
@@ -139,9 +148,10 @@ pub fn is_written_by(scope: Scope, ino: u64) -> bool {
         })
 }
 
-/// Field 6 of `stat`.
+/// Returns the session as our own namespace numbers it; 0 is one from outside.
 fn session_of(process: u32) -> Option<u64> {
-    stat_field(&Requester::new(process).read("stat")?, 6)
+    let status = Requester::new(process).read("status")?;
+    status_field(&status, "NSsid:")?.split_ascii_whitespace().next()?.parse().ok()
 }
 
 /// Returns a numeric field of `stat`, counted as in proc(5).

@@ -12,7 +12,7 @@ use tokio_util::task::TaskTracker;
 use super::MailboxError;
 use super::inbox::{Fetcher, Verified};
 use super::options::MailboxOptions;
-use super::outbox::UploadPool;
+use super::outbox::{Queue, UploadPool};
 use super::snapshot::{ErrorLine, Listing};
 use crate::cache::ChunkCache;
 use crate::protocol::{Digest, ErrorClass, SessionId, TagRandom, Timestamp};
@@ -69,6 +69,7 @@ pub(crate) struct Core {
     pub(crate) session: SessionId,
     pub(crate) listing: Listing,
     pub(crate) uploads: UploadPool,
+    pub(crate) queue: Queue,
     pub(crate) fetcher: Arc<Fetcher>,
     pub(crate) verified: Verified,
     /// Held by the one poll that is under way.
@@ -99,6 +100,7 @@ impl Core {
     pub(crate) fn new(parts: MailboxParts) -> Self {
         Self {
             uploads: UploadPool::new(parts.options.uploads_max),
+            queue: Queue::new(),
             fetcher: Arc::new(Fetcher::new()),
             verified: Verified::default(),
             polling: tokio::sync::Mutex::default(),

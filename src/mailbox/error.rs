@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::chunk::ChunkError;
 use crate::protocol::{ErrorClass, ProtocolError};
@@ -96,9 +97,23 @@ impl MailboxError {
         }
     }
 
+    /// Returns how long the registry asks us to wait.
+    pub(crate) fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Registry(RegistryError::Throttled { retry_after }) => *retry_after,
+            Self::Shared(error) => error.retry_after(),
+            _ => None,
+        }
+    }
+
     /// Returns what to do next, in one sentence.
     pub fn hint(&self) -> Option<String> {
-        let hint = match self.class() {
+        Self::hint_of(self.class())
+    }
+
+    /// Returns what to do next about an error of this class, in one sentence.
+    pub fn hint_of(class: ErrorClass) -> Option<String> {
+        let hint = match class {
             ErrorClass::Denied => "run `docker login` for the registry, or ask for push permission",
             ErrorClass::Unreachable | ErrorClass::TimedOut => {
                 "check the network and the registry with `dockercomms doctor`, then copy again"

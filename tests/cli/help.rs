@@ -3,7 +3,7 @@
 use crate::common::{Home, run};
 
 /// The verbs of the manual.
-const VERBS: [&str; 15] = [
+const VERBS: [&str; 16] = [
     "init",
     "mount",
     "umount",
@@ -14,6 +14,7 @@ const VERBS: [&str; 15] = [
     "ack",
     "restore",
     "status",
+    "queue",
     "key",
     "trust",
     "doctor",

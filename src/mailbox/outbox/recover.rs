@@ -30,6 +30,7 @@ impl OutboxFile {
             name: name.clone(),
             state: SendState::Draft,
             spool: Some(Arc::new(spool)),
+            is_parked: false,
             len: 0,
             mtime: core.clock.now(),
             mode: mode & 0o777,
@@ -41,6 +42,10 @@ impl OutboxFile {
             uploading: false,
             unlinked: false,
             error: None,
+            is_unattended: false,
+            queue_place: None,
+            is_settled: false,
+            reserved_id: None,
             receipt: None,
             xattrs: std::collections::BTreeMap::new(),
         };
@@ -61,6 +66,7 @@ impl OutboxFile {
             core: Arc::downgrade(core),
             watch: tokio::sync::watch::Sender::new(inner.state),
             inner: parking_lot::Mutex::new(inner),
+            claims: tokio::sync::watch::Sender::new(0),
             delivery: tokio::sync::Mutex::new(()),
             batch: tokio::sync::Mutex::new(()),
         })
@@ -69,16 +75,21 @@ impl OutboxFile {
     fn of_entry(core: &Arc<Core>, entry: OutboxEntry, spool: Option<Spool>) -> Arc<Self> {
         let state = match entry.state {
             OutboxState::Draft => SendState::Draft,
+            OutboxState::Queued => SendState::Queued,
             OutboxState::Prepared => SendState::Prepared,
             OutboxState::Sent => SendState::Sent,
             OutboxState::Failed => SendState::Failed,
             OutboxState::Abandoned => SendState::Abandoned,
         };
-        let error = entry.error.map(|error| (ErrorClass::Internal, error.text));
+        let error = entry.error.map(|error| {
+            (ErrorClass::of_code(&error.code).unwrap_or(ErrorClass::Internal), error.text)
+        });
+        let is_promised = matches!(state, SendState::Prepared | SendState::Sent);
         let inner = Inner {
             name: FileName::sanitize(&entry.name),
             state,
             spool: spool.map(Arc::new),
+            is_parked: false,
             len: entry.len,
             mtime: entry.mtime.to_system_time(),
             mode: entry.mode,
@@ -86,7 +97,8 @@ impl OutboxFile {
             chunks: ChunkTable::new(core.options.chunk_bytes),
             prepared: entry.message.map(|message| Prepared {
                 generation: 1,
-                complete: true,
+                // In another state it may have been journalled before it was pushed.
+                complete: is_promised,
                 message,
             }),
             writers: 0,
@@ -94,6 +106,10 @@ impl OutboxFile {
             uploading: false,
             unlinked: false,
             error,
+            is_unattended: entry.unattended,
+            queue_place: entry.queue_place,
+            is_settled: true,
+            reserved_id: entry.message_id,
             receipt: entry.receipt,
             xattrs: std::collections::BTreeMap::new(),
         };
@@ -104,7 +120,7 @@ impl OutboxFile {
 impl Outbox {
     /// Loads the listing; with `recover`, also takes over what an earlier run left.
     ///
-    /// A Prepared file keeps its promise and is published. A draft cannot be known to be whole:
+    /// A Queued or Prepared file keeps its promise and is sent. A draft cannot be known to be whole:
     /// it is kept, shown as abandoned, and never sent. Files that another process holds are left
     /// alone.
     pub(in crate::mailbox) async fn load(&self, recover: bool) -> Result<(), MailboxError> {
@@ -122,6 +138,7 @@ impl Outbox {
         }
         if recover {
             self.remove_orphans(&known).await?;
+            self.start_lanes();
         }
         Ok(())
     }
@@ -166,8 +183,19 @@ impl Outbox {
             core.store.update_outbox(file.id, change).await?;
         }
         core.listing.update(|snapshot| list(snapshot, &file));
-        if adopted && file.state() == SendState::Prepared {
-            core.spawn(sender::publish(Arc::clone(core), file));
+        match (file.state(), file.queue_place()) {
+            // The lanes start once all files are in them, in their order.
+            (SendState::Queued | SendState::Prepared, Some(place)) if recover => {
+                core.queue.insert(place, &file);
+            }
+            (SendState::Prepared, None) if adopted => {
+                core.spawn(sender::publish(Arc::clone(core), Arc::clone(&file)));
+            }
+            _ => {}
+        }
+        if unsent && file.state() != SendState::Draft {
+            file.inner.lock().spool = None;
+            file.inner.lock().is_parked = true;
         }
         Ok(())
     }

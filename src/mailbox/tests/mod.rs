@@ -1,5 +1,6 @@
 //! The product's verbs over a real database, real signatures and a repository in memory.
 
+mod queue;
 mod receipts;
 mod receive;
 mod send;

@@ -7,5 +7,6 @@ mod common;
 mod e2e;
 mod hostile;
 mod interop;
+mod queue;
 mod semantics;
 mod tidy;

@@ -20,7 +20,10 @@ enum Kind {
 pub(crate) struct Registry {
     kind: Kind,
     program: PathBuf,
+    /// For the configuration.
     dir: TempDir,
+    /// Where blobs and tags lie; another registry may use it too.
+    data: PathBuf,
     /// More YAML for the section `storage` of docker-registry's configuration.
     storage: &'static str,
     port: u16,
@@ -49,9 +52,29 @@ impl Registry {
 
     fn start_new(kind: Kind, program: PathBuf, storage: &'static str) -> Self {
         let dir = super::temp_dir();
-        let mut registry = Self { kind, program, dir, storage, port: 0, server: None };
+        let data = dir.path().join("data");
+        std::fs::create_dir_all(&data).unwrap();
+        let mut registry = Self { kind, program, dir, data, storage, port: 0, server: None };
         registry.start();
         registry
+    }
+
+    /// Starts a second registry over the same storage, as behind a load balancer.
+    ///
+    /// The storage goes with the first one.
+    #[track_caller]
+    pub(crate) fn twin(&self) -> Self {
+        let mut twin = Self {
+            kind: self.kind,
+            program: self.program.clone(),
+            dir: super::temp_dir(),
+            data: self.data.clone(),
+            storage: self.storage,
+            port: 0,
+            server: None,
+        };
+        twin.start();
+        twin
     }
 
     /// Returns `host:port`.
@@ -107,15 +130,14 @@ impl Registry {
     }
 
     fn command(&self) -> Command {
-        let data = self.dir.path().join("data");
-        std::fs::create_dir_all(&data).unwrap();
         let mut command = clean(&self.program);
         match self.kind {
             Kind::Docker => {
                 let config = format!(
                     "version: 0.1\nlog:\n  level: info\nstorage:\n  filesystem:\n    \
-                     rootdirectory: {}\n  delete:\n    enabled: true\n{}http:\n  addr: {}\n",
-                    data.display(),
+                     rootdirectory: {}\n  delete:\n    enabled: true\n{}http:\n  addr: {}\n  \
+                     secret: twins-share-it\n",
+                    self.data.display(),
                     self.storage,
                     self.address(),
                 );
@@ -124,7 +146,7 @@ impl Registry {
             }
             Kind::Crane => {
                 command.args(["registry", "serve", "--address", &self.address(), "--disk"]);
-                command.arg(data);
+                command.arg(&self.data);
             }
         }
         command

@@ -10,5 +10,6 @@ mod fuzz;
 mod hostile;
 mod interop;
 mod model;
+mod queue;
 mod semantics;
 mod tidy;

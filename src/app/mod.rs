@@ -72,6 +72,8 @@ fn mailbox_options(setup: &Setup) -> Result<MailboxOptions, AppError> {
         compression_of: settings.recipient_compression.clone(),
         chunk_bytes: settings.chunk_bytes,
         ttl_secs: settings.ttl_secs,
+        delivery: settings.delivery,
+        delivery_of: settings.recipient_delivery.clone(),
         poll: settings.poll,
         settle: settings.settle,
         automatic_receipts: settings.automatic_receipts,

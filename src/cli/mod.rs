@@ -20,6 +20,7 @@ mod mount;
 mod mount_helper;
 mod output;
 mod pages;
+mod queue;
 mod recall;
 mod receive;
 mod reference;
@@ -115,6 +116,7 @@ enum Verb {
     Recall(recall::Args),
     Gc(gc::Args),
     Status(status::Args),
+    Queue(queue::Args),
     Key(key::Args),
     Trust(trust::Args),
     Doctor(doctor::Args),
@@ -160,6 +162,7 @@ fn run(session: &Session, verb: Verb) -> Result<u8, Failure> {
         Verb::Recall(args) => recall::run(session, &args),
         Verb::Gc(args) => gc::run(session, &args),
         Verb::Status(args) => status::run(session, &args),
+        Verb::Queue(args) => queue::run(session, &args),
         Verb::Key(args) => key::run(session, &args),
         Verb::Trust(args) => trust::run(session, &args),
         Verb::Doctor(args) => doctor::run(session, &args),

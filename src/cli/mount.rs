@@ -26,7 +26,7 @@ use crate::store::Store;
 const OPEN_FILES_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// How long publishing may take after that; what is left stays in the durable queue.
-const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(6);
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// How long the runtime may take to end after that.
 const RUNTIME_END_TIMEOUT: Duration = Duration::from_secs(2);
@@ -38,11 +38,13 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
 const EXAMPLES: &str = "\
 Examples:
   dockercomms mount ~/mail
-  dockercomms mount ~/mail --registry oci:/shared/mail --me you@example.org";
+  dockercomms mount ~/mail --registry oci:/shared/mail --me you@example.org
+  dockercomms mount ~/mail --delivery queued";
 
 /// Mount your mailbox on a directory; returns when it is ready
 ///
-/// cp FILE DIR/outbox/RECIPIENT/ sends it: cp succeeds when the registry has all of it.
+/// cp FILE DIR/outbox/RECIPIENT/ sends it: cp succeeds when the registry has all of it (with
+/// --delivery queued when it is safe on this disk; `dockercomms queue` shows and steers the rest).
 /// DIR/inbox/SENDER/ lists what was verified, DIR/receipts/ the signed receipts, and
 /// DIR/.dockercomms/status what goes on. Ends with `dockercomms umount DIR`.
 /// Without any configuration it makes a key, the identity user@host and a local directory as the
@@ -61,7 +63,8 @@ pub(crate) struct Args {
     /// Who you are, instead of what config.toml says
     #[arg(long, value_name = "ID")]
     me: Option<String>,
-    /// When close() of a file in outbox/ returns; only `sync` is offered
+    /// When close() of a file in outbox/ returns: `sync` = it is in the registry, `queued` = it is
+    /// safe on this disk and sent in the background
     #[arg(long, value_name = "HOW")]
     delivery: Option<String>,
     /// Time between two looks for new messages: seconds, or like 500ms

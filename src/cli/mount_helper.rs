@@ -52,7 +52,7 @@ pub(crate) struct HelperOptions {
     pub(crate) registry: Option<String>,
     /// `poll=TIME`.
     pub(crate) poll: Option<String>,
-    /// `delivery=sync`.
+    /// `delivery=sync` or `delivery=queued`.
     pub(crate) delivery: Option<String>,
     /// `allow_other`.
     pub(crate) allow_other: bool,

@@ -36,6 +36,7 @@ pub struct ProfileFile {
     pub chunk_bytes: Option<ByteSize>,
     pub ttl: Option<Span>,
     pub delivery: Option<String>,
+    pub recipient_delivery: Option<BTreeMap<String, String>>,
     pub poll: Option<Span>,
     pub settle: Option<Span>,
     pub cache_memory: Option<ByteSize>,

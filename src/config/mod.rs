@@ -19,6 +19,7 @@ pub use places::{DEFAULT_PROFILE, HomeVariables, Places};
 pub use template::render_profile;
 pub use value::{ByteSize, Span};
 
+use crate::mailbox::Delivery;
 use crate::protocol::limits::{
     CHUNK_BYTES_DEFAULT, CHUNK_BYTES_MAX, TTL_SECS_DEFAULT, TTL_SECS_MAX,
 };
@@ -210,6 +211,10 @@ pub struct Settings {
     pub chunk_bytes: u64,
     /// Time to live of a message; 0 = for ever.
     pub ttl_secs: u64,
+    /// What a close in the outbox waits for, unless the recipient has an entry of its own.
+    pub delivery: Delivery,
+    /// The same by recipient.
+    pub recipient_delivery: BTreeMap<Identity, Delivery>,
     /// Time between two polls.
     pub poll: Duration,
     /// Time after the last close in which a rename still belongs to the same file.
@@ -237,7 +242,6 @@ impl Settings {
         places: &Places,
         default_me: Option<Identity>,
     ) -> Result<Self, ConfigError> {
-        check_delivery(overrides.delivery.as_deref().or(file.delivery.as_deref()))?;
         let ttl = overrides.ttl.or(file.ttl).map_or(TTL_SECS_DEFAULT, |ttl| ttl.0.as_secs());
         if ttl > TTL_SECS_MAX {
             return Err(ConfigError::setting("ttl", "longer than ten years"));
@@ -258,10 +262,25 @@ impl Settings {
             recipient_compression: match overrides.compression {
                 // A flag speaks about this very send and so wins over the table too.
                 Some(_) => BTreeMap::new(),
-                None => recipient_compression(file)?,
+                None => by_recipient(
+                    "recipient_compression",
+                    file.recipient_compression.as_ref(),
+                    compression,
+                )?,
             },
             chunk_bytes: chunk_bytes(overrides.chunk_bytes.or(file.chunk_bytes))?,
             ttl_secs: ttl,
+            delivery: match overrides.delivery.as_deref().or(file.delivery.as_deref()) {
+                Some(text) => delivery("delivery", text)?,
+                None => Delivery::default(),
+            },
+            recipient_delivery: match overrides.delivery {
+                // As with compression: a flag speaks about this very mount.
+                Some(_) => BTreeMap::new(),
+                None => {
+                    by_recipient("recipient_delivery", file.recipient_delivery.as_ref(), delivery)?
+                }
+            },
             poll: duration("poll", overrides.poll.or(file.poll), Duration::from_secs(5), POLL_MIN)?,
             settle: duration("settle", file.settle, Duration::from_millis(500), Duration::ZERO)?,
             cache_memory: file.cache_memory.map_or(256 << 20, |size| size.0),
@@ -341,33 +360,32 @@ fn identities(
         .collect()
 }
 
-fn check_delivery(delivery: Option<&str>) -> Result<(), ConfigError> {
-    match delivery {
-        None | Some("sync") => Ok(()),
-        Some("queued") => Err(ConfigError::setting(
-            "delivery",
-            "`queued` is not offered by this version; only `sync` is",
-        )),
-        Some(_) => Err(ConfigError::setting("delivery", "only `sync` is offered")),
-    }
+fn delivery(setting: &'static str, text: &str) -> Result<Delivery, ConfigError> {
+    [Delivery::Sync, Delivery::Queued]
+        .into_iter()
+        .find(|delivery| delivery.as_str() == text)
+        .ok_or_else(|| ConfigError::setting(setting, "only sync and queued are offered"))
 }
 
 fn compression(setting: &'static str, text: &str) -> Result<Compression, ConfigError> {
     text.parse().map_err(|_source| ConfigError::setting(setting, "only zstd and gzip are offered"))
 }
 
-fn recipient_compression(
-    file: &ProfileFile,
-) -> Result<BTreeMap<Identity, Compression>, ConfigError> {
-    file.recipient_compression
-        .iter()
+/// Reads a table of recipients, each value with `read`.
+fn by_recipient<T>(
+    setting: &'static str,
+    table: Option<&BTreeMap<String, String>>,
+    read: impl Fn(&'static str, &str) -> Result<T, ConfigError>,
+) -> Result<BTreeMap<Identity, T>, ConfigError> {
+    table
+        .into_iter()
         .flatten()
         .map(|(recipient, text)| {
             let recipient =
                 recipient.parse().map_err(|error: crate::protocol::ProtocolError| {
-                    ConfigError::setting("recipient_compression", error.to_string())
+                    ConfigError::setting(setting, error.to_string())
                 })?;
-            Ok((recipient, compression("recipient_compression", text)?))
+            Ok((recipient, read(setting, text)?))
         })
         .collect()
 }

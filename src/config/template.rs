@@ -32,7 +32,9 @@ const OPTIONAL: &str = r##"
 # How long a message stays listed at the recipient; 0 = for ever.
 #ttl = "7d"
 
-# When close() of a file in outbox/ returns: "sync" = when all of it is in the registry.
+# When close() of a file in outbox/ returns: "sync" = when all of it is in the registry, "queued" =
+# when it is durable on this disk: it is sent in the background, also after days without a network,
+# in the order of the closes for each recipient. What is refused for good shows as FILE.FAILED.txt.
 #delivery = "sync"
 
 # Time between two looks for new messages.
@@ -58,6 +60,10 @@ const OPTIONAL: &str = r##"
 # Compression for single recipients:
 # [profile.PROFILE.recipient_compression]
 # "bob@example.com" = "gzip"
+
+# Delivery to single recipients:
+# [profile.PROFILE.recipient_delivery]
+# "bob@example.com" = "queued"
 "##;
 
 /// Returns the text of `[profile.NAME]`; `registry` absent means the default directory.

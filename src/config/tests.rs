@@ -98,7 +98,7 @@ fn every_setting_is_read() {
         compression = "gzip"
         chunk_bytes = "1MiB"
         ttl = "1h"
-        delivery = "sync"
+        delivery = "queued"
         poll = "2s"
         settle = "0"
         cache_memory = 1024
@@ -107,6 +107,7 @@ fn every_setting_is_read() {
         automatic_receipts = false
         history = "30d"
         recipient_compression = { "c@x" = "zstd" }
+        recipient_delivery = { "c@x" = "sync" }
         "#,
     )
     .unwrap();
@@ -123,6 +124,8 @@ fn every_setting_is_read() {
         recipient_compression: [("c@x".parse().unwrap(), Compression::Zstd)].into(),
         chunk_bytes: 1 << 20,
         ttl_secs: 3600,
+        delivery: Delivery::Queued,
+        recipient_delivery: [("c@x".parse().unwrap(), Delivery::Sync)].into(),
         poll: Duration::from_secs(2),
         settle: Duration::ZERO,
         cache_memory: 1024,
@@ -143,11 +146,12 @@ fn flags_win_over_the_file() {
         compression: Some(Compression::Gzip),
         chunk_bytes: Some(ByteSize(1 << 20)),
         ttl: Some(Span(Duration::ZERO)),
-        ..Overrides::default()
+        delivery: Some("queued".to_owned()),
     };
     let file = profile(
         "me = \"file@x\"\nregistry = \"oci:/file\"\npoll = \"1s\"\nttl = \"1d\"\n\
-         recipient_compression = { \"c@x\" = \"zstd\" }",
+         delivery = \"sync\"\nrecipient_compression = { \"c@x\" = \"zstd\" }\n\
+         recipient_delivery = { \"c@x\" = \"sync\" }",
     );
 
     let settings = Settings::resolve(&overrides, &file, &places(), None).unwrap();
@@ -157,6 +161,8 @@ fn flags_win_over_the_file() {
     assert_eq!(settings.poll, Duration::from_secs(9));
     assert_eq!(settings.compression, Compression::Gzip);
     assert!(settings.recipient_compression.is_empty());
+    assert_eq!(settings.delivery, Delivery::Queued);
+    assert!(settings.recipient_delivery.is_empty());
     assert_eq!(settings.chunk_bytes, 1 << 20);
     assert_eq!(settings.ttl_secs, 0);
 }
@@ -183,6 +189,7 @@ fn settings_out_of_range_are_refused_by_name() {
         ("me = []", "me"),
         ("me = \"a\\nb\"", "me"),
         ("delivery = \"eventually\"", "delivery"),
+        ("recipient_delivery = { \"a@x\" = \"never\" }", "recipient_delivery"),
     ];
 
     for (text, name) in cases {
@@ -192,13 +199,6 @@ fn settings_out_of_range_are_refused_by_name() {
             "{text}: {error}"
         );
     }
-}
-
-#[test]
-fn queued_delivery_is_refused_with_a_sentence() {
-    let error = resolve("delivery = \"queued\"").unwrap_err();
-
-    assert!(error.to_string().contains("not offered by this version"), "{error}");
 }
 
 #[test]

@@ -81,6 +81,7 @@ pub fn of(context: Context<'_>, ino: u64, node: &Node, live_len: u64) -> Attr {
             mtime: match text {
                 super::node::ListedText::Receipt(item) => item.created_at.to_system_time(),
                 super::node::ListedText::Why(item) => item.first_seen.to_system_time(),
+                super::node::ListedText::Failure(failure) => failure.note.mtime,
             },
             ttl: LISTING_TTL,
             entry_ttl: LISTING_TTL,

@@ -6,7 +6,7 @@
 //!
 //! **Invariant:** a file whose writer dies, fails or is interrupted is never sent.
 
-use crate::mailbox::SendState;
+use crate::mailbox::{Delivery, SendState};
 
 /// What is known when a descriptor of a writable handle is closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,6 +18,8 @@ pub struct FlushFacts {
     pub write_failed: bool,
     /// Where the file is on its way.
     pub state: SendState,
+    /// What a close of files to this recipient waits for.
+    pub delivery: Delivery,
     /// The caller is exiting with a code that is not 0, or by a signal.
     pub dies: bool,
     /// Bytes in the file.
@@ -41,6 +43,8 @@ pub enum FlushStep {
     SyncSpool,
     /// Push everything now; the result is the close's result.
     Prepare,
+    /// The content becomes durable and its delivery a promise; the result is the close's result.
+    Enqueue,
 }
 
 /// Decides what closing a descriptor does; the numbers are those of the commit rule.
@@ -73,7 +77,10 @@ pub fn on_flush(facts: FlushFacts, has_other_writers: impl FnOnce() -> bool) -> 
         return FlushStep::Nothing;
     }
     // 7
-    FlushStep::Prepare
+    match facts.delivery {
+        Delivery::Sync => FlushStep::Prepare,
+        Delivery::Queued => FlushStep::Enqueue,
+    }
 }
 
 /// Returns whether a release must mark the file as never to be sent.
@@ -96,24 +103,32 @@ pub enum RenameStep {
     StayAbandoned,
     /// The new name is final: push everything now; the result is the rename's result.
     Prepare,
+    /// The new name is final: its delivery becomes a promise; the result is the rename's result.
+    Enqueue,
 }
 
 /// Decides what a rename does, by the new name, the state before it and the content.
 ///
 /// A file that failed is tried again; an abandoned one is not completed by a new name.
-pub fn on_rename(to_is_temporary: bool, state: SendState, len: u64) -> RenameStep {
+pub fn on_rename(
+    to_is_temporary: bool,
+    state: SendState,
+    len: u64,
+    delivery: Delivery,
+) -> RenameStep {
     match state {
         SendState::Abandoned => RenameStep::StayAbandoned,
         SendState::Sent => RenameStep::Nothing,
-        SendState::Draft | SendState::Preparing | SendState::Prepared | SendState::Failed => {
-            if to_is_temporary {
-                RenameStep::Nothing
-            } else if len == 0 {
-                RenameStep::Settle
-            } else {
-                RenameStep::Prepare
-            }
-        }
+        SendState::Draft
+        | SendState::Queued
+        | SendState::Preparing
+        | SendState::Prepared
+        | SendState::Failed => match delivery {
+            _ if to_is_temporary => RenameStep::Nothing,
+            _ if len == 0 => RenameStep::Settle,
+            Delivery::Sync => RenameStep::Prepare,
+            Delivery::Queued => RenameStep::Enqueue,
+        },
     }
 }
 
@@ -133,13 +148,16 @@ pub enum FsyncStep {
 /// Decides what fsync does.
 ///
 /// Never sends unfinished content: vim, sqlite and git call it midway. Never waits for a tag that
-/// is published only after the caller's own release.
-pub fn on_fsync(state: SendState, writer_count: u32) -> FsyncStep {
+/// is published only after the caller's own release, or for the queue, which may take days: what
+/// `close` promised is durable already.
+pub fn on_fsync(state: SendState, writer_count: u32, is_queued: bool) -> FsyncStep {
     match state {
         SendState::Sent => FsyncStep::Nothing,
+        SendState::Queued | SendState::Preparing if is_queued => FsyncStep::Nothing,
         SendState::Failed if writer_count == 0 => FsyncStep::ReportError,
         SendState::Preparing | SendState::Prepared if writer_count == 0 => FsyncStep::WaitSent,
         SendState::Draft
+        | SendState::Queued
         | SendState::Preparing
         | SendState::Prepared
         | SendState::Failed
@@ -156,6 +174,7 @@ mod tests {
         is_dirty: true,
         write_failed: false,
         state: SendState::Draft,
+        delivery: Delivery::Sync,
         dies: false,
         len: 5,
         is_temporary: false,
@@ -201,6 +220,24 @@ mod tests {
                 FlushFacts { state: SendState::Abandoned, ..COMPLETE },
                 false,
                 FlushStep::RepeatError,
+            ),
+            (
+                "7 queued",
+                FlushFacts { delivery: Delivery::Queued, ..COMPLETE },
+                false,
+                FlushStep::Enqueue,
+            ),
+            (
+                "3 before 7: nothing of a dying process is queued",
+                FlushFacts { delivery: Delivery::Queued, dies: true, ..COMPLETE },
+                false,
+                FlushStep::Abandon,
+            ),
+            (
+                "6 before 7: nothing that another holds is queued",
+                FlushFacts { delivery: Delivery::Queued, ..COMPLETE },
+                true,
+                FlushStep::Nothing,
             ),
             ("3 dies", FlushFacts { dies: true, ..COMPLETE }, false, FlushStep::Abandon),
             (
@@ -271,7 +308,24 @@ mod tests {
         ];
 
         for (temporary, state, len, step) in table {
-            assert_eq!(on_rename(temporary, state, len), step, "{temporary} {state:?} {len}");
+            let done = on_rename(temporary, state, len, Delivery::Sync);
+            assert_eq!(done, step, "{temporary} {state:?} {len}");
+        }
+    }
+
+    #[test]
+    fn a_rename_to_a_final_name_queues_where_a_close_does() {
+        let table = [
+            (false, SendState::Draft, 5, RenameStep::Enqueue),
+            (false, SendState::Queued, 5, RenameStep::Enqueue),
+            (false, SendState::Draft, 0, RenameStep::Settle),
+            (true, SendState::Queued, 5, RenameStep::Nothing),
+            (false, SendState::Abandoned, 5, RenameStep::StayAbandoned),
+        ];
+
+        for (temporary, state, len, step) in table {
+            let done = on_rename(temporary, state, len, Delivery::Queued);
+            assert_eq!(done, step, "{temporary} {state:?} {len}");
         }
     }
 
@@ -290,7 +344,19 @@ mod tests {
         ];
 
         for (state, writers, step) in table {
-            assert_eq!(on_fsync(state, writers), step, "{state:?} {writers}");
+            assert_eq!(on_fsync(state, writers, false), step, "{state:?} {writers}");
+        }
+    }
+
+    #[test]
+    fn fsync_does_not_wait_for_the_queue() {
+        for (state, step) in [
+            (SendState::Queued, FsyncStep::Nothing),
+            (SendState::Preparing, FsyncStep::Nothing),
+            (SendState::Prepared, FsyncStep::WaitSent),
+            (SendState::Draft, FsyncStep::SyncSpool),
+        ] {
+            assert_eq!(on_fsync(state, 0, true), step, "{state:?}");
         }
     }
 }

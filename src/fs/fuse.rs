@@ -424,7 +424,7 @@ impl Filesystem for FuseAdapter {
         match self.fs.setxattr(ino.0, name, value, flags) {
             Ok(None) => reply.ok(),
             Ok(Some(wanted)) => self.later(|fs| async move {
-                answer_empty(reply, fs.acknowledge(wanted).await);
+                answer_empty(reply, fs.carry_out(wanted).await);
             }),
             Err(error) => reply.error(to_errno(&error)),
         }

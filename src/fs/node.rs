@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
 
-use crate::mailbox::{InboxItem, OutboxFile, QuarantineItem, ReceiptItem};
+use crate::mailbox::{FailureNote, InboxItem, OutboxFile, QuarantineItem, ReceiptItem};
 
 /// Whose receipts a directory of `receipts/` holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -61,6 +61,17 @@ pub enum ListedText {
     Receipt(Arc<ReceiptItem>),
     /// Why something is in quarantine.
     Why(Arc<QuarantineItem>),
+    /// Why a file in `outbox/` was not sent.
+    Failure(Arc<Failure>),
+}
+
+/// A note beside a file that failed in the background.
+#[derive(Debug)]
+pub struct Failure {
+    /// The file.
+    pub file: Arc<OutboxFile>,
+    /// What the note says.
+    pub note: FailureNote,
 }
 
 impl ListedText {
@@ -69,6 +80,7 @@ impl ListedText {
         match self {
             Self::Receipt(item) => &item.json,
             Self::Why(item) => &item.text,
+            Self::Failure(failure) => &failure.note.text,
         }
     }
 }

@@ -45,6 +45,11 @@ pub(super) fn status(status: &Status) -> String {
         "outbox",
         &format_args!("{} under way, {} failed", status.outbox_queued, status.outbox_failed),
     );
+    line("delivery", &status.delivery);
+    if status.outbox_waiting > 0 {
+        let next = status.next_attempt.as_deref().unwrap_or("now");
+        line("queue", &format_args!("{} waiting, next attempt {next}", status.outbox_waiting));
+    }
     line("quarantine", &status.quarantine_count);
     line(
         "fetched",
@@ -95,7 +100,10 @@ mod tests {
             registry: "unreachable: \u{1b}[2J".into(),
             last_poll: None,
             inbox_count: 2,
+            delivery: "queued",
             outbox_queued: 1,
+            outbox_waiting: 1,
+            next_attempt: Some("2026-01-02T03:04:05Z".into()),
             outbox_failed: 0,
             quarantine_count: 3,
             transfers: vec![Transfer {

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::node::{Dir, ListedText, LiveText, Node, ReceiptSide};
-use crate::mailbox::{ReceiptItem, Snapshot};
+use super::node::{Dir, Failure, ListedText, LiveText, Node, ReceiptSide};
+use crate::mailbox::{FailureNote, OutboxFile, ReceiptItem, Snapshot};
 
 type Listing<T> = BTreeMap<String, Arc<BTreeMap<String, Arc<T>>>>;
 
@@ -28,12 +28,17 @@ pub fn child(snapshot: &Snapshot, dir: &Dir, name: &str) -> Option<Node> {
         Dir::Outbox => {
             snapshot.outbox.contains_key(name).then(|| Node::Dir(Dir::Recipient(name.to_owned())))
         }
-        Dir::Recipient(recipient) => snapshot
-            .outbox
-            .get(recipient)?
-            .files
-            .get(name)
-            .map(|file| Node::Outgoing(Arc::clone(file))),
+        Dir::Recipient(recipient) => {
+            let files = &snapshot.outbox.get(recipient)?.files;
+            match files.get(name) {
+                Some(file) => Some(Node::Outgoing(Arc::clone(file))),
+                None if FailureNote::is_name(name) => files
+                    .values()
+                    .filter_map(|file| failure(dir, file))
+                    .find_map(|(note, node)| (note == name).then_some(node)),
+                None => None,
+            }
+        }
         Dir::Receipts => match name {
             "sent" => Some(Node::Dir(Dir::ReceiptSide(ReceiptSide::Sent))),
             "issued" => Some(Node::Dir(Dir::ReceiptSide(ReceiptSide::Issued))),
@@ -84,13 +89,16 @@ pub fn entries(snapshot: &Snapshot, dir: &Dir) -> Vec<(String, Node)> {
         Dir::Sender(sender) => {
             files(snapshot.inbox.get(sender), |_name, item| Node::Message(Arc::clone(item)))
         }
-        Dir::Recipient(recipient) => snapshot
-            .outbox
-            .get(recipient)
-            .into_iter()
-            .flat_map(|recipient| &recipient.files)
-            .map(|(name, file)| (name.clone(), Node::Outgoing(Arc::clone(file))))
-            .collect(),
+        Dir::Recipient(recipient) => {
+            let Some(recipient) = snapshot.outbox.get(recipient) else { return Vec::new() };
+            let files = &recipient.files;
+            let notes = files.values().filter_map(|file| failure(dir, file));
+            // A file of the user's own has the name first.
+            let notes = notes.filter(|(name, _note)| !files.contains_key(name));
+            let file =
+                |(name, file): (&String, &Arc<_>)| (name.clone(), Node::Outgoing(Arc::clone(file)));
+            files.iter().map(file).chain(notes).collect()
+        }
         Dir::ReceiptPeer(side, peer) => files(receipts(snapshot, *side).get(peer), |name, item| {
             listed(dir, name, ListedText::Receipt(Arc::clone(item)))
         }),
@@ -186,6 +194,14 @@ fn files<T>(
         .flat_map(|listing| listing.iter())
         .map(|(name, item)| (name.clone(), node(name, item)))
         .collect()
+}
+
+/// Returns the note beside a file that failed in the background.
+fn failure(dir: &Dir, file: &Arc<OutboxFile>) -> Option<(String, Node)> {
+    let note = file.failure_note()?;
+    let name = note.name.clone();
+    let text = ListedText::Failure(Arc::new(Failure { file: Arc::clone(file), note }));
+    Some((name.clone(), listed(dir, &name, text)))
 }
 
 fn listed(dir: &Dir, name: &str, text: ListedText) -> Node {

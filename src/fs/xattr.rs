@@ -14,6 +14,10 @@ const OURS: &str = "user.dockercomms.";
 /// The one attribute of ours that may be written: on an inbox file it issues a receipt.
 const RECEIPT: &str = "user.dockercomms.receipt";
 
+/// Written on a file in `outbox/` that failed or waits, it is tried again; never shown, so that no
+/// tool copies it along.
+pub const RETRY: &str = "user.dockercomms.retry";
+
 /// Most attributes kept for one file; `cp -p` and file managers bring two or three.
 pub const ATTRIBUTE_COUNT_MAX: usize = 64;
 
@@ -24,6 +28,8 @@ pub enum Write {
     Keep,
     /// Accept and forget: `mv` and `cp -a` copy what we show for one message to the next.
     Ignore,
+    /// Try to send the file again.
+    Retry,
     /// Issue a receipt for the message.
     Acknowledge(ReceiptStatus, Option<String>),
 }
@@ -38,6 +44,7 @@ pub fn on_set(node: &Node, name: &str, value: &[u8]) -> Result<Write, FsError> {
         return Err(FsError::NotSupported);
     }
     match node {
+        Node::Outgoing(_) if name == RETRY => Ok(Write::Retry),
         Node::Outgoing(_) if name.starts_with(OURS) => Ok(Write::Ignore),
         Node::Outgoing(_) => Ok(Write::Keep),
         Node::Message(_) if name == RECEIPT => parse_receipt(value),
@@ -55,7 +62,7 @@ pub fn on_set(node: &Node, name: &str, value: &[u8]) -> Result<Write, FsError> {
 pub fn on_remove(node: &Node, name: &str) -> Result<(), FsError> {
     match on_set(node, name, b"accepted")? {
         Write::Keep => Ok(()),
-        Write::Ignore | Write::Acknowledge(..) => Err(FsError::NotPermitted),
+        Write::Ignore | Write::Retry | Write::Acknowledge(..) => Err(FsError::NotPermitted),
     }
 }
 

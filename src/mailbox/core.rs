@@ -12,7 +12,7 @@ use tokio_util::task::TaskTracker;
 use super::MailboxError;
 use super::inbox::{Fetcher, Rejected, Turns, Verified};
 use super::options::MailboxOptions;
-use super::outbox::UploadPool;
+use super::outbox::{Queue, UploadPool};
 use super::snapshot::{ErrorLine, Listing};
 use crate::cache::ChunkCache;
 use crate::protocol::{Digest, ErrorClass, SessionId, TagRandom, Timestamp};
@@ -65,10 +65,13 @@ pub(crate) struct Core {
     pub(crate) trust: Arc<dyn TrustSource>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) spool: PathBuf,
+    /// Whether staged files of earlier runs are this process's.
+    pub(crate) recover: bool,
     pub(crate) options: MailboxOptions,
     pub(crate) session: SessionId,
     pub(crate) listing: Listing,
     pub(crate) uploads: UploadPool,
+    pub(crate) queue: Queue,
     pub(crate) fetcher: Arc<Fetcher>,
     pub(crate) verified: Verified,
     /// Bundles that need no second look while a search goes on.
@@ -106,6 +109,7 @@ impl Core {
     pub(crate) fn new(parts: MailboxParts) -> Self {
         Self {
             uploads: UploadPool::new(parts.options.uploads_max),
+            queue: Queue::new(),
             fetcher: Arc::new(Fetcher::new()),
             verified: Verified::default(),
             rejected: Rejected::default(),
@@ -125,6 +129,7 @@ impl Core {
             trust: parts.trust,
             clock: parts.clock,
             spool: parts.spool,
+            recover: parts.recover,
             options: parts.options,
             session: SessionId::from_uuid(uuid::Uuid::new_v4()),
             listing: Listing::new(),

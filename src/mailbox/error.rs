@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::chunk::ChunkError;
 use crate::protocol::{Digest, ErrorClass, ProtocolError};
@@ -126,6 +127,14 @@ impl MailboxError {
         }
     }
 
+    /// Returns how long the registry asks us to wait.
+    pub(crate) fn retry_after(&self) -> Option<Duration> {
+        match self.registry() {
+            Some(RegistryError::Throttled { retry_after }) => *retry_after,
+            _ => None,
+        }
+    }
+
     /// Returns the registry's error when it is one, whoever else waited for it.
     pub(super) fn registry(&self) -> Option<&RegistryError> {
         match self {
@@ -147,6 +156,14 @@ impl MailboxError {
             ErrorClass::Malformed if matches!(self.registry(), Some(RegistryError::WebPage)) => {
                 "sign in to the network with a browser, then try again"
             }
+            class => return Self::hint_of(class),
+        };
+        Some(hint.to_owned())
+    }
+
+    /// Returns what to do next about an error of this class, in one sentence.
+    pub fn hint_of(class: ErrorClass) -> Option<String> {
+        let hint = match class {
             ErrorClass::Denied => "run `docker login` for the registry, or ask for push permission",
             ErrorClass::Unreachable | ErrorClass::TimedOut => {
                 "check the network and the registry with `dockercomms doctor`, then copy again"

@@ -28,16 +28,20 @@ pub use self::core::{MailboxParts, TrustSource};
 pub use error::MailboxError;
 pub use inbox::{Inbox, Inspection, MessageReader, PollReport};
 pub use lifecycle::{CollectedMessage, Garbage, Leftovers, Recall, Remainder, Removal, SentEntry};
-pub use options::{MailboxOptions, TEMPORARY_NAMES};
-pub use outbox::{Event, Outbox, OutboxFile, SendState, SentMessage};
+pub use options::{Delivery, MailboxOptions, TEMPORARY_NAMES};
+pub use outbox::{Event, FailureNote, Outbox, OutboxFile, SendState, SentMessage};
 pub use snapshot::{
     Directory, ErrorLine, InboxItem, OutboxDir, QuarantineItem, ReceiptItem, Snapshot,
 };
 pub use status::{Status, Transfer};
 
 use self::core::Core;
+use self::outbox::waiting_count;
 use crate::protocol::{Digest, ReceiptStatus};
 use crate::sys::durable;
+
+/// Most transfers that the status shows one by one; thousands may be queued.
+const TRANSFER_COUNT_MAX: usize = 100;
 
 /// Everything that belongs to one person on one repository. Cheap to clone.
 #[derive(Clone)]
@@ -113,9 +117,13 @@ impl Mailbox {
             if let Ok(trust) = self.core.trust.current() {
                 self.outbox.list_trusted(&trust);
             }
+            let was_away = self.core.health.lock().last_error.is_some();
             if let Err(error) = self.inbox.poll().await {
                 self.core.record_poll_error(&error);
                 return;
+            }
+            if was_away {
+                self.core.queue.registry_answers();
             }
             if let Err(error) = self.flush_receipts().await {
                 self.core.record_error("receipts", &error);
@@ -142,18 +150,19 @@ impl Mailbox {
         self.outbox.follow().await
     }
 
-    /// Publishes what is Prepared at once, stops the background work and waits for it.
+    /// Publishes what is Prepared at once, sends what is queued while the registry answers, stops
+    /// the background work and waits for it.
     ///
     /// Ends after `within` at the latest; what is not published then stays in the durable queue.
     pub async fn shutdown(&self, within: Duration) {
-        let work = async {
+        let last_words = async {
             self.outbox.publish_all().await;
-            self.core.stop.cancel();
-            self.core.join().await;
+            self.outbox.drain().await;
         };
-        if tokio::time::timeout(within, work).await.is_err() {
-            self.core.stop.cancel();
-        }
+        // Being late is no failure: the next start goes on. Half of the time is for the rest.
+        tokio::time::timeout(within / 2, last_words).await.ok();
+        self.core.stop.cancel();
+        tokio::time::timeout(within / 2, self.core.join()).await.ok();
         // Staged files are locked while they are listed; the next owner must be able to take them.
         self.core.listing.update(|snapshot| *snapshot = Snapshot::default());
     }
@@ -211,17 +220,29 @@ impl Mailbox {
             },
             last_poll: health.last_success.map(|time| time.to_string()),
             inbox_count: snapshot.inbox.values().map(|names| names.len()).sum(),
+            delivery: core.options.delivery.as_str(),
             outbox_queued: count(|state| {
-                matches!(state, SendState::Draft | SendState::Preparing | SendState::Prepared)
+                matches!(
+                    state,
+                    SendState::Draft
+                        | SendState::Queued
+                        | SendState::Preparing
+                        | SendState::Prepared
+                )
             }),
+            outbox_waiting: waiting_count(&snapshot),
+            next_attempt: core.queue.next_attempt().map(|time| time.to_string()),
             outbox_failed: count(|state| matches!(state, SendState::Failed | SendState::Abandoned)),
             quarantine_count: snapshot.quarantine.values().map(|names| names.len()).sum(),
             transfers: files
                 .iter()
                 .filter(|file| {
-                    matches!(file.state(), SendState::Draft | SendState::Preparing)
-                        && !file.is_temporary()
+                    matches!(
+                        file.state(),
+                        SendState::Draft | SendState::Queued | SendState::Preparing
+                    ) && !file.is_temporary()
                 })
+                .take(TRANSFER_COUNT_MAX)
                 .map(|file| transfer(file))
                 .collect(),
             blobs_fetched: core.blobs_fetched.load(Ordering::Relaxed),

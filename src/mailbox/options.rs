@@ -6,6 +6,26 @@ use std::time::Duration;
 use crate::protocol::limits::{CHUNK_BYTES_DEFAULT, TTL_SECS_DEFAULT};
 use crate::protocol::{Compression, Identity};
 
+/// What a close of a file in the outbox waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Delivery {
+    /// Every byte and the signature are in the registry.
+    #[default]
+    Sync,
+    /// The file is durable on the local disk; it is sent in the background.
+    Queued,
+}
+
+impl Delivery {
+    /// Returns the word of the configuration, the command line and `status`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Sync => "sync",
+            Self::Queued => "queued",
+        }
+    }
+}
+
 /// How a mailbox behaves; the defaults are those of [`MailboxOptions::new`].
 #[derive(Debug, Clone)]
 pub struct MailboxOptions {
@@ -19,6 +39,12 @@ pub struct MailboxOptions {
     pub chunk_bytes: u64,
     /// Time to live of what I send, in seconds; 0 = never expires.
     pub ttl_secs: u64,
+    /// What a close waits for.
+    pub delivery: Delivery,
+    /// Recipients whose files are delivered otherwise.
+    pub delivery_of: BTreeMap<Identity, Delivery>,
+    /// Pause after the first failed attempt of the queue; it doubles with each.
+    pub queue_pause: Duration,
     /// Time between polls.
     pub poll: Duration,
     /// After the last close, a rename or reopening within this time belongs to the same file.
@@ -64,6 +90,9 @@ impl MailboxOptions {
             compression_of: BTreeMap::new(),
             chunk_bytes: CHUNK_BYTES_DEFAULT,
             ttl_secs: TTL_SECS_DEFAULT,
+            delivery: Delivery::default(),
+            delivery_of: BTreeMap::new(),
+            queue_pause: Duration::from_secs(1),
             poll: Duration::from_secs(5),
             settle: Duration::from_millis(500),
             settle_empty: Duration::from_secs(2),
@@ -85,6 +114,11 @@ impl MailboxOptions {
     /// Returns how layers for `recipient` are compressed (P12).
     pub fn compression_for(&self, recipient: &Identity) -> Compression {
         self.compression_of.get(recipient).copied().unwrap_or(self.compression)
+    }
+
+    /// Returns what the close of a file for `recipient` waits for.
+    pub fn delivery_for(&self, recipient: &Identity) -> Delivery {
+        self.delivery_of.get(recipient).copied().unwrap_or(self.delivery)
     }
 
     /// Returns whether a file of this name stays local.

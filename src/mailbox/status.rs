@@ -21,13 +21,19 @@ pub struct Status {
     pub last_poll: Option<String>,
     /// Messages listed in the inbox.
     pub inbox_count: usize,
+    /// What a close in the outbox waits for: `sync` or `queued`.
+    pub delivery: &'static str,
     /// Files of the outbox that are not sent yet.
     pub outbox_queued: usize,
+    /// Those of them that wait in the queue.
+    pub outbox_waiting: usize,
+    /// When the queue tries again, RFC 3339; absent while it does not pause.
+    pub next_attempt: Option<String>,
     /// Files of the outbox that failed.
     pub outbox_failed: usize,
     /// Notes in quarantine.
     pub quarantine_count: usize,
-    /// What is being sent.
+    /// What is being sent, at most a hundred.
     pub transfers: Vec<Transfer>,
     /// Blobs fetched since the start.
     pub blobs_fetched: u64,

@@ -84,6 +84,36 @@ impl ErrorClass {
             Self::Internal => "internal",
         }
     }
+
+    /// Returns the class that has this code.
+    pub fn of_code(code: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|class| class.code() == code)
+    }
+
+    const ALL: [Self; 22] = [
+        Self::NotFound,
+        Self::Denied,
+        Self::SignatureBad,
+        Self::SignerUnknown,
+        Self::Expired,
+        Self::Revoked,
+        Self::Corrupt,
+        Self::Malformed,
+        Self::Unreachable,
+        Self::TimedOut,
+        Self::NoSpace,
+        Self::QuotaExceeded,
+        Self::TooLarge,
+        Self::NotPermitted,
+        Self::NotSupported,
+        Self::ReadOnly,
+        Self::InvalidName,
+        Self::Exists,
+        Self::Interrupted,
+        Self::Busy,
+        Self::Configuration,
+        Self::Internal,
+    ];
 }
 
 /// Which rule of the protocol some bytes break.

@@ -28,8 +28,11 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 const APPLICATION_ID: i64 = 0x444b_434d;
 
 /// The steps from an empty database to the newest schema; never edited once released.
-const MIGRATIONS: &[&str] =
-    &[include_str!("migrations/0001.sql"), include_str!("migrations/0003.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("migrations/0001.sql"),
+    include_str!("migrations/0002.sql"),
+    include_str!("migrations/0003.sql"),
+];
 
 /// Settings of a connection. `FULL` makes a commit survive a power cut; what is in the schema of
 /// the file is not trusted more than its rows.

@@ -14,6 +14,8 @@ use crate::protocol::{Digest, Identity, MessageId, ProtocolError, ReceiptStatus,
 pub enum OutboxState {
     /// It is still written to, or was never committed.
     Draft,
+    /// It is complete and waits for its delivery in the background.
+    Queued,
     /// Its manifest is built and signed: a retry pushes the same digest.
     Prepared,
     /// Its tag is in the registry.
@@ -29,11 +31,17 @@ impl OutboxState {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Draft => "draft",
+            Self::Queued => "queued",
             Self::Prepared => "prepared",
             Self::Sent => "sent",
             Self::Failed => "failed",
             Self::Abandoned => "abandoned",
         }
+    }
+
+    /// Returns whether a file in this state may have a place in the queue.
+    const fn is_queued(self) -> bool {
+        matches!(self, Self::Queued | Self::Prepared)
     }
 }
 
@@ -47,7 +55,7 @@ impl FromStr for OutboxState {
     type Err = ProtocolError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        [Self::Draft, Self::Prepared, Self::Sent, Self::Failed, Self::Abandoned]
+        [Self::Draft, Self::Queued, Self::Prepared, Self::Sent, Self::Failed, Self::Abandoned]
             .into_iter()
             .find(|state| state.as_str() == text)
             .ok_or(ProtocolError::BadField { field: "outbox state", reason: "unknown" })
@@ -90,12 +98,19 @@ pub struct OutboxEntry {
     pub created_at: Timestamp,
     /// When the row changed last, as [`OutboxChange::updated_at`] said.
     pub updated_at: Timestamp,
+    /// Its place among the queued files, smaller ones first; none outside of the queue.
+    pub queue_place: Option<i64>,
+    /// The id that its message will have, fixed when the file was queued; the id of `message` once
+    /// that is built.
+    pub message_id: Option<MessageId>,
     /// The message, once it is built.
     pub message: Option<PreparedMessage>,
     /// The tag of `message`.
     pub tag: Option<Tag>,
     /// Why the last attempt failed.
     pub error: Option<StoredError>,
+    /// Whether it failed when no program waited for it any more.
+    pub unattended: bool,
     /// Whether the user removed it from the listing.
     pub hidden: bool,
     /// The verified receipt that came back.
@@ -143,10 +158,14 @@ pub struct OutboxChange {
     pub mtime: Option<Timestamp>,
     /// See [`OutboxEntry::mode`].
     pub mode: Option<u32>,
+    /// See [`OutboxEntry::message_id`]; of no effect beside a message.
+    pub message_id: Option<MessageId>,
     /// See [`OutboxEntry::message`].
     pub message: Option<Option<PreparedMessage>>,
     /// See [`OutboxEntry::error`].
     pub error: Option<Option<StoredError>>,
+    /// See [`OutboxEntry::unattended`].
+    pub unattended: Option<bool>,
     /// See [`OutboxEntry::hidden`].
     pub hidden: Option<bool>,
     /// See [`OutboxEntry::receipt`].
@@ -161,10 +180,18 @@ impl OutboxChange {
         set(&mut entry.len, self.len);
         set(&mut entry.mtime, self.mtime);
         set(&mut entry.mode, self.mode);
+        entry.message_id = self.message_id.or(entry.message_id);
         set(&mut entry.message, self.message);
+        if let Some(message) = &entry.message {
+            entry.message_id = Some(message.id);
+        }
         set(&mut entry.error, self.error);
+        set(&mut entry.unattended, self.unattended);
         set(&mut entry.hidden, self.hidden);
         set(&mut entry.receipt, self.receipt);
+        if !entry.state.is_queued() {
+            entry.queue_place = None;
+        }
     }
 }
 
@@ -208,6 +235,29 @@ impl Store {
                 .ok_or(StoreError::NotFound { what: "outbox entry" })?;
             change.apply(&mut entry);
             save(transaction, &entry)
+        })
+        .await
+    }
+
+    /// Makes an entry Queued, behind all that are queued already, and returns its place.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] when it has been removed.
+    pub async fn enqueue_outbox(&self, id: i64, change: OutboxChange) -> Result<i64, StoreError> {
+        self.write(move |transaction| {
+            let mut entry = select(transaction, "id = ?1", id)?
+                .ok_or(StoreError::NotFound { what: "outbox entry" })?;
+            change.apply(&mut entry);
+            entry.state = OutboxState::Queued;
+            let last: Option<i64> = transaction
+                .prepare_cached(
+                    "SELECT MAX(queue_place) FROM outbox WHERE queue_place IS NOT NULL",
+                )?
+                .query_row([], |row| row.get(0))?;
+            let place = last.unwrap_or(0).saturating_add(1);
+            entry.queue_place = Some(place);
+            save(transaction, &entry)?;
+            Ok(place)
         })
         .await
     }
@@ -296,9 +346,9 @@ fn save(connection: &rusqlite::Connection, entry: &OutboxEntry) -> Result<(), St
             "UPDATE outbox SET name = :name, state = :state, len = :len, mtime = :mtime, \
              mode = :mode, updated_at = :updated_at, hidden = :hidden, receipt = :receipt, \
              error_code = :error_code, error_text = :error_text, digest = :digest, \
-             message_id = :message_id, session = :session, tag = :tag, \
-             bundle_digest = :bundle_digest, manifest = :manifest, bundle = :bundle \
-             WHERE id = :id",
+             queue_place = :queue_place, unattended = :unattended, message_id = :message_id, \
+             session = :session, tag = :tag, bundle_digest = :bundle_digest, \
+             manifest = :manifest, bundle = :bundle WHERE id = :id",
         )?
         .execute(named_params! {
             ":id": entry.id,
@@ -313,7 +363,9 @@ fn save(connection: &rusqlite::Connection, entry: &OutboxEntry) -> Result<(), St
             ":error_code": error.map(|error| &error.code),
             ":error_text": error.map(|error| &error.text),
             ":digest": message.map(|message| message.digest.to_string()),
-            ":message_id": message.map(|message| message.id.to_string()),
+            ":queue_place": entry.queue_place,
+            ":unattended": entry.unattended,
+            ":message_id": entry.message_id.map(|id| id.to_string()),
             ":session": message.map(|message| &message.session),
             ":tag": message.map(|message| message.tag.as_str()),
             ":bundle_digest": message.map(|message| Digest::of(&message.bundle).to_string()),
@@ -354,8 +406,11 @@ fn entry(row: &Row<'_>) -> rusqlite::Result<Unchecked> {
         created_at: time(row, "created_at")?,
         updated_at: time(row, "updated_at")?,
         tag: message.as_ref().map(|message| message.tag.clone()),
+        queue_place: row.get("queue_place")?,
+        message_id: optional_text(row, "message_id")?,
         message,
         error,
+        unattended: row.get("unattended")?,
         hidden: row.get("hidden")?,
         receipt: optional_text(row, "receipt")?,
     };

@@ -236,7 +236,7 @@ fn nine_for_a_setting_that_nobody_knows_naming_it_and_the_line() {
         ("poll = \"1ms\"", "poll"),
         ("deadline = [1]", "deadline"),
         ("chunk_bytes = \"1TiB\"", "chunk_bytes"),
-        ("delivery = \"queued\"", "delivery"),
+        ("delivery = \"later\"", "delivery"),
         ("compression = \"lzma\"", "compression"),
         ("[profile", "config.toml"),
     ] {

@@ -3,7 +3,7 @@
 use crate::common::{Home, run};
 
 /// The verbs of the manual.
-const VERBS: [&str; 17] = [
+const VERBS: [&str; 18] = [
     "init",
     "mount",
     "umount",
@@ -16,6 +16,7 @@ const VERBS: [&str; 17] = [
     "recall",
     "gc",
     "status",
+    "queue",
     "key",
     "trust",
     "doctor",

@@ -26,7 +26,7 @@ pub(crate) use mount::{TestMount, is_mounted};
 pub(crate) use process::{Ran, Running, ended_by, program, run, shell};
 pub(crate) use registry::{LOGIN, Registry};
 pub(crate) use tools::{is_skipped, need_root, tool};
-pub(crate) use wait::{DEADLINE, Stopwatch, wait_for, wait_until};
+pub(crate) use wait::{DEADLINE, Stopwatch, wait_for, wait_until, wait_until_within};
 
 /// Who sends in most tests.
 pub(crate) const ALICE: &str = "alice@example.com";

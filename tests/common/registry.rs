@@ -37,7 +37,10 @@ enum Settings {
 pub(crate) struct Registry {
     kind: Kind,
     program: PathBuf,
+    /// For the configuration.
     dir: TempDir,
+    /// Where blobs and tags lie; another registry may use it too.
+    data: PathBuf,
     /// More YAML for docker-registry's configuration.
     settings: Settings,
     port: u16,
@@ -78,13 +81,33 @@ impl Registry {
 
     fn start_new(kind: Kind, program: PathBuf, settings: Settings) -> Self {
         let dir = super::temp_dir();
+        let data = dir.path().join("data");
+        std::fs::create_dir_all(&data).unwrap();
         if settings == Settings::Private {
             make_certificates(dir.path());
             super::write(dir.path().join("htpasswd"), HTPASSWD);
         }
-        let mut registry = Self { kind, program, dir, settings, port: 0, server: None };
+        let mut registry = Self { kind, program, dir, data, settings, port: 0, server: None };
         registry.start();
         registry
+    }
+
+    /// Starts a second registry over the same storage, as behind a load balancer.
+    ///
+    /// The storage goes with the first one.
+    #[track_caller]
+    pub(crate) fn twin(&self) -> Self {
+        let mut twin = Self {
+            kind: self.kind,
+            program: self.program.clone(),
+            dir: super::temp_dir(),
+            data: self.data.clone(),
+            settings: self.settings,
+            port: 0,
+            server: None,
+        };
+        twin.start();
+        twin
     }
 
     /// Returns `host:port`.
@@ -95,6 +118,11 @@ impl Registry {
     /// Returns the reference that `--registry` takes.
     pub(crate) fn reference(&self, repository: &str) -> String {
         format!("docker://{}/{repository}", self.address())
+    }
+
+    /// Returns what the registry has logged since it was started last.
+    pub(crate) fn log(&self) -> String {
+        self.server.as_ref().map(|server| server.output() + &server.errors()).unwrap_or_default()
     }
 
     /// Returns the certificate of the authority behind a private registry's own.
@@ -140,16 +168,15 @@ impl Registry {
     }
 
     fn command(&self) -> Command {
-        let data = self.dir.path().join("data");
-        std::fs::create_dir_all(&data).unwrap();
         let mut command = clean(&self.program);
         match self.kind {
             Kind::Docker => {
                 let deletes = self.settings != Settings::Keeping;
                 let config = format!(
                     "version: 0.1\nlog:\n  level: info\nstorage:\n  filesystem:\n    \
-                     rootdirectory: {}\n  delete:\n    enabled: {deletes}\n{}http:\n  addr: {}\n{}",
-                    data.display(),
+                     rootdirectory: {}\n  delete:\n    enabled: {deletes}\n{}http:\n  addr: {}\n  \
+                     secret: twins-share-it\n{}",
+                    self.data.display(),
                     match self.settings {
                         Settings::ReadOnly =>
                             "  maintenance:\n    readonly:\n      enabled: true\n",
@@ -166,7 +193,7 @@ impl Registry {
             }
             Kind::Crane => {
                 command.args(["registry", "serve", "--address", &self.address(), "--disk"]);
-                command.arg(data);
+                command.arg(&self.data);
             }
         }
         command

@@ -7,15 +7,23 @@ use super::{Fs, subject_of};
 use crate::fs::error::FsError;
 use crate::fs::node::Node;
 use crate::fs::xattr;
-use crate::mailbox::InboxItem;
+use crate::mailbox::{InboxItem, OutboxFile};
 use crate::protocol::{Digest, ReceiptStatus};
 
-/// A receipt that somebody asked for by writing an attribute.
+/// What somebody asked for by writing an attribute, and what takes a while.
 #[derive(Debug)]
-pub struct Acknowledgement {
-    message: Digest,
-    status: ReceiptStatus,
-    reason: Option<String>,
+pub enum Wanted {
+    /// A receipt.
+    Acknowledgement {
+        /// For which message.
+        message: Digest,
+        /// What it says.
+        status: ReceiptStatus,
+        /// And why.
+        reason: Option<String>,
+    },
+    /// Another attempt to send a file.
+    Retry(Arc<OutboxFile>),
 }
 
 impl Fs {
@@ -37,14 +45,14 @@ impl Fs {
         Ok(xattr::encode_names(&self.attributes(ino)?))
     }
 
-    /// Sets an attribute; a receipt comes back to be issued with [`Fs::acknowledge`].
+    /// Sets an attribute; what takes a while comes back, to be done with [`Fs::carry_out`].
     pub fn setxattr(
         &self,
         ino: u64,
         name: &OsStr,
         value: &[u8],
         flags: i32,
-    ) -> Result<Option<Acknowledgement>, FsError> {
+    ) -> Result<Option<Wanted>, FsError> {
         let node = self.node(ino)?;
         let name = name.to_str().ok_or(FsError::NotUtf8)?;
         match (xattr::on_set(&node, name, value)?, &node) {
@@ -64,17 +72,29 @@ impl Fs {
             }
             (xattr::Write::Ignore, _) => Ok(None),
             (xattr::Write::Acknowledge(status, reason), Node::Message(item)) => {
-                Ok(Some(Acknowledgement { message: item.digest, status, reason }))
+                Ok(Some(Wanted::Acknowledgement { message: item.digest, status, reason }))
+            }
+            (xattr::Write::Retry, Node::Outgoing(file)) => {
+                Ok(Some(Wanted::Retry(Arc::clone(file))))
             }
             _ => Err(FsError::NotSupported),
         }
     }
 
-    /// Issues a receipt.
-    pub async fn acknowledge(&self, wanted: Acknowledgement) -> Result<(), FsError> {
-        let Acknowledgement { message, status, reason } = wanted;
-        let issued = self.mailbox.acknowledge(&message, status, reason.as_deref()).await;
-        self.noted(&format!("receipt for {message}"), issued)
+    /// Issues a receipt, or tries a file again.
+    pub async fn carry_out(&self, wanted: Wanted) -> Result<(), FsError> {
+        match wanted {
+            Wanted::Acknowledgement { message, status, reason } => {
+                let issued = self.mailbox.acknowledge(&message, status, reason.as_deref()).await;
+                self.noted(&format!("receipt for {message}"), issued)
+            }
+            Wanted::Retry(file) => {
+                let retried = self.mailbox.outbox().retry(&file).await;
+                self.noted(&subject_of(&file), retried)?;
+                self.note_outbox_change();
+                Ok(())
+            }
+        }
     }
 
     /// Removes an attribute.

@@ -13,7 +13,7 @@ use crate::fs::error::FsError;
 use crate::fs::handle::{Handle, Writer};
 use crate::fs::interrupt::until_interrupted;
 use crate::fs::requester::{Requester, Scope, is_written_by};
-use crate::mailbox::OutboxFile;
+use crate::mailbox::{Delivery, OutboxFile};
 
 /// How long `sync FILE` waits for the tag; retries with back-off fit in it.
 const SENT_WAIT_MAX: Duration = Duration::from_mins(1);
@@ -38,7 +38,8 @@ impl Fs {
         let outbox = self.mailbox.outbox();
         let step = {
             let writer = Arc::clone(&writer);
-            tokio::task::spawn_blocking(move || flush_step(&writer, requester))
+            let delivery = outbox.delivery_of(&writer.file);
+            tokio::task::spawn_blocking(move || flush_step(&writer, delivery, requester))
                 .await
                 .map_err(|_stopped| FsError::Interrupted)?
         };
@@ -60,6 +61,7 @@ impl Fs {
                 self.noted(&subject_of(&writer.file), synced)
             }
             FlushStep::Prepare => self.prepare(&writer.file, requester).await,
+            FlushStep::Enqueue => self.enqueue(&writer.file).await,
         };
         writer.note_close(closed.is_err());
         closed
@@ -91,7 +93,7 @@ impl Fs {
                 return Ok(());
             }
         };
-        match on_fsync(file.state(), file.writer_count()) {
+        match on_fsync(file.state(), file.writer_count(), file.is_queued()) {
             FsyncStep::Nothing => Ok(()),
             FsyncStep::SyncSpool => {
                 let synced = self.mailbox.outbox().sync_spool(&file).await;
@@ -114,6 +116,13 @@ impl Fs {
         }
     }
 
+    /// Promises the delivery; the mailbox keeps its errors for `.dockercomms/errors`.
+    ///
+    /// Local and short, so nobody is let go before it ends.
+    pub(super) async fn enqueue(&self, file: &Arc<OutboxFile>) -> Result<(), FsError> {
+        Ok(self.mailbox.outbox().enqueue(file).await?)
+    }
+
     /// Pushes everything but the tag; the mailbox keeps its errors for `.dockercomms/errors`.
     pub(super) async fn prepare(
         &self,
@@ -131,12 +140,13 @@ impl Fs {
 }
 
 /// Gathers the facts and decides; reads `/proc`, so it runs on a blocking thread.
-fn flush_step(writer: &Writer, requester: Requester) -> FlushStep {
+fn flush_step(writer: &Writer, delivery: Delivery, requester: Requester) -> FlushStep {
     let file = &writer.file;
     let facts = FlushFacts {
         is_dirty: file.is_dirty(),
         write_failed: writer.write_errno().is_some(),
         state: file.state(),
+        delivery,
         dies: requester.dies(),
         len: file.len(),
         is_temporary: file.is_temporary(),

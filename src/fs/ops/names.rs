@@ -1,16 +1,14 @@
 //! `mkdir`, `rmdir`, `unlink`, `rename`, and what a mailbox has no use for.
 
 use std::ffi::OsStr;
-use std::sync::Arc;
 
 use super::{Fs, subject_of};
 use crate::fs::attr::Attr;
 use crate::fs::commit::{RenameStep, on_rename};
 use crate::fs::error::FsError;
-use crate::fs::node::{Dir, Node};
+use crate::fs::node::{Dir, ListedText, Node};
 use crate::fs::requester::Requester;
 use crate::fs::{name, tree};
-use crate::mailbox::OutboxFile;
 use crate::protocol::FileName;
 
 impl Fs {
@@ -71,6 +69,12 @@ impl Fs {
                 self.note_outbox_change();
                 Ok(())
             }
+            Node::Listed(_, _, ListedText::Failure(failure)) => {
+                let dismissed = self.mailbox.outbox().dismiss_failure(&failure.file).await;
+                self.noted(&subject_of(&failure.file), dismissed)?;
+                self.note_outbox_change();
+                Ok(())
+            }
             Node::Dir(_) => Err(FsError::IsADirectory),
             Node::Live(_) | Node::Listed(..) => Err(FsError::ReadOnly),
         }
@@ -116,39 +120,30 @@ impl Fs {
         self.noted(&subject_of(&file), renamed)?;
         self.note_outbox_change();
         let is_temporary = self.mailbox.outbox().is_temporary(to_name.as_str());
-        match on_rename(is_temporary, state, file.len()) {
-            RenameStep::Nothing => Ok(()),
-            RenameStep::Settle => self.settle_again(&file).await,
+        let delivery = self.mailbox.outbox().delivery_of(&file);
+        let sent = match on_rename(is_temporary, state, file.len(), delivery) {
+            RenameStep::Nothing => return Ok(()),
+            RenameStep::Settle => Ok(()),
             RenameStep::StayAbandoned => {
                 self.mailbox.outbox().abandon(&file, "the program that wrote it was killed");
-                Ok(())
+                return Ok(());
             }
-            RenameStep::Prepare => match self.prepare(&file, requester).await {
-                Ok(()) => self.settle_again(&file).await,
-                Err(error) => {
-                    if matches!(error, FsError::Interrupted) {
-                        // The caller was told that it failed; nothing else would end the draft.
-                        self.mailbox.outbox().abandon(&file, "its rename was interrupted");
-                    }
-                    let back = self.mailbox.outbox().rename_back(&file, &old_name).await;
-                    // The first error is the one that the caller can do something about.
-                    self.noted(&subject_of(&file), back).ok();
-                    self.note_outbox_change();
-                    Err(error)
-                }
-            },
+            RenameStep::Prepare => self.prepare(&file, requester).await,
+            RenameStep::Enqueue => self.enqueue(&file).await,
+        };
+        if let Err(error) = sent {
+            if matches!(error, FsError::Interrupted) {
+                // The caller was told that it failed; nothing else would end the draft.
+                self.mailbox.outbox().abandon(&file, "its rename was interrupted");
+            }
+            let back = self.mailbox.outbox().rename_back(&file, &old_name).await;
+            // The first error is the one that the caller can do something about.
+            self.noted(&subject_of(&file), back).ok();
+            self.note_outbox_change();
+            return Err(error);
         }
-    }
-
-    /// Starts the settle window anew for a file that nobody holds open; the rename ended the one
-    /// that its last close began.
-    async fn settle_again(&self, file: &Arc<OutboxFile>) -> Result<(), FsError> {
-        if file.writer_count() > 0 {
-            return Ok(());
-        }
-        let opened = self.mailbox.outbox().open_for_write(file, false).await;
-        let opened = self.noted(&subject_of(file), opened)?;
-        self.mailbox.outbox().release_writer(&opened);
+        // The rename ended the window that the last close began.
+        self.mailbox.outbox().begin_settling(&file);
         Ok(())
     }
 

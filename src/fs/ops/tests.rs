@@ -458,7 +458,7 @@ async fn a_received_message_is_read_dismissed_and_acknowledged_through_the_tree(
     };
     let receipt = OsStr::new("user.dockercomms.receipt");
     let wanted = fs.setxattr(message.ino, receipt, b"rejected:not mine", 0).unwrap().unwrap();
-    fs.acknowledge(wanted).await.unwrap();
+    fs.carry_out(wanted).await.unwrap();
     scene.bob.settle().await;
     let shown = fs.getxattr(message.ino, receipt).unwrap();
     fs.unlink(alice, OsStr::new("report.pdf")).await.unwrap();

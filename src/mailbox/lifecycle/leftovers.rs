@@ -51,7 +51,7 @@ pub(super) async fn collect(
     for entry in entries.into_iter().filter(|entry| entry.updated_at < before) {
         let removed = match entry.state {
             // Its promise stands.
-            OutboxState::Prepared => continue,
+            OutboxState::Queued | OutboxState::Prepared => continue,
             OutboxState::Sent => {
                 let gone = entry
                     .message

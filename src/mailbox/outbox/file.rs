@@ -9,6 +9,8 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::chunks::ChunkTable;
+use super::failure::FailureNote;
+use super::queue;
 use super::spool::Spool;
 use super::state::{Event, SendState};
 use super::upload;
@@ -39,16 +41,21 @@ pub struct OutboxFile {
     pub(super) delivery: tokio::sync::Mutex<()>,
     /// Held by the one batch of chunks that is on its way.
     pub(super) batch: tokio::sync::Mutex<()>,
+    /// How many calls want to change the file and wait for `delivery`; the queue gives way to them.
+    pub(super) claims: watch::Sender<u32>,
     /// Follows `inner.state` for those who wait for it.
     pub(super) watch: watch::Sender<SendState>,
     /// Set once the message was taken out of the registry again.
     pub(super) withdrawn: OnceLock<Withdrawal>,
 }
 
+#[expect(clippy::struct_excessive_bools, reason = "each is one independent fact about the file")]
 pub(super) struct Inner {
     pub(super) name: FileName,
     pub(super) state: SendState,
     pub(super) spool: Option<std::sync::Arc<Spool>>,
+    /// The staged file is there but not held open: thousands may wait in the queue.
+    pub(super) is_parked: bool,
     pub(super) len: u64,
     pub(super) mtime: SystemTime,
     pub(super) mode: u32,
@@ -62,6 +69,14 @@ pub(super) struct Inner {
     pub(super) uploading: bool,
     pub(super) unlinked: bool,
     pub(super) error: Option<(ErrorClass, String)>,
+    /// The failure came when no program waited for it any more.
+    pub(super) is_unattended: bool,
+    /// The place in the recipient's queue; `None` outside of it.
+    pub(super) queue_place: Option<i64>,
+    /// The settle window is over: the queue may send the file.
+    pub(super) is_settled: bool,
+    /// The id that the message of the queued content will have.
+    pub(super) reserved_id: Option<MessageId>,
     pub(super) receipt: Option<ReceiptStatus>,
     pub(super) xattrs: BTreeMap<String, Vec<u8>>,
 }
@@ -118,6 +133,18 @@ impl OutboxFile {
         self.withdrawn.set(why).ok();
     }
 
+    /// Returns the states from now on, for tests that wait for one.
+    #[cfg(test)]
+    pub(in crate::mailbox) fn watch_states(&self) -> watch::Receiver<SendState> {
+        self.watch.subscribe()
+    }
+
+    /// Returns whether the staged file is there but not held open.
+    #[cfg(test)]
+    pub(in crate::mailbox) fn is_parked(&self) -> bool {
+        self.inner.lock().is_parked
+    }
+
     /// Returns whether the file has left the list: removed or replaced.
     pub fn is_unlinked(&self) -> bool {
         self.inner.lock().unlinked
@@ -158,7 +185,33 @@ impl OutboxFile {
     /// Returns whether there is content or a name that no `prepare` has covered.
     pub fn is_dirty(&self) -> bool {
         let inner = self.inner.lock();
-        inner.state != SendState::Sent && !inner.is_prepared()
+        match inner.state {
+            SendState::Sent | SendState::Queued => false,
+            SendState::Preparing if inner.queue_place.is_some() => false,
+            _ => !inner.is_prepared(),
+        }
+    }
+
+    /// Returns whether the content is durable and waits for its delivery in the background.
+    pub fn is_queued(&self) -> bool {
+        let inner = self.inner.lock();
+        inner.queue_place.is_some()
+            && matches!(inner.state, SendState::Queued | SendState::Preparing)
+    }
+
+    /// Returns the place in the recipient's queue, smaller ones first; `None` outside of it.
+    pub fn queue_place(&self) -> Option<i64> {
+        self.inner.lock().queue_place
+    }
+
+    /// Returns why the file was not sent, when nobody but this note says so.
+    pub fn failure_note(&self) -> Option<FailureNote> {
+        let inner = self.inner.lock();
+        if inner.state != SendState::Failed || !inner.is_unattended {
+            return None;
+        }
+        let (class, text) = inner.error.as_ref()?;
+        Some(FailureNote::new(inner.name.as_str(), &self.recipient, *class, text, inner.mtime))
     }
 
     /// Returns why the file is Failed or Abandoned.
@@ -173,7 +226,9 @@ impl OutboxFile {
 
     /// Returns the id of the message, once it was prepared.
     pub fn message_id(&self) -> Option<MessageId> {
-        self.inner.lock().current_message().map(|message| message.id)
+        let inner = self.inner.lock();
+        let queued = inner.reserved_id.filter(|_id| inner.queue_place.is_some());
+        inner.current_message().map(|message| message.id).or(queued)
     }
 
     /// Returns the tag that commits the message, once it was prepared.
@@ -286,14 +341,24 @@ impl OutboxFile {
     /// # Errors
     /// `NotFound` when the staged file is gone.
     pub fn read_at(&self, offset: u64, len: usize) -> Result<Bytes, MailboxError> {
-        let spool = self.inner.lock().spool.clone();
-        spool.ok_or(MailboxError::NotFound("staged file"))?.read_at(offset, len)
+        let (spool, is_parked) = {
+            let inner = self.inner.lock();
+            (inner.spool.clone(), inner.is_parked)
+        };
+        let gone = MailboxError::NotFound("staged file");
+        match (spool, self.core.upgrade()) {
+            (Some(spool), _) => spool.read_at(offset, len),
+            (None, Some(core)) if is_parked => {
+                Spool::look(&core.spool, &self.spool_name)?.ok_or(gone)?.read_at(offset, len)
+            }
+            (None, _) => Err(gone),
+        }
     }
 
     /// Returns a reader over the registry for a sent file; `None` while the staged file is there.
     pub fn reader(&self) -> Option<MessageReader> {
         let inner = self.inner.lock();
-        if inner.spool.is_some() {
+        if inner.spool.is_some() || inner.is_parked {
             return None;
         }
         let message = inner.current_message()?;
@@ -346,8 +411,14 @@ impl OutboxFile {
 
     pub(super) fn note_change(&self, inner: &mut Inner) {
         inner.generation += 1;
-        inner.mtime = self.core.upgrade().map_or(inner.mtime, |core| core.clock.now());
+        let core = self.core.upgrade();
+        inner.mtime = core.as_ref().map_or(inner.mtime, |core| core.clock.now());
+        let was_draft = inner.state == SendState::Draft;
         self.apply_locked(inner, Event::Changed);
+        if let (Some(place), Some(core), false) = (inner.queue_place, core, was_draft) {
+            // A late store of a mapping, after the close that queued the file.
+            queue::demote_soon(&core, &self.recipient, place);
+        }
     }
 
     fn writable_spool(&self) -> Result<std::sync::Arc<Spool>, MailboxError> {

@@ -1,16 +1,20 @@
 //! What I send: staged files on their way to recipients.
 //!
-//! A file is a [`SendState::Draft`] while it is written, Prepared once everything but the tag is
+//! A file is a [`SendState::Draft`] while it is written, Queued once it is complete and its delivery
+//! is left to the background, Prepared once everything but the tag is
 //! in the registry and a durable row says so, and Sent once its tag exists. Which close means
 //! "send it" is decided above, by `fs`; this module never guesses. Start at [`Outbox`]; the
 //! states are a table in `state.rs`.
 //!
-//! **Invariant:** after `prepare` returned Ok the message is published exactly once, also after a
+//! **Invariant:** after `prepare` or `enqueue` returned Ok the message is published exactly once, also after a
 //! crash; without it, never.
 
 mod chunks;
+mod failure;
 mod file;
+mod lane;
 mod names;
+mod queue;
 mod recipients;
 mod recover;
 mod sender;
@@ -24,7 +28,9 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+pub use failure::FailureNote;
 pub use file::OutboxFile;
+pub(crate) use queue::{Queue, waiting_count};
 pub(crate) use sender::{manifest_upload, push_bundle, push_small_blob};
 pub(crate) use spool::Spool;
 pub use stage::SentMessage;
@@ -33,6 +39,7 @@ pub(crate) use upload::UploadPool;
 
 use super::MailboxError;
 use super::core::Core;
+use super::options::Delivery;
 use super::snapshot::OutboxDir;
 use crate::protocol::{Digest, FileName, Identity};
 use crate::store::{NewOutbox, OutboxChange, OutboxState};
@@ -135,7 +142,10 @@ impl Outbox {
         truncate: bool,
     ) -> Result<Arc<OutboxFile>, MailboxError> {
         // A publish that is under way ends first: the file is either still ours, or sent.
+        let claim = file.claim();
         let delivery = file.delivery.lock().await;
+        queue::withdraw(&self.core, file).await?;
+        file.unpark(&self.core).await?;
         {
             let mut inner = file.inner.lock();
             if inner.state != SendState::Sent && inner.spool.is_some() {
@@ -144,6 +154,7 @@ impl Outbox {
                 inner.epoch += 1;
                 drop(inner);
                 drop(delivery);
+                drop(claim);
                 if truncate {
                     file.set_len(0)?;
                 }
@@ -151,6 +162,7 @@ impl Outbox {
             }
         }
         drop(delivery);
+        drop(claim);
         if !truncate {
             return Err(MailboxError::NotPermitted("a sent message is immutable"));
         }
@@ -164,17 +176,26 @@ impl Outbox {
     /// Content that no close has prepared (late stores of a mapping, child processes) is prepared
     /// in the background; its failure shows in the file's state. Empty files wait longer.
     pub fn release_writer(&self, file: &Arc<OutboxFile>) {
-        let (epoch, window) = {
+        {
             let mut inner = file.inner.lock();
             inner.writers = inner.writers.saturating_sub(1);
-            inner.epoch += 1;
             if inner.is_prepared() && inner.state == SendState::Draft {
                 // Opened again and closed without a change: what was promised still stands.
                 file.apply_locked(&mut inner, Event::PrepareBegun);
                 file.apply_locked(&mut inner, Event::PrepareDone);
             }
+        }
+        self.begin_settling(file);
+    }
+
+    /// Begins the settle window anew, unless somebody may still write.
+    pub fn begin_settling(&self, file: &Arc<OutboxFile>) {
+        let (epoch, window) = {
+            let mut inner = file.inner.lock();
+            inner.epoch += 1;
             let options = &self.core.options;
-            let wanted = matches!(inner.state, SendState::Draft | SendState::Prepared);
+            let wanted =
+                matches!(inner.state, SendState::Draft | SendState::Queued | SendState::Prepared);
             if inner.writers > 0 || inner.unlinked || !wanted {
                 return;
             }
@@ -203,12 +224,18 @@ impl Outbox {
         if file.is_temporary() {
             return;
         }
-        if file.state() == SendState::Draft
-            && self.prepare(file, &self.core.stop.child_token()).await.is_err()
-        {
-            return;
+        if file.state() == SendState::Draft {
+            let delivered = match self.delivery_of(file) {
+                Delivery::Sync => self.prepare_in(file, &self.core.stop.child_token(), true).await,
+                Delivery::Queued => self.enqueue_in(file, true).await,
+            };
+            if delivered.is_err() {
+                return;
+            }
         }
-        if file.state() == SendState::Prepared {
+        if file.queue_place().is_some() {
+            self.settled(file);
+        } else if file.state() == SendState::Prepared {
             sender::publish(Arc::clone(&self.core), Arc::clone(file)).await;
         }
     }
@@ -225,6 +252,15 @@ impl Outbox {
         file: &Arc<OutboxFile>,
         cancel: &CancellationToken,
     ) -> Result<(), MailboxError> {
+        self.prepare_in(file, cancel, false).await
+    }
+
+    async fn prepare_in(
+        &self,
+        file: &Arc<OutboxFile>,
+        cancel: &CancellationToken,
+        is_unattended: bool,
+    ) -> Result<(), MailboxError> {
         let result = tokio::select! {
             biased;
             result = async {
@@ -240,7 +276,8 @@ impl Outbox {
             }
             Err(error) => {
                 self.core.record_error(&sender::subject(file), error);
-                sender::fail(&self.core, file, Event::PrepareFailed, error).await;
+                let event = Event::PrepareFailed;
+                sender::fail(&self.core, file, event, error, is_unattended).await;
             }
         }
         self.core.listing.touch();
@@ -332,9 +369,13 @@ impl Outbox {
     /// settle window is not ours to end.
     pub(super) async fn publish_all(&self) {
         for file in self.core.listing.snapshot().outbox_files() {
-            let is_ours = file.inner.lock().spool.is_some();
+            let is_ours = {
+                let inner = file.inner.lock();
+                inner.spool.is_some() || (inner.is_parked && self.core.recover)
+            };
             if is_ours
                 && file.state() == SendState::Prepared
+                && file.queue_place().is_none()
                 && let Err(error) = self.publish(file).await
             {
                 // It stays in the durable queue: the next start publishes it.

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use super::Outbox;
 use super::file::OutboxFile;
 use super::state::{Event, SendState};
+use super::{Outbox, queue};
 use crate::mailbox::MailboxError;
 use crate::protocol::{ErrorClass, FileName};
 use crate::store::{OutboxChange, OutboxState};
@@ -19,7 +19,12 @@ impl Outbox {
     /// # Errors
     /// `NotPermitted` for a sent file.
     pub async fn rename(&self, file: &Arc<OutboxFile>, to: &FileName) -> Result<(), MailboxError> {
+        let _claim = file.claim();
         let _delivery = file.delivery.lock().await;
+        let is_promised = file.is_queued() && !self.is_temporary(to.as_str());
+        if !is_promised {
+            queue::withdraw(&self.core, file).await?;
+        }
         let from = {
             let mut inner = file.inner.lock();
             if inner.state == SendState::Sent {
@@ -46,7 +51,9 @@ impl Outbox {
         let change = OutboxChange {
             updated_at: Some(self.core.now()),
             name: Some(to.as_str().to_owned()),
-            state: Some(OutboxState::Draft),
+            // A queued file stays promised, under the new name; the caller queues it anew.
+            state: (!is_promised).then_some(OutboxState::Draft),
+            message: is_promised.then_some(None),
             ..OutboxChange::default()
         };
         self.core.store.update_outbox(file.id, change).await?;
@@ -102,6 +109,7 @@ impl Outbox {
     /// # Errors
     /// When it cannot be recorded; the file stays listed then.
     pub async fn remove(&self, file: &Arc<OutboxFile>) -> Result<(), MailboxError> {
+        let _claim = file.claim();
         let _delivery = file.delivery.lock().await;
         self.unlink(file).await?;
         self.core.listing.update(|snapshot| {
@@ -132,6 +140,7 @@ impl Outbox {
         match removed.map_err(MailboxError::from) {
             // Removing is how people make room: the content goes first where the journal has none.
             Err(error) if error.class() == ErrorClass::NoSpace => {
+                file.unpark(&self.core).await.ok();
                 let spool = file.inner.lock().spool.clone();
                 spool.ok_or(error)?.set_len(0)?;
                 self.core.store.remove_outbox(file.id).await?;
@@ -139,13 +148,18 @@ impl Outbox {
             removed => removed?,
         }
         crash::point!("outbox.remove.recorded");
-        let mut inner = file.inner.lock();
-        inner.unlinked = true;
-        inner.epoch += 1;
-        // Open handles go on reading and writing; only the name is gone.
-        if let Some(spool) = &inner.spool {
-            spool.remove();
+        let place = {
+            let mut inner = file.inner.lock();
+            inner.unlinked = true;
+            inner.epoch += 1;
+            inner.queue_place
+        };
+        if let Some(place) = place {
+            queue::leave(&self.core, file, place);
+            self.start_lanes();
         }
+        // Open handles go on reading and writing; only the name is gone.
+        file.remove_staged(&self.core);
         Ok(())
     }
 }

@@ -31,6 +31,7 @@ impl OutboxFile {
             name: name.clone(),
             state: SendState::Draft,
             spool: Some(Arc::new(spool)),
+            is_parked: false,
             len: 0,
             mtime: core.clock.now(),
             mode: mode & 0o777,
@@ -42,6 +43,10 @@ impl OutboxFile {
             uploading: false,
             unlinked: false,
             error: None,
+            is_unattended: false,
+            queue_place: None,
+            is_settled: false,
+            reserved_id: None,
             receipt: None,
             xattrs: std::collections::BTreeMap::new(),
         };
@@ -63,6 +68,7 @@ impl OutboxFile {
             watch: tokio::sync::watch::Sender::new(inner.state),
             withdrawn: std::sync::OnceLock::new(),
             inner: parking_lot::Mutex::new(inner),
+            claims: tokio::sync::watch::Sender::new(0),
             delivery: tokio::sync::Mutex::new(()),
             batch: tokio::sync::Mutex::new(()),
         })
@@ -71,16 +77,21 @@ impl OutboxFile {
     fn of_entry(core: &Arc<Core>, entry: OutboxEntry, spool: Option<Spool>) -> Arc<Self> {
         let state = match entry.state {
             OutboxState::Draft => SendState::Draft,
+            OutboxState::Queued => SendState::Queued,
             OutboxState::Prepared => SendState::Prepared,
             OutboxState::Sent => SendState::Sent,
             OutboxState::Failed => SendState::Failed,
             OutboxState::Abandoned => SendState::Abandoned,
         };
-        let error = entry.error.map(|error| (ErrorClass::Internal, error.text));
+        let error = entry.error.map(|error| {
+            (ErrorClass::of_code(&error.code).unwrap_or(ErrorClass::Internal), error.text)
+        });
+        let is_promised = matches!(state, SendState::Prepared | SendState::Sent);
         let inner = Inner {
             name: FileName::sanitize(&entry.name),
             state,
             spool: spool.map(Arc::new),
+            is_parked: false,
             len: entry.len,
             mtime: entry.mtime.to_system_time(),
             mode: entry.mode,
@@ -88,7 +99,8 @@ impl OutboxFile {
             chunks: ChunkTable::new(core.options.chunk_bytes),
             prepared: entry.message.map(|message| Prepared {
                 generation: 1,
-                complete: true,
+                // In another state it may have been journalled before it was pushed.
+                complete: is_promised,
                 message,
             }),
             writers: 0,
@@ -96,6 +108,10 @@ impl OutboxFile {
             uploading: false,
             unlinked: false,
             error,
+            is_unattended: entry.unattended,
+            queue_place: entry.queue_place,
+            is_settled: true,
+            reserved_id: entry.message_id,
             receipt: entry.receipt,
             xattrs: std::collections::BTreeMap::new(),
         };
@@ -106,7 +122,7 @@ impl OutboxFile {
 impl Outbox {
     /// Loads the listing; with `recover`, also takes over what an earlier run left.
     ///
-    /// A Prepared file keeps its promise and is published. A draft cannot be known to be whole:
+    /// A Queued or Prepared file keeps its promise and is sent. A draft cannot be known to be whole:
     /// it is kept, shown as abandoned, and never sent. Files that another process holds are left
     /// alone.
     pub(in crate::mailbox) async fn load(&self, recover: bool) -> Result<(), MailboxError> {
@@ -130,6 +146,7 @@ impl Outbox {
         self.mark_withdrawn().await?;
         if recover {
             self.remove_orphans(&known).await?;
+            self.start_lanes();
         }
         Ok(())
     }
@@ -216,13 +233,24 @@ impl Outbox {
         // A crash in the middle of replacing an abandoned file left both under one name; nobody
         // could ever reach the older one again, and it was never whole.
         if let Some(displaced) = displaced
+            && recover
             && displaced.state() == SendState::Abandoned
-            && displaced.inner.lock().spool.is_some()
         {
             self.discard(&displaced).await?;
         }
-        if adopted && file.state() == SendState::Prepared {
-            core.spawn(sender::publish(Arc::clone(core), file));
+        match (file.state(), file.queue_place()) {
+            // The lanes start once all files are in them, in their order.
+            (SendState::Queued | SendState::Prepared, Some(place)) if recover => {
+                core.queue.insert(place, &file);
+            }
+            (SendState::Prepared, None) if adopted => {
+                core.spawn(sender::publish(Arc::clone(core), Arc::clone(&file)));
+            }
+            _ => {}
+        }
+        if unsent && file.state() != SendState::Draft {
+            file.inner.lock().spool = None;
+            file.inner.lock().is_parked = true;
         }
         Ok(())
     }

@@ -43,6 +43,11 @@ pub(super) async fn prepare(core: &Arc<Core>, file: &Arc<OutboxFile>) -> Result<
     let uploaded = upload::upload_all(core, file).await?;
     crash::point!("outbox.prepare.uploaded");
     let message = message_for(core, file, &uploaded).await?;
+    if file.is_queued() {
+        // A close that waits repeats everything after a crash; the queue goes on where it was.
+        let change = OutboxChange { message: Some(Some(message.clone())), ..Default::default() };
+        core.store.update_outbox(file.id, change).await?;
+    }
     push_message(core, &message).await?;
     crash::point!("outbox.prepare.pushed");
     journal(core, file, &message).await?;
@@ -76,18 +81,19 @@ async fn message_for(
     file: &Arc<OutboxFile>,
     uploaded: &Uploaded,
 ) -> Result<PreparedMessage, MailboxError> {
-    let name = {
+    let (name, mut reserved) = {
         let inner = file.inner.lock();
         match &inner.prepared {
             Some(done) if done.generation == uploaded.generation => {
                 return Ok(done.message.clone());
             }
-            _ => inner.name.clone(),
+            _ => (inner.name.clone(), inner.reserved_id.filter(|_id| inner.queue_place.is_some())),
         }
     };
     let mut attempt = 0;
     let message = loop {
-        let message = build_message(core, file, &name, uploaded)?;
+        let id = reserved.take().unwrap_or_else(|| MessageId::from_uuid(uuid::Uuid::new_v4()));
+        let message = build_message(core, file, &name, id, uploaded)?;
         match core.repository.resolve_tag(&message.tag).await? {
             None => break message,
             Some(_) if attempt < TAG_ATTEMPTS_MAX => attempt += 1,
@@ -109,10 +115,10 @@ fn build_message(
     core: &Core,
     file: &OutboxFile,
     name: &FileName,
+    id: MessageId,
     uploaded: &Uploaded,
 ) -> Result<PreparedMessage, MailboxError> {
     let created_at = core.now();
-    let id = MessageId::from_uuid(uuid::Uuid::new_v4());
     let message = Message {
         id,
         envelope: Envelope {
@@ -235,7 +241,12 @@ pub(super) async fn publish_once(
         Some(digest) if digest == message.digest => {}
         Some(_) => {
             // Somebody else holds the tag: a new id, under a new signature (P4).
-            file.inner.lock().prepared = None;
+            {
+                let mut inner = file.inner.lock();
+                inner.prepared = None;
+                inner.reserved_id = None;
+            }
+            file.unpark(core).await?;
             prepare(core, file).await?;
             return Box::pin(publish_once(core, file)).await;
         }
@@ -257,16 +268,15 @@ pub(super) async fn publish_once(
     };
     core.store.update_outbox(file.id, change).await?;
     crash::point!("outbox.publish.marked");
-    let spool = {
+    {
         let mut inner = file.inner.lock();
         file.apply_locked(&mut inner, Event::Published);
-        inner.spool.take()
-    };
-    // Handles that still read keep the open file; the name goes, so that nothing is kept twice.
-    if let Some(spool) = spool {
-        spool.remove();
-        crash::point!("outbox.publish.unstaged");
+        inner.spool = None;
+        inner.is_parked = false;
     }
+    // Handles that still read keep the open file; the name goes, so that nothing is kept twice.
+    file.remove_staged(core);
+    crash::point!("outbox.publish.unstaged");
     core.listing.touch();
     Ok(message.digest)
 }
@@ -285,7 +295,7 @@ pub(super) async fn publish(core: Arc<Core>, file: Arc<OutboxFile>) {
         let Err(error) = result else { return };
         core.record_error(&subject(&file), &error);
         if !error.class().is_transient() && !matches!(error, MailboxError::Busy) {
-            fail(&core, &file, Event::PublishFailed, &error).await;
+            fail(&core, &file, Event::PublishFailed, &error, true).await;
             return;
         }
         tokio::select! {
@@ -296,23 +306,29 @@ pub(super) async fn publish(core: Arc<Core>, file: Arc<OutboxFile>) {
     }
 }
 
-/// Marks the file Failed, in memory and in its row.
+/// Marks the file Failed, in memory and in its row; `is_unattended` when no program is told.
 pub(super) async fn fail(
     core: &Arc<Core>,
     file: &Arc<OutboxFile>,
     event: Event,
     error: &MailboxError,
+    is_unattended: bool,
 ) {
-    {
+    let message = {
         let mut inner = file.inner.lock();
         if file.apply_locked(&mut inner, event) {
             inner.error = Some((error.class(), error.to_string()));
+            inner.is_unattended = is_unattended;
         }
-    }
+        // One of an earlier content must not be sent by a later attempt.
+        inner.current_message().cloned()
+    };
     let change = OutboxChange {
         updated_at: Some(core.now()),
         state: Some(OutboxState::Failed),
         len: Some(file.len()),
+        message: Some(message),
+        unattended: Some(is_unattended),
         error: Some(Some(StoredError {
             code: error.class().code().to_owned(),
             text: error.to_string(),

@@ -47,6 +47,16 @@ impl Spool {
         }
     }
 
+    /// Opens the staged file `name` for reading only, whoever owns it; `None` when it is gone.
+    pub(crate) fn look(dir: &Path, name: &str) -> Result<Option<Self>, MailboxError> {
+        let path = dir.join(name);
+        match OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW).open(&path) {
+            Ok(file) => Ok(Some(Self { file, path })),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(MailboxError::Io { what: "open a staged file", source }),
+        }
+    }
+
     /// Returns the file's name in the spool directory.
     pub(crate) fn name(&self) -> String {
         self.path.file_name().unwrap_or_default().to_string_lossy().into_owned()

@@ -1,6 +1,6 @@
 //! The states of a file in the outbox, as a pure table.
 //!
-//! Draft: staged locally. Prepared: every chunk, the manifest by digest and its signature are in
+//! Draft: staged locally. Queued: complete, and the row promises its delivery. Prepared: every chunk, the manifest by digest and its signature are in
 //! the registry and the row is durable. Sent: the tag exists. The table is the commit rule's
 //! second half; which events happen is decided by `fs`.
 #![warn(clippy::wildcard_enum_match_arm)]
@@ -12,7 +12,9 @@ use std::fmt;
 pub enum SendState {
     /// Staged locally; nothing promises that it will be sent.
     Draft,
-    /// A close waits for the registry.
+    /// Complete and durable on the local disk; sent in the background.
+    Queued,
+    /// A close or the queue waits for the registry.
     Preparing,
     /// Everything but the tag is in the registry; the tag follows from the durable queue.
     Prepared,
@@ -29,6 +31,7 @@ impl SendState {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Draft => "draft",
+            Self::Queued => "queued",
             Self::Preparing => "sending",
             Self::Prepared => "prepared",
             Self::Sent => "sent",
@@ -49,7 +52,9 @@ impl fmt::Display for SendState {
 pub enum Event {
     /// Content or name changed, or it was opened for writing again.
     Changed,
-    /// A close asks for delivery.
+    /// The row promises delivery in the background.
+    Enqueued,
+    /// A close or the queue begins to deliver.
     PrepareBegun,
     /// Everything but the tag is in the registry.
     PrepareDone,
@@ -57,6 +62,8 @@ pub enum Event {
     PrepareFailed,
     /// The caller of close was interrupted.
     Interrupted,
+    /// The queue's attempt came to no end; there will be another one.
+    Deferred,
     /// The tag exists.
     Published,
     /// The tag was refused for good.
@@ -75,24 +82,34 @@ impl SendState {
             // A message is immutable: what is sent stays sent, and says so again without harm.
             (S::Sent, E::Published) => Some(S::Sent),
             (S::Sent, _) => None,
+            // No close waits for a file in the queue, so none of its callers can be interrupted.
+            (S::Queued, E::Interrupted) => None,
             (_, E::Changed | E::Interrupted) => Some(S::Draft),
-            (S::Draft | S::Failed | S::Abandoned | S::Preparing | S::Prepared, E::PrepareBegun) => {
-                Some(S::Preparing)
-            }
+            (S::Draft | S::Queued | S::Failed, E::Enqueued) => Some(S::Queued),
+            // What an abandoned file lacks, no queue adds; the others are further already.
+            (S::Preparing | S::Prepared | S::Abandoned, E::Enqueued) => None,
+            (
+                S::Draft | S::Queued | S::Failed | S::Abandoned | S::Preparing | S::Prepared,
+                E::PrepareBegun,
+            ) => Some(S::Preparing),
             (S::Preparing, E::PrepareDone) => Some(S::Prepared),
             // Changed meanwhile: the result of the old content says nothing about the new.
-            (S::Draft | S::Prepared | S::Failed | S::Abandoned, E::PrepareDone) => None,
-            (S::Preparing | S::Draft, E::PrepareFailed) => Some(S::Failed),
+            (S::Draft | S::Queued | S::Prepared | S::Failed | S::Abandoned, E::PrepareDone) => None,
+            (S::Preparing, E::Deferred) => Some(S::Queued),
+            (S::Draft | S::Queued | S::Prepared | S::Failed | S::Abandoned, E::Deferred) => None,
+            (S::Preparing | S::Draft | S::Queued, E::PrepareFailed) => Some(S::Failed),
             (S::Prepared | S::Failed | S::Abandoned, E::PrepareFailed) => None,
             (S::Prepared, E::Published) => Some(S::Sent),
-            (S::Draft | S::Preparing | S::Failed | S::Abandoned, E::Published) => None,
+            (S::Draft | S::Queued | S::Preparing | S::Failed | S::Abandoned, E::Published) => None,
             (S::Prepared, E::PublishFailed) => Some(S::Failed),
-            (S::Draft | S::Preparing | S::Failed | S::Abandoned, E::PublishFailed) => None,
+            (S::Draft | S::Queued | S::Preparing | S::Failed | S::Abandoned, E::PublishFailed) => {
+                None
+            }
             (S::Draft | S::Preparing | S::Failed | S::Abandoned, E::WriterLost) => {
                 Some(S::Abandoned)
             }
             // Its close returned 0 before: the promise stands.
-            (S::Prepared, E::WriterLost) => None,
+            (S::Queued | S::Prepared, E::WriterLost) => None,
         }
     }
 }
@@ -101,8 +118,9 @@ impl SendState {
 mod tests {
     use super::*;
 
-    const STATES: [SendState; 6] = [
+    const STATES: [SendState; 7] = [
         SendState::Draft,
+        SendState::Queued,
         SendState::Preparing,
         SendState::Prepared,
         SendState::Sent,
@@ -122,10 +140,12 @@ mod tests {
     fn a_sent_message_is_immutable() {
         for event in [
             Event::Changed,
+            Event::Enqueued,
             Event::PrepareBegun,
             Event::PrepareDone,
             Event::PrepareFailed,
             Event::Interrupted,
+            Event::Deferred,
             Event::PublishFailed,
             Event::WriterLost,
         ] {
@@ -150,5 +170,34 @@ mod tests {
     fn a_dead_writer_abandons_a_draft_and_not_a_promise() {
         assert_eq!(SendState::Draft.after(Event::WriterLost), Some(SendState::Abandoned));
         assert_eq!(SendState::Prepared.after(Event::WriterLost), None);
+        assert_eq!(SendState::Queued.after(Event::WriterLost), None);
+    }
+
+    #[test]
+    fn an_attempt_of_the_queue_that_came_to_no_end_leaves_the_file_queued() {
+        let sending = SendState::Queued.after(Event::PrepareBegun).unwrap();
+
+        assert_eq!(sending.after(Event::Deferred), Some(SendState::Queued));
+        assert_eq!(SendState::Prepared.after(Event::Deferred), None);
+        assert_eq!(SendState::Draft.after(Event::Deferred), None);
+    }
+
+    #[test]
+    fn only_complete_files_are_queued() {
+        for (state, next) in [
+            (SendState::Draft, Some(SendState::Queued)),
+            (SendState::Failed, Some(SendState::Queued)),
+            (SendState::Queued, Some(SendState::Queued)),
+            (SendState::Abandoned, None),
+            (SendState::Sent, None),
+            (SendState::Prepared, None),
+        ] {
+            assert_eq!(state.after(Event::Enqueued), next, "{state}");
+        }
+    }
+
+    #[test]
+    fn a_queued_file_that_is_written_to_again_is_a_draft() {
+        assert_eq!(SendState::Queued.after(Event::Changed), Some(SendState::Draft));
     }
 }

@@ -409,3 +409,60 @@ async fn another_process_may_read_and_write_at_the_same_time() {
 
     assert_eq!(store.get_meta("a").await.unwrap().as_deref(), Some("2"));
 }
+
+#[tokio::test]
+async fn a_database_of_the_first_version_is_upgraded_with_all_its_mail() {
+    let (dir, store) = new_store().await;
+    drop(store);
+    fs::remove_file(dir.path().join("state.db")).unwrap();
+    write_version_1(&dir.path().join("state.db"));
+
+    let store = Store::open(dir.path()).await.unwrap();
+
+    let entries = store.outbox_entries().await.unwrap();
+    let kept: Vec<_> = entries.iter().map(|entry| (entry.id, entry.name.as_str())).collect();
+    assert_eq!(kept, [(3, "three"), (5, "five")]);
+    let five = &entries[1];
+    assert_eq!(five.message.as_ref(), Some(&prepared("five")));
+    assert_eq!((five.message_id, five.queue_place), (Some(prepared("five").id), None));
+    assert!(!five.unattended && five.hidden);
+    let found = store.outbox_by_digest(&prepared("five").digest).await.unwrap();
+    assert_eq!(found.map(|entry| entry.id), Some(5));
+    // 9 was given out and removed before the upgrade.
+    assert_eq!(store.insert_outbox(draft("new")).await.unwrap(), 10);
+    store.enqueue_outbox(10, OutboxChange::default()).await.unwrap();
+}
+
+/// Writes a database as version 1 left it: two entries, and a third that was removed.
+fn write_version_1(path: &Path) {
+    fs::File::create(path).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
+    let old = rusqlite::Connection::open(path).unwrap();
+    old.execute_batch(include_str!("../migrations/0001.sql")).unwrap();
+    old.pragma_update(None, "application_id", 0x444b_434d).unwrap();
+    old.pragma_update(None, "user_version", 1).unwrap();
+    for (id, name) in [(3, "three"), (5, "five"), (9, "nine")] {
+        old.execute(
+            "INSERT INTO outbox (id, recipient, name, state, spool, len, mtime, mode, created_at, \
+             updated_at, hidden) VALUES (?1, 'bob', ?2, 'sent', ?2, 1, 2, 3, 4, 5, 1)",
+            rusqlite::params![id, name],
+        )
+        .unwrap();
+    }
+    old.execute("DELETE FROM outbox WHERE id = 9", []).unwrap();
+    let message = prepared("five");
+    old.execute(
+        "UPDATE outbox SET digest = ?1, message_id = ?2, session = ?3, tag = ?4, bundle_digest = ?5, \
+         manifest = ?6, bundle = ?7 WHERE id = 5",
+        rusqlite::params![
+            message.digest.to_string(),
+            message.id.to_string(),
+            message.session,
+            message.tag.as_str(),
+            Digest::of(&message.bundle).to_string(),
+            message.manifest,
+            message.bundle,
+        ],
+    )
+    .unwrap();
+}

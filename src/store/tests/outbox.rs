@@ -19,9 +19,12 @@ async fn a_new_entry_is_an_empty_draft() {
         mode: 0o600,
         created_at: at(0),
         updated_at: at(0),
+        queue_place: None,
+        message_id: None,
         message: None,
         tag: None,
         error: None,
+        unattended: false,
         hidden: false,
         receipt: None,
     };
@@ -41,8 +44,10 @@ async fn every_change_of_an_entry_survives_a_restart() {
         len: Some(5 << 40),
         mtime: Some(at(-100)),
         mode: Some(0o644),
+        message_id: None,
         message: Some(Some(prepared("a"))),
         error: Some(Some(error.clone())),
+        unattended: Some(true),
         hidden: Some(true),
         receipt: Some(Some(ReceiptStatus::Rejected)),
     };
@@ -61,9 +66,12 @@ async fn every_change_of_an_entry_survives_a_restart() {
         mode: 0o644,
         created_at: at(0),
         updated_at: at(5),
+        queue_place: None,
+        message_id: Some(prepared("a").id),
         message: Some(prepared("a")),
         tag: Some(prepared("a").tag),
         error: Some(error),
+        unattended: true,
         hidden: true,
         receipt: Some(ReceiptStatus::Rejected),
     };
@@ -99,6 +107,7 @@ async fn each_state_is_kept() {
     let id = store.insert_outbox(draft("a")).await.unwrap();
 
     for state in [
+        OutboxState::Queued,
         OutboxState::Prepared,
         OutboxState::Sent,
         OutboxState::Failed,
@@ -174,4 +183,37 @@ async fn recipients_are_a_sorted_set_that_survives_a_restart() {
 
     assert_eq!(both, [alice(), bob()]);
     assert_eq!(store.recipients().await.unwrap(), [bob()]);
+}
+
+#[tokio::test]
+async fn queued_entries_have_places_in_the_order_of_their_queueing_and_an_id_that_stays() {
+    let (dir, store) = new_store().await;
+    let first = store.insert_outbox(draft("a")).await.unwrap();
+    let second = store.insert_outbox(draft("b")).await.unwrap();
+    let with_id = |n| OutboxChange { message_id: Some(message_id(n)), ..OutboxChange::default() };
+
+    let place = store.enqueue_outbox(second, with_id(2)).await.unwrap();
+    let later = store.enqueue_outbox(first, with_id(1)).await.unwrap();
+    let store = reopen(&dir, store).await;
+
+    assert!(place < later);
+    let entry = store.outbox(first).await.unwrap().unwrap();
+    assert_eq!((entry.state, entry.queue_place), (OutboxState::Queued, Some(later)));
+    assert_eq!((entry.message_id, entry.message), (Some(message_id(1)), None));
+}
+
+#[tokio::test]
+async fn an_entry_keeps_its_place_until_it_leaves_the_queue() {
+    let (_dir, store) = new_store().await;
+    let id = store.insert_outbox(draft("a")).await.unwrap();
+    let place = store.enqueue_outbox(id, OutboxChange::default()).await.unwrap();
+    let to = |state| OutboxChange { state: Some(state), ..OutboxChange::default() };
+
+    store.update_outbox(id, to(OutboxState::Prepared)).await.unwrap();
+    let prepared = store.outbox(id).await.unwrap().unwrap();
+    store.update_outbox(id, to(OutboxState::Failed)).await.unwrap();
+    let failed = store.outbox(id).await.unwrap().unwrap();
+
+    assert_eq!(prepared.queue_place, Some(place));
+    assert_eq!(failed.queue_place, None);
 }

@@ -1,0 +1,296 @@
+//! `queue`: what is on its way in the background, and steering it.
+//!
+//! A running mount owns its queue, so it is steered through its own file system: an attribute
+//! tries a file again, removing the file cancels it. Without a mount the state is changed here,
+//! under the lock that a mount would take.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::{Args as ClapArgs, Subcommand};
+use serde::Serialize;
+
+use super::exit;
+use super::failure::Failure;
+use super::output::{Show, table};
+use super::running::{self, RunningMount};
+use super::session::Session;
+use crate::app::{self, Setup};
+use crate::config::{ByteSize, Overrides};
+use crate::fs::xattr::RETRY;
+use crate::mailbox::{Mailbox, OutboxFile, SendState};
+use crate::protocol::{ErrorClass, MessageId};
+use crate::store::Store;
+
+/// How long a mount may take to carry out one request; publishing a tag is let finish.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(90);
+
+/// Shown below the help.
+const EXAMPLES: &str = "\
+Examples:
+  dockercomms queue ls
+  dockercomms queue retry --all
+  dockercomms queue cancel 12
+  dockercomms queue cancel bob@example.org/report.pdf";
+
+/// Show and steer what is sent in the background
+///
+/// With `--delivery queued` (or `delivery` in config.toml) a copy into outbox/ returns when it is
+/// safe on this disk; it waits here until the registry has it. Files that the registry refused
+/// for good are listed too: they stay until they are tried again or cancelled.
+#[derive(Debug, ClapArgs)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// List what waits and what failed, in the order of sending
+    #[command(visible_alias = "list")]
+    Ls,
+    /// Try again what failed, and what waits at once
+    Retry(Which),
+    /// Give files up that are not sent yet; their copies here are deleted
+    Cancel(Which),
+}
+
+#[derive(Debug, ClapArgs)]
+struct Which {
+    /// The files: numbers of `queue ls`, message ids, or RECIPIENT/NAME
+    #[arg(value_name = "FILE", required_unless_present = "all")]
+    files: Vec<String>,
+    /// Every listed file
+    #[arg(long, conflicts_with = "files")]
+    all: bool,
+}
+
+/// One file of the queue.
+#[derive(Debug, Serialize)]
+struct Row {
+    id: i64,
+    recipient: String,
+    name: String,
+    bytes: u64,
+    state: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    place: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    why: Option<String>,
+}
+
+impl Row {
+    fn of(file: &OutboxFile) -> Self {
+        Self {
+            id: file.id(),
+            recipient: file.recipient().as_str().to_owned(),
+            name: file.name(),
+            bytes: file.len(),
+            state: file.state().to_string(),
+            place: file.queue_place(),
+            message_id: file.message_id().map(|id| id.to_string()),
+            why: file.error().map(|(class, text)| format!("{}: {text}", class.code())),
+        }
+    }
+
+    fn cells(&self) -> Vec<String> {
+        vec![
+            self.id.to_string(),
+            self.recipient.clone(),
+            self.name.clone(),
+            ByteSize(self.bytes).to_string(),
+            self.state.clone(),
+            self.why.clone().unwrap_or_default(),
+        ]
+    }
+}
+
+/// All rows; people get them as columns.
+#[derive(Serialize)]
+struct Rows(Vec<Row>);
+
+impl Show for Rows {
+    fn lines(&self) -> Vec<String> {
+        table(&self.0.iter().map(Row::cells).collect::<Vec<_>>())
+    }
+}
+
+/// What was done with one file.
+#[derive(Debug, Serialize)]
+struct Done {
+    id: i64,
+    recipient: String,
+    name: String,
+    #[serde(rename = "done")]
+    what: &'static str,
+}
+
+impl Show for Done {
+    fn lines(&self) -> Vec<String> {
+        vec![format!("{} {}/{}", self.what, self.recipient, self.name)]
+    }
+}
+
+impl Show for Row {
+    fn lines(&self) -> Vec<String> {
+        table(&[self.cells()])
+    }
+}
+
+/// What to do with files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Order {
+    Retry,
+    Cancel,
+}
+
+/// Runs the verb.
+pub(crate) fn run(session: &Session, args: &Args) -> Result<u8, Failure> {
+    let setup = session.setup(Overrides::default())?;
+    match &args.action {
+        Action::Ls => session.with_mailbox(&setup, async |mailbox| {
+            list(session, &mailbox);
+            Ok(exit::OK)
+        }),
+        Action::Retry(which) => steer(session, &setup, which, Order::Retry),
+        Action::Cancel(which) => steer(session, &setup, which, Order::Cancel),
+    }
+}
+
+fn list(session: &Session, mailbox: &Mailbox) {
+    let rows: Vec<Row> = queued(mailbox).iter().map(|file| Row::of(file)).collect();
+    if session.output.is_json() {
+        for row in &rows {
+            session.output.show(row);
+        }
+    } else if rows.is_empty() {
+        session.output.note("nothing waits");
+    } else {
+        session.output.show(&Rows(rows));
+    }
+}
+
+/// Returns what waits and what failed: the queue in its order, then the rest.
+fn queued(mailbox: &Mailbox) -> Vec<Arc<OutboxFile>> {
+    let snapshot = mailbox.snapshot();
+    let is_listed = |file: &&Arc<OutboxFile>| {
+        matches!(file.state(), SendState::Queued | SendState::Prepared | SendState::Failed)
+    };
+    let mut files: Vec<_> = snapshot.outbox_files().filter(is_listed).cloned().collect();
+    files.sort_by_key(|file| (file.queue_place().unwrap_or(i64::MAX), file.id()));
+    files
+}
+
+fn steer(session: &Session, setup: &Setup, which: &Which, order: Order) -> Result<u8, Failure> {
+    let mount = running::find(&setup.places);
+    // A mount that is just starting is none yet, but it has the lock.
+    let _lock = match mount {
+        Some(_) => None,
+        None => Some(Store::lock(setup.places.state_dir()).map_err(app::AppError::from)?),
+    };
+    session.with_mailbox(setup, async |mailbox| {
+        let files = chosen(&queued(&mailbox), which)?;
+        if files.is_empty() {
+            session.output.note("nothing waits");
+        }
+        let mut failed = Vec::new();
+        for file in &files {
+            let done = match &mount {
+                Some(mount) => through_mount(mount, file, order).await,
+                None => directly(&mailbox, file, order).await,
+            };
+            match done {
+                Ok(done) => session.output.show(&Done {
+                    id: file.id(),
+                    recipient: file.recipient().as_str().to_owned(),
+                    name: file.name(),
+                    what: done,
+                }),
+                Err(failure) => {
+                    failed.push(failure.about(format!("{}/{}", file.recipient(), file.name())));
+                }
+            }
+        }
+        if mount.is_none() && order == Order::Retry && failed.len() < files.len() {
+            session.output.note("the next mount sends them");
+        }
+        if files.len() > 1 && !failed.is_empty() && failed.len() < files.len() {
+            for failure in &failed {
+                session.output.failure(failure);
+            }
+            return Ok(exit::PARTLY_DONE);
+        }
+        failed.into_iter().next().map_or(Ok(exit::OK), Err)
+    })
+}
+
+/// Returns the files that are meant; a name that fits none is an error before anything is done.
+fn chosen(files: &[Arc<OutboxFile>], which: &Which) -> Result<Vec<Arc<OutboxFile>>, Failure> {
+    if which.all {
+        return Ok(files.to_vec());
+    }
+    let find = |text: &String| {
+        let id: Option<MessageId> = text.parse().ok();
+        let is_meant = |file: &&Arc<OutboxFile>| {
+            file.id().to_string() == *text
+                || (id.is_some() && file.message_id() == id)
+                || format!("{}/{}", file.recipient().dir_name(), file.name()) == *text
+                || format!("{}/{}", file.recipient(), file.name()) == *text
+        };
+        files.iter().find(is_meant).cloned().ok_or_else(|| {
+            Failure::new(ErrorClass::NotFound, format!("nothing in the queue is called {text}"))
+                .hint("run `dockercomms queue ls` for what waits; what was sent is not there")
+        })
+    };
+    which.files.iter().map(find).collect()
+}
+
+/// Lets the mount do it, which knows what is under way.
+async fn through_mount(
+    mount: &RunningMount,
+    file: &OutboxFile,
+    order: Order,
+) -> Result<&'static str, Failure> {
+    let path: PathBuf =
+        mount.dir.join("outbox").join(file.recipient().dir_name()).join(file.name());
+    let shown = path.display().to_string();
+    let asked = tokio::task::spawn_blocking(move || match order {
+        Order::Retry => {
+            let flags = rustix::fs::XattrFlags::empty();
+            rustix::fs::setxattr(path, RETRY, b"now", flags).map_err(io::Error::from)
+        }
+        Order::Cancel => std::fs::remove_file(path),
+    });
+    match tokio::time::timeout(ANSWER_TIMEOUT, asked).await {
+        Ok(Ok(Ok(()))) => Ok(said(order)),
+        Ok(Ok(Err(error))) => Err(Failure::io(format!("the mount refused {shown}"), &error)
+            .hint("see `dockercomms ls outbox` for its state; it may have been sent meanwhile")),
+        Ok(Err(_)) | Err(_) => {
+            Err(Failure::new(ErrorClass::TimedOut, format!("the mount did not answer for {shown}")))
+        }
+    }
+}
+
+async fn directly(
+    mailbox: &Mailbox,
+    file: &Arc<OutboxFile>,
+    order: Order,
+) -> Result<&'static str, Failure> {
+    match order {
+        Order::Retry => mailbox.outbox().retry(file).await?,
+        Order::Cancel => mailbox.outbox().cancel(file).await?,
+    }
+    Ok(said(order))
+}
+
+fn said(order: Order) -> &'static str {
+    match order {
+        Order::Retry => "queued",
+        Order::Cancel => "cancelled",
+    }
+}

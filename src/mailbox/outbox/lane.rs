@@ -1,0 +1,285 @@
+//! One lane of the queue at work: prepare several files, publish them one after the other, wait.
+//!
+//! Start at [`run_lane`].
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::{StreamExt as _, stream};
+use parking_lot::Mutex;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::file::OutboxFile;
+use super::queue::leave;
+use super::sender;
+use super::state::{Event, SendState};
+use crate::mailbox::MailboxError;
+use crate::mailbox::core::{Core, describe};
+use crate::protocol::{Identity, Timestamp};
+use crate::store::{OutboxChange, StoreError, StoredError};
+
+/// Files of one lane that are under way at once: enough to hide the registry's answers.
+const LANE_WIDTH: usize = 6;
+
+/// Longest pause of our own between two attempts; a registry may ask for more.
+const PAUSE_MAX: Duration = Duration::from_mins(5);
+
+/// Lets the lane of `recipient` run, unless it does.
+pub(super) fn start_lane(core: &Arc<Core>, recipient: &Identity) {
+    if core.stop.is_cancelled() || !core.queue.begin(recipient) {
+        return;
+    }
+    core.queue.busy_count.send_modify(|count| *count += 1);
+    let (task_core, recipient) = (Arc::clone(core), recipient.clone());
+    core.spawn(async move {
+        run_lane(&task_core, &recipient).await;
+        task_core.queue.busy_count.send_modify(|count| *count -= 1);
+    });
+}
+
+/// Sends the files of one recipient until none is left that may be sent now.
+async fn run_lane(core: &Arc<Core>, recipient: &Identity) {
+    let mut attempt = 0;
+    let mut said = None;
+    while !core.stop.is_cancelled() {
+        let batch = core.queue.take_batch(recipient);
+        if batch.is_empty() {
+            return;
+        }
+        let Some((file, error)) = send_batch(core, batch).await else {
+            attempt = 0;
+            said = None;
+            continue;
+        };
+        attempt += 1;
+        let text = describe(&error);
+        // Said once for each run of the same failure: it may last for days.
+        if said.as_ref() != Some(&text) {
+            core.record_error(&sender::subject(&file), &error);
+            note_waiting(core, &file, &error).await;
+            said = Some(text);
+        }
+        pause(core, attempt, &error).await;
+    }
+}
+
+/// Sends files in their order; returns the first that must wait, and why.
+async fn send_batch(
+    core: &Arc<Core>,
+    batch: Vec<Arc<OutboxFile>>,
+) -> Option<(Arc<OutboxFile>, MailboxError)> {
+    let cancel = core.stop.child_token();
+    let turn = watch::Sender::new(0_usize);
+    let waiting = Mutex::new(None);
+    stream::iter(batch.into_iter().enumerate())
+        .map(async |(index, file)| {
+            let prepared = prepare(core, &file, &cancel).await;
+            // Fails only when the sender is gone, which this function holds.
+            turn.subscribe().wait_for(|turn| *turn == index).await.ok();
+            let result = match prepared {
+                Ok(()) if cancel.is_cancelled() => Ok(()),
+                Ok(()) => publish(core, &file).await,
+                Err(error) => Err(error),
+            };
+            if let Err(error) = result
+                && let Some(error) = settle_failure(core, &file, error, &cancel).await
+            {
+                waiting.lock().get_or_insert((Arc::clone(&file), error));
+                cancel.cancel();
+            }
+            file.park();
+            turn.send_replace(index + 1);
+        })
+        .buffer_unordered(LANE_WIDTH)
+        .for_each(async |()| {})
+        .await;
+    waiting.into_inner()
+}
+
+/// Pushes everything but the tag, unless the file was taken out of the queue.
+async fn prepare(
+    core: &Arc<Core>,
+    file: &Arc<OutboxFile>,
+    cancel: &CancellationToken,
+) -> Result<(), MailboxError> {
+    // The semaphore is never closed.
+    let _permit = core.queue.preparing.acquire().await.ok();
+    let _delivery = file.delivery.lock().await;
+    if cancel.is_cancelled() || !is_due(file) {
+        return Err(MailboxError::Interrupted);
+    }
+    if file.state() == SendState::Prepared {
+        return Ok(());
+    }
+    file.unpark(core).await?;
+    let result = tokio::select! {
+        biased;
+        () = file.claimed() => Err(MailboxError::Interrupted),
+        () = cancel.cancelled() => Err(MailboxError::Interrupted),
+        result = sender::prepare(core, file) => result,
+    };
+    core.listing.touch();
+    match result {
+        Err(_) if file.state() != SendState::Preparing => Err(MailboxError::Interrupted),
+        Err(error) => {
+            if matches!(error, MailboxError::Interrupted) || is_worth_waiting(&error) {
+                file.apply(Event::Deferred);
+            }
+            Err(error)
+        }
+        Ok(()) => Ok(()),
+    }
+}
+
+/// Publishes the tag, unless the file was taken out of the queue.
+async fn publish(core: &Arc<Core>, file: &Arc<OutboxFile>) -> Result<(), MailboxError> {
+    let _delivery = file.delivery.lock().await;
+    if file.state() != SendState::Prepared || !is_due(file) {
+        return Err(MailboxError::Interrupted);
+    }
+    sender::publish_once(core, file).await?;
+    if let Some(place) = file.queue_place() {
+        leave(core, file, place);
+    }
+    Ok(())
+}
+
+fn is_due(file: &OutboxFile) -> bool {
+    let inner = file.inner.lock();
+    inner.queue_place.is_some()
+        && inner.writers == 0
+        && !inner.unlinked
+        && matches!(inner.state, SendState::Queued | SendState::Prepared)
+}
+
+/// Gives a file up whose failure is final; returns the error of one that waits.
+async fn settle_failure(
+    core: &Arc<Core>,
+    file: &Arc<OutboxFile>,
+    error: MailboxError,
+    cancel: &CancellationToken,
+) -> Option<MailboxError> {
+    if matches!(error, MailboxError::Interrupted) || cancel.is_cancelled() {
+        return None;
+    }
+    if is_worth_waiting(&error) {
+        return Some(error);
+    }
+    let place = file.queue_place();
+    if matches!(error, MailboxError::Store(StoreError::NotFound { .. })) {
+        // Another command replaced the file by one of the same name.
+        file.inner.lock().unlinked = true;
+    } else {
+        let event = match file.state() {
+            SendState::Prepared => Event::PublishFailed,
+            _ => Event::PrepareFailed,
+        };
+        core.record_error(&sender::subject(file), &error);
+        sender::fail(core, file, event, &error, true).await;
+    }
+    if let Some(place) = place {
+        leave(core, file, place);
+    }
+    None
+}
+
+/// Returns whether the file stays in the queue after this error.
+///
+/// What the registry refuses stays refused; what our own database cannot record now must not
+/// become a state that only the memory knows.
+fn is_worth_waiting(error: &MailboxError) -> bool {
+    match error {
+        MailboxError::Store(StoreError::NotFound { .. }) => false,
+        MailboxError::Store(_) | MailboxError::Busy | MailboxError::TaskLost => true,
+        error => error.class().is_transient(),
+    }
+}
+
+/// Shows with the file why it waits.
+async fn note_waiting(core: &Core, file: &OutboxFile, error: &MailboxError) {
+    let (class, text) = (error.class(), describe(error));
+    {
+        let mut inner = file.inner.lock();
+        if inner.queue_place.is_none() {
+            return;
+        }
+        inner.error = Some((class, text.clone()));
+    }
+    let stored = StoredError { code: class.code().to_owned(), text };
+    let change = OutboxChange { error: Some(Some(stored)), ..OutboxChange::default() };
+    // Only a note: the row's state is what matters, and is as it was.
+    core.store.update_outbox(file.id, change).await.ok();
+    core.listing.touch();
+}
+
+/// Waits before the next attempt; the lane is not busy meanwhile.
+async fn pause(core: &Core, attempt: u32, error: &MailboxError) {
+    let wish = error.retry_after();
+    // Without randomness the pause is only less spread.
+    let random = getrandom::u32().unwrap_or(u32::MAX / 2);
+    let length = pause_len(core.options.queue_pause, attempt, wish, random);
+    let queue = &core.queue;
+    *queue.next_attempt.lock() = Some(Timestamp::from(core.clock.now() + length));
+    let asked = queue.asked.notified();
+    let answers = queue.registry_answers.notified();
+    queue.busy_count.send_modify(|count| *count -= 1);
+    tokio::select! {
+        () = core.stop.cancelled() => {}
+        () = tokio::time::sleep(length) => {}
+        () = asked => {}
+        // A registry that asked for time gets it.
+        () = answers, if wish.is_none() => {}
+    }
+    queue.busy_count.send_modify(|count| *count += 1);
+    *queue.next_attempt.lock() = None;
+}
+
+/// Returns how long to wait after attempt number `attempt` (from 1) failed.
+///
+/// Random between half and all of the back-off, so that senders that failed together do not come
+/// back together. A wish of the registry is never undercut.
+fn pause_len(first: Duration, attempt: u32, wish: Option<Duration>, random: u32) -> Duration {
+    let doubled = first.saturating_mul(2_u32.saturating_pow(attempt.saturating_sub(1)));
+    let half = doubled.min(PAUSE_MAX) / 2;
+    let own = half + half.mul_f64(f64::from(random) / f64::from(u32::MAX));
+    own.max(wish.unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FIRST: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn the_pause_doubles_is_spread_and_has_a_limit() {
+        let longest = |attempt| pause_len(FIRST, attempt, None, u32::MAX);
+
+        assert_eq!(longest(1), FIRST);
+        assert_eq!(longest(2), FIRST * 2);
+        assert_eq!(longest(5), FIRST * 16);
+        assert_eq!(longest(60), PAUSE_MAX);
+        assert_eq!(pause_len(FIRST, 5, None, 0), FIRST * 8);
+    }
+
+    #[test]
+    fn a_wish_of_the_registry_is_never_undercut() {
+        let wish = Some(Duration::from_hours(1));
+
+        assert_eq!(pause_len(FIRST, 1, wish, 0), Duration::from_hours(1));
+        assert_eq!(pause_len(FIRST, 9, Some(FIRST), u32::MAX), FIRST * 256);
+    }
+
+    #[test]
+    fn what_may_pass_is_waited_for_and_what_the_registry_refuses_is_not() {
+        use crate::registry::RegistryError;
+        let denied = RegistryError::Denied { reason: "no push".into() };
+
+        assert!(is_worth_waiting(&RegistryError::TimedOut.into()));
+        assert!(is_worth_waiting(&RegistryError::Throttled { retry_after: None }.into()));
+        assert!(is_worth_waiting(&StoreError::Full.into()));
+        assert!(!is_worth_waiting(&denied.into()));
+        assert!(!is_worth_waiting(&MailboxError::TooLarge));
+    }
+}

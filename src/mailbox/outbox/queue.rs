@@ -1,0 +1,428 @@
+//! Queued delivery: files whose close has returned, on their way in the background.
+//!
+//! Each recipient has a lane. A lane sends its files in the order in which they were closed: it
+//! prepares several at once, but publishes them one after the other, and a file that must wait
+//! holds up those behind it. The rows are the queue; what is in memory can be built from them.
+//! Start at [`Outbox::enqueue`]; a lane at work is in `lane.rs`.
+//!
+//! **Invariant:** a row says `queued` only while the staged file is complete and nobody may write
+//! to it, so a crash at any moment delivers what was closed, and never half of something newer.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tokio::sync::{Notify, Semaphore, watch};
+
+use super::file::OutboxFile;
+use super::lane::start_lane;
+use super::spool::Spool;
+use super::state::{Event, SendState};
+use super::{Outbox, sender};
+use crate::mailbox::core::Core;
+use crate::mailbox::options::Delivery;
+use crate::mailbox::{MailboxError, Snapshot};
+use crate::protocol::{Identity, MessageId, Timestamp};
+use crate::store::{OutboxChange, OutboxState};
+
+/// Files that all lanes together prepare at once; the chunks in memory are bounded elsewhere.
+const PREPARE_COUNT_MAX: usize = 8;
+
+/// Files that a lane takes from the queue at once.
+const BATCH_COUNT_MAX: usize = 64;
+
+/// All lanes, and what wakes them.
+pub(crate) struct Queue {
+    lanes: Mutex<HashMap<Identity, Lane>>,
+    pub(super) preparing: Semaphore,
+    /// Ends pauses that are only our own guess.
+    pub(super) registry_answers: Notify,
+    /// Ends all pauses: a person asks.
+    pub(super) asked: Notify,
+    /// Lanes that are sending, and not those that pause.
+    pub(super) busy_count: watch::Sender<usize>,
+    /// When the next pause ends.
+    pub(super) next_attempt: Mutex<Option<Timestamp>>,
+}
+
+/// The queue of one recipient.
+#[derive(Default)]
+struct Lane {
+    files: BTreeMap<i64, Arc<OutboxFile>>,
+    is_running: bool,
+}
+
+impl Queue {
+    pub(crate) fn new() -> Self {
+        Self {
+            lanes: Mutex::default(),
+            preparing: Semaphore::new(PREPARE_COUNT_MAX),
+            registry_answers: Notify::new(),
+            asked: Notify::new(),
+            busy_count: watch::Sender::new(0),
+            next_attempt: Mutex::new(None),
+        }
+    }
+
+    pub(super) fn insert(&self, place: i64, file: &Arc<OutboxFile>) {
+        let mut lanes = self.lanes.lock();
+        lanes.entry(file.recipient.clone()).or_default().files.insert(place, Arc::clone(file));
+    }
+
+    pub(super) fn forget(&self, recipient: &Identity, place: i64) {
+        if let Some(lane) = self.lanes.lock().get_mut(recipient) {
+            lane.files.remove(&place);
+        }
+    }
+
+    fn file(&self, recipient: &Identity, place: i64) -> Option<Arc<OutboxFile>> {
+        self.lanes.lock().get(recipient)?.files.get(&place).cloned()
+    }
+
+    fn recipients(&self) -> Vec<Identity> {
+        self.lanes.lock().keys().cloned().collect()
+    }
+
+    /// Lets lanes try at once that wait because the registry did not answer.
+    pub(crate) fn registry_answers(&self) {
+        self.registry_answers.notify_waiters();
+    }
+
+    /// Lets every lane try at once.
+    pub(super) fn hurry(&self) {
+        self.asked.notify_waiters();
+    }
+
+    /// Returns when the next pause ends; `None` when no lane waits.
+    pub(crate) fn next_attempt(&self) -> Option<Timestamp> {
+        *self.next_attempt.lock()
+    }
+
+    /// Takes the files that may be sent now, in order; ends the lane when there are none.
+    pub(super) fn take_batch(&self, recipient: &Identity) -> Vec<Arc<OutboxFile>> {
+        let mut lanes = self.lanes.lock();
+        let Some(lane) = lanes.get_mut(recipient) else { return Vec::new() };
+        let batch = lane.due();
+        lane.is_running = !batch.is_empty();
+        if lane.files.is_empty() {
+            lanes.remove(recipient);
+        }
+        batch
+    }
+
+    /// Marks the lane as running; false when it is already, or has nothing to send.
+    pub(super) fn begin(&self, recipient: &Identity) -> bool {
+        let mut lanes = self.lanes.lock();
+        let Some(lane) = lanes.get_mut(recipient) else { return false };
+        if lane.is_running || lane.due().is_empty() {
+            return false;
+        }
+        lane.is_running = true;
+        true
+    }
+}
+
+impl Lane {
+    /// Returns the first files that may be sent now.
+    ///
+    /// One whose settle window is open holds up those behind it, for half a second. One that is
+    /// still held open for writing does not: nobody knows for how long.
+    fn due(&self) -> Vec<Arc<OutboxFile>> {
+        let mut due = Vec::new();
+        for file in self.files.values() {
+            let inner = file.inner.lock();
+            let waits = matches!(inner.state, SendState::Queued | SendState::Prepared);
+            if inner.writers > 0 || !waits {
+                continue;
+            }
+            if !inner.is_settled || due.len() == BATCH_COUNT_MAX {
+                break;
+            }
+            due.push(Arc::clone(file));
+        }
+        due
+    }
+}
+
+/// Counts a call that waits for `delivery`; the queue gives way while there is one.
+pub(super) struct Claim<'a>(&'a OutboxFile);
+
+impl OutboxFile {
+    /// Asks the queue to let go of the file until the claim is dropped.
+    pub(super) fn claim(&self) -> Claim<'_> {
+        self.claims.send_modify(|count| *count += 1);
+        Claim(self)
+    }
+
+    /// Waits until somebody claims the file.
+    pub(super) async fn claimed(&self) {
+        // Fails only when the sender is gone, which `self` holds.
+        self.claims.subscribe().wait_for(|count| *count > 0).await.ok();
+    }
+
+    /// Stops holding the staged file open.
+    pub(super) fn park(&self) {
+        let mut inner = self.inner.lock();
+        if inner.writers == 0 && inner.spool.take().is_some() {
+            inner.is_parked = true;
+        }
+    }
+
+    /// Opens the staged file again, and locks it.
+    ///
+    /// # Errors
+    /// `NotFound` when it is gone.
+    pub(super) async fn unpark(&self, core: &Core) -> Result<(), MailboxError> {
+        if !self.inner.lock().is_parked {
+            return Ok(());
+        }
+        let (dir, name) = (core.spool.clone(), self.spool_name.clone());
+        let spool = tokio::task::spawn_blocking(move || Spool::adopt(&dir, &name))
+            .await
+            .map_err(|_panicked| MailboxError::TaskLost)??
+            .ok_or(MailboxError::NotFound("staged file"))?;
+        let mut inner = self.inner.lock();
+        inner.is_parked = false;
+        inner.spool = Some(Arc::new(spool));
+        Ok(())
+    }
+
+    /// Removes the staged file's name, open or not.
+    pub(super) fn remove_staged(&self, core: &Core) {
+        // Gone already is as good; anything else leaves a file that the next start removes.
+        std::fs::remove_file(core.spool.join(&self.spool_name)).ok();
+    }
+}
+
+impl Drop for Claim<'_> {
+    fn drop(&mut self) {
+        self.0.claims.send_modify(|count| *count -= 1);
+    }
+}
+
+impl Outbox {
+    /// Returns what the close of `file` waits for.
+    pub fn delivery_of(&self, file: &OutboxFile) -> Delivery {
+        self.core.options.delivery_for(&file.recipient)
+    }
+
+    /// Makes the file durable and promises its delivery: after Ok it is sent in the background,
+    /// also after a crash. Its message's id is fixed here, its time when the manifest is built.
+    ///
+    /// # Errors
+    /// The disk's. It leaves the file Failed, and is recorded for `.dockercomms/errors`.
+    pub async fn enqueue(&self, file: &Arc<OutboxFile>) -> Result<(), MailboxError> {
+        self.enqueue_in(file, false).await
+    }
+
+    pub(super) async fn enqueue_in(
+        &self,
+        file: &Arc<OutboxFile>,
+        is_unattended: bool,
+    ) -> Result<(), MailboxError> {
+        let result = {
+            let _delivery = file.delivery.lock().await;
+            enqueue(&self.core, file).await
+        };
+        if let Err(error) = &result {
+            self.core.record_error(&sender::subject(file), error);
+            sender::fail(&self.core, file, Event::PrepareFailed, error, is_unattended).await;
+        }
+        self.core.listing.touch();
+        result
+    }
+
+    /// Tries a failed file again in the background, or one that waits in the queue at once.
+    ///
+    /// # Errors
+    /// `NotPermitted` for a file that was sent, is being written, or was never complete.
+    pub async fn retry(&self, file: &Arc<OutboxFile>) -> Result<(), MailboxError> {
+        match file.state() {
+            SendState::Failed => {}
+            SendState::Queued | SendState::Preparing | SendState::Prepared => {
+                self.core.queue.hurry();
+                return Ok(());
+            }
+            SendState::Sent => return Err(MailboxError::NotPermitted("it was sent already")),
+            SendState::Draft => return Err(MailboxError::NotPermitted("it is still written to")),
+            SendState::Abandoned => {
+                return Err(MailboxError::NotPermitted("it was never complete; copy it again"));
+            }
+        }
+        {
+            let _claim = file.claim();
+            let _delivery = file.delivery.lock().await;
+            file.unpark(&self.core).await?;
+            enqueue(&self.core, file).await?;
+        }
+        self.settled(file);
+        self.core.queue.hurry();
+        Ok(())
+    }
+
+    /// Gives a file up that is not sent; for the command line, beside no mount.
+    ///
+    /// # Errors
+    /// `NotPermitted` when it turns out that it was sent; the registry's when that is not known.
+    pub async fn cancel(&self, file: &Arc<OutboxFile>) -> Result<(), MailboxError> {
+        let sent = MailboxError::NotPermitted("it was sent already");
+        if file.state() == SendState::Sent {
+            return Err(sent);
+        }
+        // A crash may have come between the tag and the row.
+        if let (SendState::Prepared, Some(tag)) = (file.state(), file.tag()) {
+            let found = self.core.repository.resolve_tag(&tag).await?;
+            if found.is_some() && found == file.digest() {
+                self.publish(file).await?;
+                return Err(sent);
+            }
+        }
+        self.remove(file).await
+    }
+
+    /// Takes the note about a failure away; the file stays as it is.
+    ///
+    /// # Errors
+    /// When it cannot be recorded.
+    pub async fn dismiss_failure(&self, file: &Arc<OutboxFile>) -> Result<(), MailboxError> {
+        let change = OutboxChange { unattended: Some(false), ..OutboxChange::default() };
+        self.core.store.update_outbox(file.id, change).await?;
+        file.inner.lock().is_unattended = false;
+        self.core.listing.touch();
+        Ok(())
+    }
+
+    /// Lets the queue send a file whose settle window is over.
+    pub(super) fn settled(&self, file: &Arc<OutboxFile>) {
+        file.inner.lock().is_settled = true;
+        file.park();
+        start_lane(&self.core, &file.recipient);
+    }
+
+    /// Sends what is queued until nothing is left or the registry does not answer, as an unmount
+    /// does; what is left stays in the durable queue.
+    pub(in crate::mailbox) async fn drain(&self) {
+        for file in self.core.listing.snapshot().outbox_files() {
+            if file.is_queued() {
+                file.inner.lock().is_settled = true;
+            }
+        }
+        self.start_lanes();
+        // Fails only when the sender is gone, which the core holds.
+        self.core.queue.busy_count.subscribe().wait_for(|count| *count == 0).await.ok();
+    }
+
+    pub(super) fn start_lanes(&self) {
+        for recipient in self.core.queue.recipients() {
+            start_lane(&self.core, &recipient);
+        }
+    }
+}
+
+/// Makes the row Queued, once. The caller holds `file.delivery`.
+async fn enqueue(core: &Arc<Core>, file: &Arc<OutboxFile>) -> Result<(), MailboxError> {
+    let generation = {
+        let mut inner = file.inner.lock();
+        if matches!(inner.state, SendState::Sent | SendState::Queued) {
+            return Ok(());
+        }
+        if inner.is_prepared() {
+            // Opened again and closed without a change: what was promised still stands.
+            file.apply_locked(&mut inner, Event::PrepareBegun);
+            file.apply_locked(&mut inner, Event::PrepareDone);
+            return Ok(());
+        }
+        inner.generation
+    };
+    file.unpark(core).await?;
+    sender::sync_spool(file).await?;
+    let id = MessageId::from_uuid(uuid::Uuid::new_v4());
+    let change = {
+        let inner = file.inner.lock();
+        OutboxChange {
+            updated_at: Some(core.now()),
+            name: Some(inner.name.as_str().to_owned()),
+            len: Some(inner.len),
+            mtime: Some(inner.mtime.into()),
+            mode: Some(inner.mode),
+            message: Some(None),
+            message_id: Some(id),
+            error: Some(None),
+            unattended: Some(false),
+            ..OutboxChange::default()
+        }
+    };
+    let place = core.store.enqueue_outbox(file.id, change).await?;
+    let (old, is_same) = {
+        let mut inner = file.inner.lock();
+        inner.reserved_id = Some(id);
+        inner.prepared = None;
+        inner.is_unattended = false;
+        inner.is_settled = false;
+        let old = inner.queue_place.replace(place);
+        let is_same = inner.generation == generation;
+        (old, is_same && file.apply_locked(&mut inner, Event::Enqueued))
+    };
+    // Lanes are locked before files, never after.
+    if let Some(old) = old {
+        core.queue.forget(&file.recipient, old);
+    }
+    core.queue.insert(place, file);
+    if is_same {
+        return Ok(());
+    }
+    // Written meanwhile: this content is not what the caller closed.
+    withdraw(core, file).await?;
+    Err(MailboxError::Busy)
+}
+
+/// Takes a file out of the queue because it is about to change: from here on a crash leaves a
+/// draft. The caller holds `file.delivery`.
+pub(super) async fn withdraw(core: &Core, file: &OutboxFile) -> Result<(), MailboxError> {
+    let (place, is_promised) = {
+        let inner = file.inner.lock();
+        (inner.queue_place, inner.is_prepared())
+    };
+    let Some(place) = place else { return Ok(()) };
+    // A message that is prepared stays promised until another one takes its place.
+    if !is_promised {
+        let state = Some(OutboxState::Draft);
+        let change = OutboxChange { updated_at: Some(core.now()), state, ..Default::default() };
+        core.store.update_outbox(file.id, change).await?;
+    }
+    leave(core, file, place);
+    Ok(())
+}
+
+/// Forgets the file's place in memory.
+pub(super) fn leave(core: &Core, file: &OutboxFile, place: i64) {
+    let mut inner = file.inner.lock();
+    if inner.queue_place == Some(place) {
+        inner.queue_place = None;
+    }
+    drop(inner);
+    core.queue.forget(&file.recipient, place);
+}
+
+/// Withdraws a file that changed although it was queued, soon: its writer does not wait.
+pub(super) fn demote_soon(core: &Arc<Core>, recipient: &Identity, place: i64) {
+    let (task_core, recipient) = (Arc::clone(core), recipient.clone());
+    core.spawn(async move {
+        let core = task_core;
+        let Some(file) = core.queue.file(&recipient, place) else { return };
+        let _claim = file.claim();
+        let _delivery = file.delivery.lock().await;
+        let is_changed = {
+            let inner = file.inner.lock();
+            inner.state == SendState::Draft && inner.queue_place == Some(place)
+        };
+        if is_changed && let Err(error) = withdraw(&core, &file).await {
+            core.record_error(&sender::subject(&file), &error);
+        }
+    });
+}
+
+/// Returns how many files of the listing wait in the queue.
+pub(crate) fn waiting_count(snapshot: &Snapshot) -> usize {
+    snapshot.outbox_files().filter(|file| file.is_queued()).count()
+}

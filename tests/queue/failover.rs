@@ -1,0 +1,62 @@
+//! Two registries over one storage, and one of them dies while files are sent.
+
+use super::proxy::Proxy;
+use super::scene::{file_count, name_of};
+use crate::common::{BOB, Registry, Stopwatch, alice_and_bob, run, shell, wait_until, write};
+
+#[test]
+#[expect(clippy::print_stdout, reason = "scripts/failover shows the figures")]
+fn a_registry_that_dies_while_its_twin_lives_costs_nothing() {
+    if let Some(Figures { sent, received, seconds }) = fail_over(file_count(30)) {
+        let (lost, doubled) = (sent.saturating_sub(received), received.saturating_sub(sent));
+        println!(
+            "failover: {sent} files sent, {received} received, {lost} lost, {doubled} doubled, \
+             {seconds:.1} s"
+        );
+    }
+}
+
+struct Figures {
+    sent: usize,
+    received: usize,
+    seconds: f64,
+}
+
+/// Sends files through the proxy, kills the first registry after a third, and counts.
+#[track_caller]
+fn fail_over(count: usize) -> Option<Figures> {
+    let first = Registry::docker()?;
+    let second = first.twin();
+    let proxy = Proxy::new(vec![first.address(), second.address()]);
+    let (alice, bob) = alice_and_bob(&proxy.reference("mail"));
+    alice.set("delivery = \"queued\"");
+    alice.set("deadline = \"10s\"");
+    let mount = alice.mount();
+    let outbox = mount.outbox(BOB);
+    let sources = alice.dir().join("many");
+    std::fs::create_dir(&sources).unwrap();
+    for number in 0..count {
+        write(sources.join(name_of(number)), format!("content of {number}"));
+    }
+    let stopwatch = Stopwatch::start();
+    let left = || mount.status()["outbox_queued"].as_u64().unwrap();
+
+    run(shell("cp \"$1\"/* \"$2\"", &[sources, outbox])).ok();
+    let two_thirds = u64::try_from(count * 2 / 3).unwrap();
+    wait_until("a third is sent", || left() <= two_thirds);
+    let is_midway = left() > 0;
+    let mut first = first;
+    first.stop();
+    wait_until("all are sent", || left() == 0);
+    let seconds = stopwatch.elapsed().as_secs_f64();
+
+    assert!(is_midway, "the registry died too late to matter");
+    assert_eq!(mount.status()["outbox_failed"], 0, "{}", mount.errors());
+    let received = bob.receive();
+    let expected: Vec<(String, Vec<u8>)> = (0..count)
+        .map(|number| (name_of(number), format!("content of {number}").into_bytes()))
+        .collect();
+    assert_eq!(received.len(), count);
+    assert!(received == expected, "names or contents differ");
+    Some(Figures { sent: count, received: received.len(), seconds })
+}

@@ -40,6 +40,7 @@ impl OutboxFile {
             epoch: 0,
             uploading: false,
             unlinked: false,
+            recovered: false,
             error: None,
             receipt: None,
             xattrs: std::collections::BTreeMap::new(),
@@ -62,7 +63,7 @@ impl OutboxFile {
             watch: tokio::sync::watch::Sender::new(inner.state),
             inner: parking_lot::Mutex::new(inner),
             delivery: tokio::sync::Mutex::new(()),
-            batch: tokio::sync::Mutex::new(()),
+            uploads_moved: tokio::sync::Notify::new(),
         })
     }
 
@@ -93,6 +94,7 @@ impl OutboxFile {
             epoch: 0,
             uploading: false,
             unlinked: false,
+            recovered: state == SendState::Prepared,
             error,
             receipt: entry.receipt,
             xattrs: std::collections::BTreeMap::new(),
@@ -146,7 +148,10 @@ impl Outbox {
         let adopted = spool.is_some();
         let len = spool.as_ref().map(Spool::len).transpose()?;
         let file = OutboxFile::of_entry(core, entry, spool);
-        if let Some(len) = len {
+        // A Prepared file is what its row says, whatever became of the staged bytes.
+        if let Some(len) = len
+            && file.state() != SendState::Prepared
+        {
             file.inner.lock().len = len;
         }
         if adopted && file.state() == SendState::Draft && !file.is_temporary() {

@@ -42,6 +42,8 @@ pub struct ProfileFile {
     pub cache_disk: Option<ByteSize>,
     pub temporary_names: Option<Vec<String>>,
     pub automatic_receipts: Option<bool>,
+    pub limit_upload: Option<ByteSize>,
+    pub limit_download: Option<ByteSize>,
 }
 
 /// A list that may be written as a single text.

@@ -51,6 +51,10 @@ const OPTIONAL: &str = r##"
 # Whether a signed receipt goes back by itself once a whole file was read and verified.
 #automatic_receipts = true
 
+# Most bytes a second to and from a registry, like "2MiB"; 0 = no limit.
+#limit_upload = 0
+#limit_download = 0
+
 # Compression for single recipients:
 # [profile.PROFILE.recipient_compression]
 # "bob@example.com" = "gzip"

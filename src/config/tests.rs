@@ -68,6 +68,8 @@ fn the_generated_file_states_exactly_the_defaults() {
         stated.cache_disk.is_some(),
         stated.temporary_names.is_some(),
         stated.automatic_receipts.is_some(),
+        stated.limit_upload.is_some(),
+        stated.limit_download.is_some(),
     ];
     assert!(optional.iter().all(|is_stated| *is_stated), "{optional:?}");
 }
@@ -104,6 +106,8 @@ fn every_setting_is_read() {
         cache_disk = "1GiB"
         temporary_names = ["*.bak"]
         automatic_receipts = false
+        limit_upload = "2MiB"
+        limit_download = "10MB"
         recipient_compression = { "c@x" = "zstd" }
         "#,
     )
@@ -127,6 +131,8 @@ fn every_setting_is_read() {
         cache_disk: 1 << 30,
         temporary_names: vec!["*.bak".to_owned()],
         automatic_receipts: false,
+        limit_upload: 2 << 20,
+        limit_download: 10_000_000,
     };
     assert_eq!(settings, expected);
 }
@@ -140,10 +146,13 @@ fn flags_win_over_the_file() {
         compression: Some(Compression::Gzip),
         chunk_bytes: Some(ByteSize(1 << 20)),
         ttl: Some(Span(Duration::ZERO)),
+        limit_upload: Some(ByteSize(1 << 20)),
+        limit_download: Some(ByteSize(0)),
         ..Overrides::default()
     };
     let file = profile(
         "me = \"file@x\"\nregistry = \"oci:/file\"\npoll = \"1s\"\nttl = \"1d\"\n\
+         limit_upload = \"9MiB\"\nlimit_download = \"9MiB\"\n\
          recipient_compression = { \"c@x\" = \"zstd\" }",
     );
 
@@ -156,6 +165,7 @@ fn flags_win_over_the_file() {
     assert!(settings.recipient_compression.is_empty());
     assert_eq!(settings.chunk_bytes, 1 << 20);
     assert_eq!(settings.ttl_secs, 0);
+    assert_eq!((settings.limit_upload, settings.limit_download), (1 << 20, 0));
 }
 
 #[test]
@@ -171,6 +181,8 @@ fn an_unknown_setting_is_refused_with_its_line() {
 fn settings_out_of_range_are_refused_by_name() {
     let cases = [
         ("chunk_bytes = 1", "chunk_bytes"),
+        ("limit_upload = 1000", "limit_upload"),
+        ("limit_download = \"63KiB\"", "limit_download"),
         ("chunk_bytes = \"1GiB\"", "chunk_bytes"),
         ("ttl = \"11years\"", "ttl"),
         ("poll = \"1ms\"", "poll"),

@@ -26,6 +26,8 @@ pub fn open_repository(settings: &Settings) -> Result<Arc<dyn Repository>, AppEr
                 ca_file: settings.ca_file.clone(),
                 auth_realms: settings.auth_realms.clone(),
                 deadlines: deadlines(settings.deadline),
+                upload_bytes_per_sec: settings.limit_upload,
+                download_bytes_per_sec: settings.limit_download,
                 ..RemoteOptions::default()
             };
             let remote = RemoteRepository::open(&reference, &options)?;

@@ -1,4 +1,4 @@
-//! The large half: a directory of chunk files, least recently used ones go first.
+//! The large half: a directory of layer files, least recently used ones go first.
 //!
 //! The index in memory only decides what to delete; what exists is asked of the directory each
 //! time, because other processes add to it and anybody may empty it.
@@ -14,7 +14,7 @@ use lru::LruCache;
 use nix::sys::statvfs::statvfs;
 use parking_lot::Mutex;
 
-use super::entry::{self, HEADER_LEN, Miss};
+use super::entry::{self, Miss};
 use crate::protocol::Digest;
 use crate::sys::durable::create_private_dir;
 use crate::sys::{Clock as _, SystemClock};
@@ -39,7 +39,7 @@ const TEMPORARY_AGE_MAX: Duration = Duration::from_hours(1);
 /// How the names of temporary files start.
 const TEMPORARY_PREFIX: &str = ".tmp-";
 
-/// Chunks on disk.
+/// Layers on disk.
 #[derive(Debug)]
 pub(super) struct DiskCache {
     dir: PathBuf,
@@ -104,7 +104,7 @@ impl DiskCache {
         Ok(cache)
     }
 
-    /// Reads a chunk; whatever is wrong with its file is a miss, and the file goes.
+    /// Reads a layer; whatever is wrong with its file is a miss, and the file goes.
     pub(super) fn get(&self, digest: &Digest, len: u64) -> Option<Bytes> {
         let Some(path) = self.path(digest) else {
             self.index.lock().forget(digest);
@@ -130,20 +130,20 @@ impl DiskCache {
         }
     }
 
-    /// Returns whether there is a file for a chunk; only reading it tells whether it is whole.
+    /// Returns whether there is a file for a layer; only reading it tells whether it is whole.
     pub(super) fn contains(&self, digest: &Digest) -> bool {
         self.path(digest).is_some_and(|path| {
             fs::symlink_metadata(path).is_ok_and(|metadata| entry::is_ours(&metadata))
         })
     }
 
-    /// Returns the bytes of a chunk's file; only reading it tells whether it is whole.
+    /// Returns the bytes of a layer's file; only reading it tells whether it is whole.
     pub(super) fn len(&self, digest: &Digest) -> Option<u64> {
         let metadata = fs::symlink_metadata(self.path(digest)?).ok()?;
         entry::is_ours(&metadata).then_some(metadata.len())
     }
 
-    /// Removes a chunk's file and returns its bytes.
+    /// Removes a layer's file and returns its bytes.
     pub(super) fn remove(&self, digest: &Digest) -> Option<u64> {
         let len = self.len(digest)?;
         remove(&self.path(digest)?);
@@ -151,13 +151,13 @@ impl DiskCache {
         Some(len)
     }
 
-    /// Writes a chunk if it is not there; a failure only means that it is not kept.
-    pub(super) fn put(&self, digest: &Digest, payload: &[u8]) {
-        let cost = cost(payload.len() as u64);
+    /// Writes a layer if it is not there; a failure only means that it is not kept.
+    pub(super) fn put(&self, digest: &Digest, layer: &[u8]) {
+        let cost = cost(layer.len() as u64);
         if cost > self.limit || self.contains(digest) {
             return;
         }
-        if let Err(error) = self.write(digest, payload) {
+        if let Err(error) = self.write(digest, layer) {
             // Once: the disk will be full for the next chunk too.
             if !self.warned.swap(true, Ordering::Relaxed) {
                 tracing::warn!(%error, "chunks are not kept on disk, only in memory");
@@ -185,17 +185,17 @@ impl DiskCache {
         self.removed.load(Ordering::Relaxed)
     }
 
-    fn write(&self, digest: &Digest, payload: &[u8]) -> io::Result<()> {
+    fn write(&self, digest: &Digest, layer: &[u8]) -> io::Result<()> {
         let shard = self.shard_path(digest);
         if fs::symlink_metadata(&shard).is_ok_and(|metadata| !metadata.is_dir()) {
             fs::remove_file(&shard)?;
         }
         // Every time: the whole cache may have been deleted since the last chunk.
         create_private_dir(&shard)?;
-        require_room(&shard, payload.len() as u64)?;
+        require_room(&shard, layer.len() as u64)?;
         let unique = uuid::Uuid::new_v4().simple();
         let temporary = shard.join(format!("{TEMPORARY_PREFIX}{unique}"));
-        entry::write(&shard.join(digest.hex()), &temporary, digest, payload)
+        entry::write(&shard.join(digest.hex()), &temporary, layer)
     }
 
     /// Makes the index what the directory holds, by modification time, within the limits.
@@ -210,7 +210,7 @@ impl DiskCache {
         files.sort_unstable();
         *index = Index::empty();
         for (_, digest, len) in files {
-            index.put(digest, cost(len.saturating_sub(HEADER_LEN as u64)));
+            index.put(digest, cost(len));
         }
         self.evict(index);
     }
@@ -226,7 +226,7 @@ impl DiskCache {
         self.dir.join(format!("{first:02x}"))
     }
 
-    /// Returns where a chunk would be, unless something else than a directory is on the way.
+    /// Returns where a layer would be, unless something else than a directory is on the way.
     fn path(&self, digest: &Digest) -> Option<PathBuf> {
         let shard = self.shard_path(digest);
         is_real_dir(&shard).then(|| shard.join(digest.hex()))
@@ -280,7 +280,7 @@ pub(super) fn require_room(dir: &Path, len: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// What a file with a payload of `len` bytes takes on disk.
+/// What a file of `len` bytes takes on disk; an empty one is not free.
 fn cost(len: u64) -> u64 {
-    len.saturating_add(HEADER_LEN as u64).div_ceil(BLOCK_LEN).saturating_mul(BLOCK_LEN)
+    len.div_ceil(BLOCK_LEN).max(1).saturating_mul(BLOCK_LEN)
 }

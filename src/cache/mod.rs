@@ -1,10 +1,15 @@
-//! Verified, decompressed chunks by the digest of their layer: in memory, and on disk below it.
+//! Verified chunks by the digest of their layer: decompressed in memory, as layers on disk.
 //!
-//! Only bytes that were verified are put in, and what comes back from disk is checked again, so a
-//! hit is never wrong. Every error is a miss: losing the whole cache costs time only, and it may
-//! be deleted at any moment. Several processes may share the directory. Start at [`ChunkCache`].
+//! Only bytes that were verified are put in. What comes back from disk must hash to the digest
+//! that the signed manifest names, so a hit is never wrong, whoever wrote the file; and text takes
+//! a quarter of the room. Every error is a miss: losing the whole cache costs time only, and it
+//! may be deleted at any moment. Several processes may share the directory. Start at
+//! [`ChunkCache`].
 //!
-//! **Invariant:** `get` returns exactly the bytes that were put, or nothing.
+//! **Invariant:** a lookup returns exactly the bytes that were put, or nothing.
+//!
+//! The kernel never reads these files by itself (FUSE passthrough): a file that somebody changes
+//! while it is open would then deliver bytes that nobody has checked.
 
 mod disk;
 mod entry;
@@ -45,7 +50,7 @@ pub struct CacheStats {
     pub memory_count: u64,
     /// What they cost in bytes.
     pub memory_bytes: u64,
-    /// Chunks on disk, as far as this process knows.
+    /// Layers on disk, as far as this process knows.
     pub disk_count: u64,
     /// What they cost in bytes.
     pub disk_bytes: u64,
@@ -53,7 +58,7 @@ pub struct CacheStats {
     pub memory_hit_count: u64,
     /// Lookups that the disk answered.
     pub disk_hit_count: u64,
-    /// Calls of [`ChunkCache::get`] that found nothing.
+    /// Calls of [`ChunkCache::load_layer`] that found nothing.
     pub miss_count: u64,
     /// Damaged files that were removed.
     pub removed_count: u64,
@@ -99,35 +104,31 @@ impl ChunkCache {
         self.inner.memory.get(digest).inspect(|_| count(&self.inner.memory_hit_count))
     }
 
-    /// Returns a chunk that has `len` bytes, from memory or from disk, and keeps it in memory.
+    /// Keeps the verified bytes of the chunk in layer `digest` in memory; never does I/O.
+    ///
+    /// `bytes` should own its memory alone, because a slice keeps the whole buffer alive.
+    pub fn put_memory(&self, digest: &Digest, bytes: Bytes) {
+        self.inner.memory.put(*digest, bytes);
+    }
+
+    /// Returns the layer `digest`, which has `len` bytes, from disk.
     ///
     /// Blocks on the disk and hashes what it reads: for a blocking thread.
-    pub fn get(&self, digest: &Digest, len: u64) -> Option<Bytes> {
-        if let Some(bytes) = self.inner.memory.get(digest)
-            && bytes.len() as u64 == len
-        {
-            count(&self.inner.memory_hit_count);
-            return Some(bytes);
-        }
+    pub fn load_layer(&self, digest: &Digest, len: u64) -> Option<Bytes> {
         let found = self.inner.disk.as_ref().and_then(|disk| disk.get(digest, len));
-        if let Some(bytes) = &found {
-            count(&self.inner.disk_hit_count);
-            self.inner.memory.put(*digest, bytes.clone());
-        } else {
-            count(&self.inner.miss_count);
-        }
+        count(match &found {
+            Some(_) => &self.inner.disk_hit_count,
+            None => &self.inner.miss_count,
+        });
         found
     }
 
-    /// Keeps the verified bytes of the chunk in layer `digest`; never fails the caller.
+    /// Keeps a layer whose digest was checked on disk; never fails the caller.
     ///
-    /// Blocks on the disk and hashes the bytes: for a blocking thread. `bytes` should own its
-    /// memory alone, because a slice keeps the whole buffer alive.
-    #[expect(clippy::needless_pass_by_value, reason = "the cache keeps it")]
-    pub fn put(&self, digest: &Digest, bytes: Bytes) {
-        self.inner.memory.put(*digest, bytes.clone());
+    /// Blocks on the disk: for a blocking thread.
+    pub fn save_layer(&self, digest: &Digest, layer: &[u8]) {
         if let Some(disk) = &self.inner.disk {
-            disk.put(digest, &bytes);
+            disk.put(digest, layer);
         }
     }
 

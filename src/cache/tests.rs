@@ -19,11 +19,24 @@ const AMPLE: CacheLimits = CacheLimits { memory_bytes: 1 << 30, disk_bytes: 1 <<
 /// Every lookup reaches the disk.
 const DISK_ONLY: CacheLimits = CacheLimits { memory_bytes: 0, disk_bytes: 1 << 30 };
 
-/// A chunk and the digest of a layer that holds it, which is not the digest of the chunk.
+/// A layer of `len` bytes and its digest; here it is its own decompressed chunk.
 fn chunk(seed: u32, len: usize) -> (Digest, Bytes) {
-    let word = seed.to_le_bytes();
-    let bytes: Vec<u8> = word.into_iter().cycle().take(len).collect();
-    (Digest::of(&[&b"layer"[..], &word].concat()), bytes.into())
+    let bytes: Bytes = seed.to_le_bytes().into_iter().cycle().take(len).collect();
+    (Digest::of(&bytes), bytes)
+}
+
+/// Keeps a chunk in memory and its layer on disk.
+fn put(cache: &ChunkCache, digest: &Digest, bytes: &Bytes) {
+    cache.put_memory(digest, bytes.clone());
+    cache.save_layer(digest, bytes);
+}
+
+/// Looks in memory, then on disk, and keeps in memory what the disk had.
+fn get_len(cache: &ChunkCache, digest: &Digest, len: u64) -> Option<Bytes> {
+    let known = cache.get_memory(digest).filter(|bytes| bytes.len() as u64 == len);
+    known.or_else(|| {
+        cache.load_layer(digest, len).inspect(|bytes| cache.put_memory(digest, bytes.clone()))
+    })
 }
 
 fn path(dir: &Path, digest: &Digest) -> PathBuf {
@@ -35,12 +48,12 @@ fn one_on_disk() -> (TempDir, ChunkCache, Digest, Bytes) {
     let dir = tempfile::tempdir().unwrap();
     let cache = ChunkCache::open(Some(dir.path()), DISK_ONLY);
     let (digest, bytes) = chunk(1, 10_000);
-    cache.put(&digest, bytes.clone());
+    put(&cache, &digest, &bytes);
     (dir, cache, digest, bytes)
 }
 
 fn get(cache: &ChunkCache, digest: &Digest) -> Option<Bytes> {
-    cache.get(digest, 10_000)
+    get_len(cache, digest, 10_000)
 }
 
 /// Sets the time by which a restart orders the files: `age` seconds ago.
@@ -57,7 +70,7 @@ fn a_chunk_is_found_in_memory_and_on_disk() {
     assert_eq!((cache.get_memory(&digest), get(&cache, &digest)), (None, None));
     assert!(!cache.contains(&digest));
 
-    cache.put(&digest, bytes.clone());
+    put(&cache, &digest, &bytes);
     let restarted = ChunkCache::open(Some(dir.path()), AMPLE);
 
     assert_eq!(cache.get_memory(&digest), Some(bytes.clone()));
@@ -75,9 +88,9 @@ fn an_empty_chunk_is_kept_like_any_other() {
     let dir = tempfile::tempdir().unwrap();
     let (digest, bytes) = chunk(1, 0);
 
-    ChunkCache::open(Some(dir.path()), DISK_ONLY).put(&digest, bytes.clone());
+    put(&ChunkCache::open(Some(dir.path()), DISK_ONLY), &digest, &bytes);
 
-    assert_eq!(ChunkCache::open(Some(dir.path()), DISK_ONLY).get(&digest, 0), Some(bytes));
+    assert_eq!(get_len(&ChunkCache::open(Some(dir.path()), DISK_ONLY), &digest, 0), Some(bytes));
 }
 
 #[test]
@@ -86,7 +99,7 @@ fn the_cache_is_private() {
     let dir = parent.path().join("a/b");
     let (digest, bytes) = chunk(1, 10);
 
-    ChunkCache::open(Some(&dir), AMPLE).put(&digest, bytes);
+    put(&ChunkCache::open(Some(&dir), AMPLE), &digest, &bytes);
 
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     let file = path(&dir, &digest);
@@ -101,9 +114,9 @@ fn without_a_directory_memory_alone_is_used() {
     let (digest, bytes) = chunk(1, 10);
     let cache = ChunkCache::open(None, AMPLE);
 
-    cache.put(&digest, bytes.clone());
+    put(&cache, &digest, &bytes);
 
-    assert_eq!(cache.get(&digest, 10), Some(bytes));
+    assert_eq!(get_len(&cache, &digest, 10), Some(bytes));
     assert_eq!(cache.stats().disk_count, 0);
 }
 
@@ -115,9 +128,9 @@ fn a_directory_that_cannot_be_used_leaves_memory() {
     let (digest, bytes) = chunk(1, 10);
 
     let cache = ChunkCache::open(Some(&file.join("below")), AMPLE);
-    cache.put(&digest, bytes.clone());
+    put(&cache, &digest, &bytes);
 
-    assert_eq!(cache.get(&digest, 10), Some(bytes));
+    assert_eq!(get_len(&cache, &digest, 10), Some(bytes));
 }
 
 #[test]
@@ -135,7 +148,7 @@ fn a_directory_of_another_user_is_not_used_and_not_touched() {
     };
     let (digest, bytes) = chunk(1, 10);
 
-    ChunkCache::open(Some(&theirs), AMPLE).put(&digest, bytes);
+    put(&ChunkCache::open(Some(&theirs), AMPLE), &digest, &bytes);
 
     assert!(!path(&theirs, &digest).exists());
     assert_eq!(fs::metadata(&theirs).unwrap().permissions().mode() & 0o777, 0o755);
@@ -154,7 +167,7 @@ fn every_flipped_byte_of_a_file_is_a_miss_and_the_file_goes() {
 
         assert_eq!(get(&cache, &digest), None, "byte {at}");
         assert!(!file.exists(), "byte {at}");
-        cache.put(&digest, bytes.clone());
+        put(&cache, &digest, &bytes);
         assert_eq!(get(&cache, &digest), Some(bytes.clone()), "refetched");
     }
     assert_eq!(cache.stats().removed_count, 102);
@@ -171,7 +184,7 @@ fn a_file_of_another_length_is_a_miss_and_goes() {
 
         assert_eq!(get(&cache, &digest), None, "{len}");
         assert!(!file.exists(), "{len}");
-        cache.put(&digest, bytes.clone());
+        put(&cache, &digest, &bytes);
     }
     assert_eq!(get(&cache, &digest), Some(bytes));
 }
@@ -193,7 +206,7 @@ fn a_zeroed_file_is_a_miss() {
 fn a_chunk_under_the_name_of_another_is_a_miss() {
     let (dir, cache, digest, _bytes) = one_on_disk();
     let (other, other_bytes) = chunk(2, 10_000);
-    cache.put(&other, other_bytes.clone());
+    put(&cache, &other, &other_bytes);
 
     fs::copy(path(dir.path(), &other), path(dir.path(), &digest)).unwrap();
 
@@ -206,11 +219,11 @@ fn a_length_that_the_caller_does_not_expect_is_a_miss_but_the_chunk_stays() {
     let dir = tempfile::tempdir().unwrap();
     let (digest, bytes) = chunk(1, 10_000);
     let cache = ChunkCache::open(Some(dir.path()), AMPLE);
-    cache.put(&digest, bytes.clone());
+    put(&cache, &digest, &bytes);
 
     // A manifest that lies about a size must not make others fetch again.
-    assert_eq!(cache.get(&digest, 9_999), None);
-    assert_eq!(cache.get(&digest, u64::MAX), None);
+    assert_eq!(get_len(&cache, &digest, 9_999), None);
+    assert_eq!(get_len(&cache, &digest, u64::MAX), None);
 
     assert_eq!(get(&ChunkCache::open(Some(dir.path()), DISK_ONLY), &digest), Some(bytes));
 }
@@ -245,7 +258,7 @@ fn what_is_no_regular_file_is_a_miss_and_replaced() {
 
         assert!(!cache.contains(&digest), "{name}");
         assert_eq!(get(&cache, &digest), None, "{name}");
-        cache.put(&digest, bytes.clone());
+        put(&cache, &digest, &bytes);
 
         assert_eq!(get(&cache, &digest), Some(bytes), "{name}");
         assert!(fs::symlink_metadata(&file).unwrap().is_file(), "{name}");
@@ -261,7 +274,7 @@ fn a_link_is_not_written_through() {
     fs::remove_file(&file).unwrap();
     symlink(&target, &file).unwrap();
 
-    cache.put(&digest, bytes.clone());
+    put(&cache, &digest, &bytes);
 
     assert_eq!(fs::read(&target).unwrap(), b"precious");
     assert_eq!(get(&cache, &digest), Some(bytes));
@@ -276,7 +289,7 @@ fn a_directory_of_the_cache_that_became_a_link_is_not_followed() {
     symlink(&elsewhere, &shard).unwrap();
 
     assert_eq!(get(&cache, &digest), None);
-    cache.put(&digest, bytes.clone());
+    put(&cache, &digest, &bytes);
 
     assert_eq!(get(&cache, &digest), Some(bytes));
     assert!(fs::symlink_metadata(&shard).unwrap().is_dir());
@@ -295,7 +308,7 @@ fn a_file_that_is_not_ours_or_not_readable_is_a_miss() {
 
     assert_eq!(get(&cache, &digest), None);
     assert!(!file.exists());
-    cache.put(&digest, bytes.clone());
+    put(&cache, &digest, &bytes);
 
     assert_eq!(get(&cache, &digest), Some(bytes));
 }
@@ -306,12 +319,12 @@ fn a_cache_deleted_while_in_use_comes_back() {
     let dir = parent.path().join("cache");
     let cache = ChunkCache::open(Some(&dir), DISK_ONLY);
     let (digest, bytes) = chunk(1, 10_000);
-    cache.put(&digest, bytes.clone());
+    put(&cache, &digest, &bytes);
 
     fs::remove_dir_all(&dir).unwrap();
     assert_eq!(get(&cache, &digest), None);
     assert_eq!(cache.stats().disk_count, 0);
-    cache.put(&digest, bytes.clone());
+    put(&cache, &digest, &bytes);
 
     assert_eq!(get(&cache, &digest), Some(bytes));
 }
@@ -326,7 +339,7 @@ fn a_disk_that_takes_nothing_leaves_memory() {
 
     for seed in 0..3 {
         let (digest, bytes) = chunk(seed, 10_000);
-        cache.put(&digest, bytes.clone());
+        put(&cache, &digest, &bytes);
         assert_eq!(get(&cache, &digest), Some(bytes));
     }
 
@@ -349,11 +362,11 @@ fn memory_stays_within_its_bound_and_drops_the_least_recently_used() {
     let cache = ChunkCache::open(None, limits);
     let chunks: Vec<_> = (0..4).map(|seed| chunk(seed, KIB)).collect();
     for (digest, bytes) in &chunks[..3] {
-        cache.put(digest, bytes.clone());
+        put(&cache, digest, bytes);
     }
 
     cache.get_memory(&chunks[0].0).unwrap();
-    cache.put(&chunks[3].0, chunks[3].1.clone());
+    put(&cache, &chunks[3].0, &chunks[3].1);
 
     let kept: Vec<_> = chunks.iter().map(|(digest, _)| cache.contains(digest)).collect();
     assert_eq!(kept, [true, false, true, true]);
@@ -367,9 +380,9 @@ fn a_chunk_larger_than_the_bound_pushes_nothing_out() {
     let cache = ChunkCache::open(Some(dir.path()), limits);
     let (small, small_bytes) = chunk(1, 1_000);
     let (large, large_bytes) = chunk(2, 10_000);
-    cache.put(&small, small_bytes);
+    put(&cache, &small, &small_bytes);
 
-    cache.put(&large, large_bytes);
+    put(&cache, &large, &large_bytes);
 
     assert!(cache.contains(&small));
     assert!(!cache.contains(&large));
@@ -382,22 +395,22 @@ fn putting_a_chunk_twice_counts_it_once() {
     let memory = ChunkCache::open(None, AMPLE);
 
     for cache in [&cache, &memory] {
-        cache.put(&digest, bytes.clone());
+        put(cache, &digest, &bytes);
         let before = cache.stats();
-        cache.put(&digest, bytes.clone());
+        put(cache, &digest, &bytes);
         assert_eq!(cache.stats(), before);
     }
 }
 
 #[test]
-fn empty_chunks_are_not_free() {
-    let limits = CacheLimits { memory_bytes: 10 * 256, disk_bytes: 10 * 4096 };
+fn tiny_chunks_are_not_free() {
+    let limits = CacheLimits { memory_bytes: 10 * 260, disk_bytes: 10 * 4096 };
     let dir = tempfile::tempdir().unwrap();
     let cache = ChunkCache::open(Some(dir.path()), limits);
 
     for seed in 0..100 {
-        let (digest, bytes) = chunk(seed, 0);
-        cache.put(&digest, bytes);
+        let (digest, bytes) = chunk(seed, 4);
+        put(&cache, &digest, &bytes);
     }
 
     assert_eq!((cache.stats().memory_count, cache.stats().disk_count), (10, 10));
@@ -411,12 +424,12 @@ fn the_disk_stays_within_its_bound_and_drops_the_least_recently_used() {
     let cache = ChunkCache::open(Some(dir.path()), limits);
     let chunks: Vec<_> = (0..4).map(|seed| chunk(seed, 10_000)).collect();
     for (age, (digest, bytes)) in [30, 20, 10].into_iter().zip(&chunks) {
-        cache.put(digest, bytes.clone());
+        put(&cache, digest, bytes);
         set_age(&path(dir.path(), digest), age);
     }
 
     get(&cache, &chunks[0].0).unwrap();
-    cache.put(&chunks[3].0, chunks[3].1.clone());
+    put(&cache, &chunks[3].0, &chunks[3].1);
 
     let kept: Vec<_> = chunks.iter().map(|(digest, _)| cache.contains(digest)).collect();
     assert_eq!(kept, [true, false, true, true]);
@@ -428,8 +441,8 @@ fn a_restart_keeps_the_order_and_applies_a_smaller_bound() {
     let (dir, cache, first, first_bytes) = one_on_disk();
     let (second, second_bytes) = chunk(2, 10_000);
     let (third, third_bytes) = chunk(3, 10_000);
-    cache.put(&second, second_bytes);
-    cache.put(&third, third_bytes.clone());
+    put(&cache, &second, &second_bytes);
+    put(&cache, &third, &third_bytes);
     set_age(&path(dir.path(), &first), 300);
     set_age(&path(dir.path(), &second), 200);
     set_age(&path(dir.path(), &third), 100);
@@ -482,7 +495,7 @@ fn processes_that_share_a_directory_stay_near_the_bound_together() {
 
     for seed in 0..300 {
         let (digest, bytes) = chunk(seed, 10_000);
-        caches[seed as usize % 3].put(&digest, bytes);
+        put(&caches[seed as usize % 3], &digest, &bytes);
     }
 
     // Each may have written an eighth of the limit since it looked last.
@@ -507,7 +520,7 @@ fn many_threads_see_right_bytes_or_none() {
                     let (digest, bytes) = chunk((round * 7 + thread * 3) % 40, 10_000);
                     match get(cache, &digest) {
                         Some(found) => assert_eq!(found, bytes),
-                        None => cache.put(&digest, bytes),
+                        None => put(cache, &digest, &bytes),
                     }
                     if round % 50 == 49 {
                         // Somebody tidies up in the middle of it.

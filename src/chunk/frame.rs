@@ -24,10 +24,11 @@ pub(super) fn framed_len_max(chunk_len: usize) -> usize {
     (BLOCK_LEN + chunk_len.next_multiple_of(BLOCK_LEN) + END_LEN).next_multiple_of(RECORD_LEN)
 }
 
-/// Replaces `out` with the tar file of one chunk.
+/// Makes `out` the tar file of a chunk of `len` bytes and returns the place for these bytes.
 ///
-/// Everything but index, size and bytes is constant, so equal chunks give equal tar files.
-pub(super) fn write(index: u32, payload: &[u8], out: &mut Vec<u8>) {
+/// Everything but index, size and bytes is constant, so equal chunks give equal tar files. What
+/// the place holds is left over from the last chunk: the caller fills all of it.
+pub(super) fn prepare(index: u32, len: usize, out: &mut Vec<u8>) -> &mut [u8] {
     let mut header = tar::Header::new_ustar();
     header.set_path(entry_name(index)).expect("21 ASCII characters fit into a tar header");
     header.set_entry_type(tar::EntryType::Regular);
@@ -35,15 +36,16 @@ pub(super) fn write(index: u32, payload: &[u8], out: &mut Vec<u8>) {
     header.set_uid(0);
     header.set_gid(0);
     header.set_mtime(0);
-    header.set_size(payload.len() as u64);
+    header.set_size(len as u64);
     header.set_cksum();
 
-    out.clear();
-    let padded_len = payload.len().next_multiple_of(BLOCK_LEN);
-    out.reserve(BLOCK_LEN + padded_len + END_LEN);
-    out.extend_from_slice(header.as_bytes());
-    out.extend_from_slice(payload);
-    out.resize(BLOCK_LEN + padded_len + END_LEN, 0);
+    // Chunks of one size follow each other, and then nothing is written but what differs.
+    out.resize(BLOCK_LEN + len.next_multiple_of(BLOCK_LEN) + END_LEN, 0);
+    let (head, rest) = out.split_at_mut(BLOCK_LEN);
+    head.copy_from_slice(header.as_bytes());
+    let (place, tail) = rest.split_at_mut(len);
+    tail.fill(0);
+    place
 }
 
 /// Returns where the chunk's bytes lie in `framed`.

@@ -1,5 +1,7 @@
 //! A chunk as a layer blob: tar framing and compression together.
 
+use std::{io, mem};
+
 use bytes::Bytes;
 
 use super::compression::{Compressor, decompress};
@@ -19,7 +21,7 @@ pub struct EncodedLayer {
 
 /// Makes layers; keeps one compression context and its buffers, so give each thread its own.
 ///
-/// Memory: about three times the largest chunk that was encoded.
+/// Memory: about twice the largest chunk that was encoded, and the layers that are handed out.
 pub struct LayerEncoder {
     compressor: Compressor,
     framed: Vec<u8>,
@@ -43,15 +45,52 @@ impl LayerEncoder {
     /// # Errors
     /// [`ChunkError::TooLarge`] when no receiver would accept a chunk of this size.
     pub fn encode(&mut self, index: u32, payload: &[u8]) -> Result<EncodedLayer, ChunkError> {
-        if payload.len() as u64 > CHUNK_BYTES_MAX {
-            return Err(ChunkError::TooLarge { limit: CHUNK_BYTES_MAX });
-        }
-        frame::write(index, payload, &mut self.framed);
+        self.encode_from(index, payload.len() as u64, |place| {
+            place.copy_from_slice(payload);
+            Ok(())
+        })
+    }
+
+    /// As [`LayerEncoder::encode`], for a chunk of `len` bytes that `fill` puts into their place:
+    /// a chunk that is read from somewhere is not copied once more.
+    ///
+    /// # Errors
+    /// As [`LayerEncoder::encode`]; [`ChunkError::Read`] when `fill` fails.
+    pub fn encode_from(
+        &mut self,
+        index: u32,
+        len: u64,
+        fill: impl FnOnce(&mut [u8]) -> io::Result<()>,
+    ) -> Result<EncodedLayer, ChunkError> {
+        let too_large = ChunkError::TooLarge { limit: CHUNK_BYTES_MAX };
+        let Some(len) = usize::try_from(len).ok().filter(|_| len <= CHUNK_BYTES_MAX) else {
+            return Err(too_large);
+        };
+        fill(frame::prepare(index, len, &mut self.framed)).map_err(ChunkError::Read)?;
         self.compressor
             .compress(&self.framed, &mut self.compressed)
             .map_err(ChunkError::Compressor)?;
-        let bytes = Bytes::copy_from_slice(&self.compressed);
+        // A layer that fills its buffer goes with it. A small one must not keep a large buffer.
+        let bytes = if self.compressed.len() < self.compressed.capacity() / 2 {
+            Bytes::copy_from_slice(&self.compressed)
+        } else {
+            mem::take(&mut self.compressed).into()
+        };
         Ok(EncodedLayer { digest: Digest::of(&bytes), bytes })
+    }
+
+    /// Takes back the buffer of a layer that is not needed any more, for the next layer.
+    ///
+    /// Fresh memory costs as much as a copy. A layer that somebody else holds is left alone.
+    pub fn reuse(&mut self, layer: Bytes) {
+        if layer.len() > self.compressed.capacity() && layer.is_unique() {
+            self.compressed = layer.into();
+        }
+    }
+
+    /// Returns how many bytes its buffers hold.
+    pub fn buffer_len(&self) -> usize {
+        self.framed.capacity() + self.compressed.capacity()
     }
 }
 

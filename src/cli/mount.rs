@@ -16,7 +16,7 @@ use super::running::{self, RunningMount};
 use super::session::{self, Session, notes};
 use super::telemetry;
 use crate::app::{self, Role, Setup};
-use crate::config::{Overrides, Span, absolute_reference};
+use crate::config::{ByteSize, Overrides, Span, absolute_reference};
 use crate::fs::{self, FsError};
 use crate::mailbox::Mailbox;
 use crate::protocol::ErrorClass;
@@ -70,6 +70,12 @@ pub(crate) struct Args {
     /// Time between two looks for new messages: seconds, or like 500ms
     #[arg(long, value_name = "TIME")]
     poll: Option<Span>,
+    /// Most bytes a second to the registry, like 2MiB; 0 = no limit
+    #[arg(long, value_name = "SIZE")]
+    limit_upload: Option<ByteSize>,
+    /// Most bytes a second from the registry, like 2MiB; 0 = no limit
+    #[arg(long, value_name = "SIZE")]
+    limit_download: Option<ByteSize>,
     /// Let root in too (needs user_allow_other in /etc/fuse.conf)
     #[arg(long)]
     allow_other: bool,
@@ -134,6 +140,8 @@ fn wanted(args: &Args) -> Result<Wanted, Failure> {
             registry: args.registry.clone(),
             poll: args.poll,
             delivery: args.delivery.clone(),
+            limit_upload: args.limit_upload,
+            limit_download: args.limit_download,
             ..Overrides::default()
         },
         allow_other: args.allow_other,
@@ -175,11 +183,15 @@ fn child_arguments(
     let overrides = Session::overrides(wanted.overrides.clone());
     let registry = overrides.registry.as_deref().map(absolute_reference).transpose()?;
     let poll = overrides.poll.map(|poll| poll.to_string());
+    let limit_upload = overrides.limit_upload.map(|size| size.to_string());
+    let limit_download = overrides.limit_download.map(|size| size.to_string());
     let flags = [
         ("--me", &overrides.me),
         ("--registry", &registry),
         ("--delivery", &overrides.delivery),
         ("--poll", &poll),
+        ("--limit-upload", &limit_upload),
+        ("--limit-download", &limit_download),
     ];
     for (flag, value) in flags {
         if let Some(value) = value {

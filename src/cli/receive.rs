@@ -17,7 +17,7 @@ use super::failure::Failure;
 use super::output::Show;
 use super::send;
 use super::session::Session;
-use crate::config::{Overrides, Span};
+use crate::config::{ByteSize, Overrides, Span};
 use crate::mailbox::{InboxItem, Mailbox, Snapshot};
 use crate::protocol::{Digest, ErrorClass, FileName, ReceiptStatus, Timestamp};
 use crate::sys::{Clock as _, SystemClock, crash, durable};
@@ -55,6 +55,9 @@ pub(crate) struct Args {
     /// Also messages that were received before
     #[arg(long)]
     all: bool,
+    /// Most bytes a second from the registry, like 2MiB; 0 = no limit
+    #[arg(long, value_name = "SIZE")]
+    limit_download: Option<ByteSize>,
 }
 
 fn parse_since(text: &str) -> Result<Timestamp, String> {
@@ -92,7 +95,8 @@ pub(crate) fn run(session: &Session, args: &Args) -> Result<u8, Failure> {
         let what = format!("{} is no directory", args.out.display());
         return Err(Failure::new(ErrorClass::NotFound, what));
     }
-    let setup = session.setup_or_create(Overrides::default())?;
+    let overrides = Overrides { limit_download: args.limit_download, ..Overrides::default() };
+    let setup = session.setup_or_create(overrides)?;
     PartFile::remove_stale(&args.out);
     session.with_mailbox(&setup, async |mailbox| {
         let report = mailbox.inbox().poll().await?;

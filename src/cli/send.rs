@@ -53,6 +53,9 @@ pub(crate) struct Args {
     /// How long the message stays listed, like 7d; 0 = for ever
     #[arg(long, value_name = "TIME")]
     ttl: Option<Span>,
+    /// Most bytes a second to the registry, like 2MiB; 0 = no limit
+    #[arg(long, value_name = "SIZE")]
+    limit_upload: Option<ByteSize>,
 }
 
 fn parse_compression(text: &str) -> Result<Compression, String> {
@@ -87,6 +90,7 @@ pub(crate) fn run(session: &Session, args: &Args) -> Result<u8, Failure> {
         compression: args.compression,
         chunk_bytes: args.chunk_bytes,
         ttl: args.ttl,
+        limit_upload: args.limit_upload,
         ..Overrides::default()
     };
     let setup = session.setup_or_create(overrides)?;

@@ -44,6 +44,8 @@ pub struct ProfileFile {
     pub temporary_names: Option<Vec<String>>,
     pub automatic_receipts: Option<bool>,
     pub history: Option<Span>,
+    pub limit_upload: Option<ByteSize>,
+    pub limit_download: Option<ByteSize>,
 }
 
 /// A list that may be written as a single text.

@@ -32,6 +32,10 @@ pub const CONFIG_LEN_MAX: u64 = 1 << 20;
 /// Smallest chunk that may be configured: smaller ones cost more in requests than in bytes.
 pub const CHUNK_BYTES_MIN: u64 = 64 << 10;
 
+/// Lowest limit of a transfer in bytes a second; eight transfers that share less would be cut off
+/// as too slow.
+const RATE_MIN: u64 = 64 << 10;
+
 /// Shortest time between two polls; a typing error must not become an attack on the registry.
 const POLL_MIN: Duration = Duration::from_millis(200);
 
@@ -184,6 +188,10 @@ pub struct Overrides {
     pub chunk_bytes: Option<ByteSize>,
     /// `--ttl`.
     pub ttl: Option<Span>,
+    /// `--limit-upload`.
+    pub limit_upload: Option<ByteSize>,
+    /// `--limit-download`.
+    pub limit_download: Option<ByteSize>,
 }
 
 /// Every setting of one profile, resolved and checked.
@@ -229,6 +237,10 @@ pub struct Settings {
     pub automatic_receipts: bool,
     /// How long `gc` leaves what is over in the lists of this machine.
     pub history: Duration,
+    /// Most bytes a second to a remote registry; 0 = no limit.
+    pub limit_upload: u64,
+    /// Most bytes a second from a remote registry; 0 = no limit.
+    pub limit_download: u64,
 }
 
 impl Settings {
@@ -291,6 +303,11 @@ impl Settings {
                 .unwrap_or_else(|| TEMPORARY_NAMES.map(str::to_owned).to_vec()),
             automatic_receipts: file.automatic_receipts.unwrap_or(true),
             history: duration("history", file.history, HISTORY_DEFAULT, HISTORY_MIN)?,
+            limit_upload: rate("limit_upload", overrides.limit_upload.or(file.limit_upload))?,
+            limit_download: rate(
+                "limit_download",
+                overrides.limit_download.or(file.limit_download),
+            )?,
         })
     }
 }
@@ -399,6 +416,17 @@ fn chunk_bytes(size: Option<ByteSize>) -> Result<u64, ConfigError> {
         "chunk_bytes",
         format!("must be {} to {}", ByteSize(CHUNK_BYTES_MIN), ByteSize(CHUNK_BYTES_MAX)),
     ))
+}
+
+fn rate(setting: &'static str, size: Option<ByteSize>) -> Result<u64, ConfigError> {
+    match size {
+        None | Some(ByteSize(0)) => Ok(0),
+        Some(ByteSize(bytes)) if bytes >= RATE_MIN => Ok(bytes),
+        Some(_) => {
+            let least = ByteSize(RATE_MIN);
+            Err(ConfigError::setting(setting, format!("must be {least} or more, or 0")))
+        }
+    }
 }
 
 fn duration(

@@ -57,6 +57,10 @@ const OPTIONAL: &str = r##"
 # entries with their staged files, quarantine, errors.
 #history = "90d"
 
+# Most bytes a second to and from a registry, like "2MiB"; 0 = no limit.
+#limit_upload = 0
+#limit_download = 0
+
 # Compression for single recipients:
 # [profile.PROFILE.recipient_compression]
 # "bob@example.com" = "gzip"

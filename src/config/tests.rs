@@ -69,6 +69,8 @@ fn the_generated_file_states_exactly_the_defaults() {
         stated.temporary_names.is_some(),
         stated.automatic_receipts.is_some(),
         stated.history.is_some(),
+        stated.limit_upload.is_some(),
+        stated.limit_download.is_some(),
     ];
     assert!(optional.iter().all(|is_stated| *is_stated), "{optional:?}");
 }
@@ -106,6 +108,8 @@ fn every_setting_is_read() {
         temporary_names = ["*.bak"]
         automatic_receipts = false
         history = "30d"
+        limit_upload = "2MiB"
+        limit_download = "10MB"
         recipient_compression = { "c@x" = "zstd" }
         recipient_delivery = { "c@x" = "sync" }
         "#,
@@ -133,6 +137,8 @@ fn every_setting_is_read() {
         temporary_names: vec!["*.bak".to_owned()],
         automatic_receipts: false,
         history: Duration::from_hours(30 * 24),
+        limit_upload: 2 << 20,
+        limit_download: 10_000_000,
     };
     assert_eq!(settings, expected);
 }
@@ -146,10 +152,13 @@ fn flags_win_over_the_file() {
         compression: Some(Compression::Gzip),
         chunk_bytes: Some(ByteSize(1 << 20)),
         ttl: Some(Span(Duration::ZERO)),
+        limit_upload: Some(ByteSize(1 << 20)),
+        limit_download: Some(ByteSize(0)),
         delivery: Some("queued".to_owned()),
     };
     let file = profile(
         "me = \"file@x\"\nregistry = \"oci:/file\"\npoll = \"1s\"\nttl = \"1d\"\n\
+         limit_upload = \"9MiB\"\nlimit_download = \"9MiB\"\n\
          delivery = \"sync\"\nrecipient_compression = { \"c@x\" = \"zstd\" }\n\
          recipient_delivery = { \"c@x\" = \"sync\" }",
     );
@@ -165,6 +174,7 @@ fn flags_win_over_the_file() {
     assert!(settings.recipient_delivery.is_empty());
     assert_eq!(settings.chunk_bytes, 1 << 20);
     assert_eq!(settings.ttl_secs, 0);
+    assert_eq!((settings.limit_upload, settings.limit_download), (1 << 20, 0));
 }
 
 #[test]
@@ -180,6 +190,8 @@ fn an_unknown_setting_is_refused_with_its_line() {
 fn settings_out_of_range_are_refused_by_name() {
     let cases = [
         ("chunk_bytes = 1", "chunk_bytes"),
+        ("limit_upload = 1000", "limit_upload"),
+        ("limit_download = \"63KiB\"", "limit_download"),
         ("chunk_bytes = \"1GiB\"", "chunk_bytes"),
         ("ttl = \"11years\"", "ttl"),
         ("poll = \"1ms\"", "poll"),

@@ -20,7 +20,7 @@ use fuser::{
 use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
 
-use super::ops::{Changes, Fs, Read};
+use super::ops::{Changes, Fs, Read, Written};
 use super::reply::{
     GENERATION, Owner, answer_attr, answer_empty, answer_entry, answer_listing,
     answer_listing_plus, answer_open, answer_statfs, answer_xattr, fopen_flags, to_errno,
@@ -285,7 +285,7 @@ impl Filesystem for FuseAdapter {
 
     fn write(
         &self,
-        _request: &Request,
+        request: &Request,
         _ino: INodeNo,
         handle: FileHandle,
         offset: u64,
@@ -297,8 +297,15 @@ impl Filesystem for FuseAdapter {
     ) {
         let _context = self.runtime.enter();
         match (self.fs.write(handle.0, offset, data), u32::try_from(data.len())) {
-            (Ok(()), Ok(len)) => reply.written(len),
-            (Ok(()), Err(_)) => reply.error(Errno::EINVAL),
+            (Ok(Written::Done), Ok(len)) => reply.written(len),
+            (Ok(Written::FarAhead(file)), Ok(len)) => {
+                let requester = Requester::new(request.pid());
+                self.later(|fs| async move {
+                    fs.hold_back(file, requester).await;
+                    reply.written(len);
+                });
+            }
+            (Ok(_), Err(_)) => reply.error(Errno::EINVAL),
             (Err(error), _) => reply.error(to_errno(&error)),
         }
     }

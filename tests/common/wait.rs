@@ -25,9 +25,19 @@ impl Stopwatch {
 
 /// Waits until `condition` holds; panics with `what` after [`DEADLINE`].
 #[track_caller]
-pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
-    let waited = try_wait(DEADLINE, || condition().then_some(()));
-    assert!(waited.is_some(), "not within {DEADLINE:?}: {what}");
+pub(crate) fn wait_until(what: &str, condition: impl FnMut() -> bool) {
+    wait_until_within(DEADLINE, what, condition);
+}
+
+/// Waits until `condition` holds; panics with `what` after `deadline`.
+#[track_caller]
+pub(crate) fn wait_until_within(
+    deadline: Duration,
+    what: &str,
+    mut condition: impl FnMut() -> bool,
+) {
+    let waited = try_wait(deadline, || condition().then_some(()));
+    assert!(waited.is_some(), "not within {deadline:?}: {what}");
 }
 
 /// Waits until `value` is there and returns it; panics with `what` after [`DEADLINE`].

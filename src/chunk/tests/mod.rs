@@ -31,7 +31,7 @@ fn payload(len: usize) -> Vec<u8> {
 /// Returns the tar file of chunk 0 as we write it.
 fn framed(data: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
-    frame::write(0, data, &mut out);
+    frame::prepare(0, data.len(), &mut out).copy_from_slice(data);
     out
 }
 

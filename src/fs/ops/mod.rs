@@ -25,7 +25,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 pub use self::open::{Caching, Opened, Read};
-pub use self::write::Changes;
+pub use self::write::{Changes, Written};
 use super::announce::Announcements;
 use super::attr::{self, Attr};
 use super::error::FsError;

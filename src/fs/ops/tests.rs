@@ -335,7 +335,7 @@ async fn a_sent_file_that_is_not_cut_to_nothing_first_refuses_every_change() {
     let handle = open(libc::O_WRONLY).await.unwrap().handle;
 
     let changes = [
-        scene.fs.write(handle, 0, b"x"),
+        scene.fs.write(handle, 0, b"x").map(|_written| ()),
         scene.fs.unseal(handle, 3).await,
         scene.fs.fallocate(handle, 0, 9, 0),
         scene.fs.flush_now(handle).unwrap(),

@@ -4,10 +4,13 @@ use std::ffi::OsStr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use tokio_util::sync::CancellationToken;
+
 use super::{Caching, Fs, Opened, subject_of};
 use crate::fs::attr::Attr;
 use crate::fs::error::FsError;
 use crate::fs::handle::{Handle, Sealed, Writer};
+use crate::fs::interrupt::until_interrupted;
 use crate::fs::node::{Dir, Node};
 use crate::fs::requester::Requester;
 use crate::fs::{errno, name, tree};
@@ -31,6 +34,14 @@ pub struct Changes {
     pub mtime: Option<SystemTime>,
     /// Whether any other attribute was to be changed (owner, access time): accepted, not kept.
     pub others: bool,
+}
+
+/// A write that is in the spool.
+pub enum Written {
+    /// To be answered now.
+    Done,
+    /// To be answered after [`Fs::hold_back`]: the copy is far ahead of the registry.
+    FarAhead(Arc<OutboxFile>),
 }
 
 impl Fs {
@@ -114,15 +125,32 @@ impl Fs {
     }
 
     /// Writes into the spool.
-    pub fn write(&self, handle: u64, offset: u64, data: &[u8]) -> Result<(), FsError> {
+    pub fn write(&self, handle: u64, offset: u64, data: &[u8]) -> Result<Written, FsError> {
         let writer = self.writer(handle)?;
         let fits = offset.checked_add(data.len() as u64).is_some_and(|end| end <= PAYLOAD_LEN_MAX);
         let written = if fits {
-            self.noted(&subject_of(&writer.file), writer.file.write_at(offset, data))
+            let written = writer.file.write_at(offset, data);
+            written.or_else(|error| self.noted(&subject_of(&writer.file), Err(error)))
         } else {
             Err(FsError::TooLarge)
         };
-        note(&writer, written)
+        note(&writer, written)?;
+        Ok(if writer.file.is_far_ahead(offset, data.len() as u64) {
+            Written::FarAhead(Arc::clone(&writer.file))
+        } else {
+            Written::Done
+        })
+    }
+
+    /// Holds the answer to a write back until the registry has caught up, or its caller is
+    /// interrupted; the bytes are written either way.
+    pub async fn hold_back(&self, file: Arc<OutboxFile>, requester: Requester) {
+        let cancel = CancellationToken::new();
+        let caught_up = async {
+            file.wait_for_uploads().await;
+            Ok(())
+        };
+        until_interrupted(requester, &self.stop, &cancel, caught_up).await.ok();
     }
 
     /// Changes the length through an open handle.

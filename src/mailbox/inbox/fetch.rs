@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
+use crate::cache::ChunkCache;
 use crate::chunk::decode_layer;
 use crate::mailbox::MailboxError;
 use crate::mailbox::core::Core;
@@ -49,7 +50,7 @@ type Flight = Shared<BoxFuture<'static, Outcome>>;
 /// Fetches chunks, each once however many readers wait.
 pub(crate) struct Fetcher {
     flights: Mutex<HashMap<(Digest, u32), Flight>>,
-    permits: Semaphore,
+    permits: Arc<Semaphore>,
     prefetches: Semaphore,
 }
 
@@ -57,7 +58,7 @@ impl Fetcher {
     pub(crate) fn new() -> Self {
         Self {
             flights: Mutex::default(),
-            permits: Semaphore::new(FETCHES_MAX),
+            permits: Arc::new(Semaphore::new(FETCHES_MAX)),
             prefetches: Semaphore::new(PREFETCHES_MAX),
         }
     }
@@ -134,10 +135,15 @@ impl Fetcher {
     /// Reads the disk cache, then the registry; other bytes than were signed are asked for again
     /// once.
     async fn load(&self, core: &Arc<Core>, request: ChunkRequest) -> Result<Bytes, MailboxError> {
-        let _permit = self.permits.acquire().await.map_err(|_closed| MailboxError::TaskLost)?;
+        let permit = Arc::clone(&self.permits).acquire_owned().await;
+        let permit = permit.map_err(|_closed| MailboxError::TaskLost)?;
+        let (digest, size) = (request.layer.digest, request.layer.size);
         let cache = core.cache.clone();
-        let cached = blocking(move || Ok(cache.get(&request.layer.digest, request.len))).await?;
-        if let Some(bytes) = cached {
+        let cached = blocking(move || {
+            let layer = cache.load_layer(&digest, size);
+            layer.map(|layer| decode(&cache, request, &layer)).transpose()
+        });
+        if let Some(bytes) = cached.await? {
             return Ok(bytes);
         }
         let layer = match fetch_layer(core, request.layer).await {
@@ -147,13 +153,29 @@ impl Fetcher {
             other => other?,
         };
         let cache = core.cache.clone();
-        blocking(move || {
-            let bytes = decode_layer(request.compression, request.index, request.len, &layer)?;
-            cache.put(&request.layer.digest, bytes.clone());
-            Ok(bytes)
-        })
-        .await
+        let decoded = layer.clone();
+        let bytes = blocking(move || decode(&cache, request, &decoded)).await?;
+        // Whoever waits for the chunk does not wait for the disk as well. The permit bounds how
+        // many layers are still to be written.
+        let cache = core.cache.clone();
+        core.spawn(async move {
+            let saved = blocking(move || {
+                cache.save_layer(&digest, &layer);
+                Ok(())
+            });
+            // A chunk that is not kept is fetched again.
+            saved.await.ok();
+            drop(permit);
+        });
+        Ok(bytes)
     }
+}
+
+/// Decodes a layer whose digest was checked, and keeps the chunk in memory.
+fn decode(cache: &ChunkCache, request: ChunkRequest, layer: &[u8]) -> Result<Bytes, MailboxError> {
+    let bytes = decode_layer(request.compression, request.index, request.len, layer)?;
+    cache.put_memory(&request.layer.digest, bytes.clone());
+    Ok(bytes)
 }
 
 async fn fetch_layer(core: &Core, layer: ChunkLayer) -> Result<Bytes, MailboxError> {

@@ -92,19 +92,8 @@ impl MessageReader {
         let core = shared.core.upgrade().ok_or(MailboxError::TaskLost)?;
         let parts: Vec<_> = shared.layout.span(offset..offset.saturating_add(len as u64)).collect();
         let Some(last) = parts.last().map(|part| part.index) else { return Ok(Bytes::new()) };
-        let ahead = shared.ahead.lock().after_read(
-            offset,
-            len as u64,
-            shared.layout.chunk_bytes(),
-            last,
-            shared.layout.chunk_count(),
-        );
         // Asked for first, so that they travel while the reader's own chunk is decoded.
-        for index in ahead {
-            if let Some(request) = self.request(index) {
-                core.fetcher.prefetch(&core, request);
-            }
-        }
+        self.read_ahead(&core, offset, len, last);
         let chunks = parts.iter().map(|part| self.chunk(&core, part.index));
         let chunks = try_join_all(chunks).await?;
         let mut slices = parts.iter().zip(chunks).map(|(part, chunk)| {
@@ -136,6 +125,8 @@ impl MessageReader {
             return None;
         }
         self.note(&core, part.index);
+        // A reader that finds everything in memory is the one that read-ahead works for.
+        self.read_ahead(&core, offset, len, part.index);
         Some(chunk.slice(part.within))
     }
 
@@ -158,6 +149,23 @@ impl MessageReader {
             core.verified.set_complete(shared.digest);
         }
         Ok(())
+    }
+
+    /// Notes a read that ends in chunk `last`, and fetches what a sequential reader needs next.
+    fn read_ahead(&self, core: &Arc<Core>, offset: u64, len: usize, last: u32) {
+        let shared = &self.shared;
+        let ahead = shared.ahead.lock().after_read(
+            offset,
+            len as u64,
+            shared.layout.chunk_bytes(),
+            last,
+            shared.layout.chunk_count(),
+        );
+        for index in ahead {
+            if let Some(request) = self.request(index) {
+                core.fetcher.prefetch(core, request);
+            }
+        }
     }
 
     async fn chunk(&self, core: &Arc<Core>, index: u32) -> Result<Bytes, MailboxError> {

@@ -19,6 +19,8 @@ pub(crate) struct ChunkTable {
 struct Slot {
     generation: u64,
     done: Option<Done>,
+    /// The generation that somebody is uploading.
+    claimed: Option<u64>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -72,24 +74,43 @@ impl ChunkTable {
     /// Returns the chunks of a payload of `len` bytes that are not in the registry.
     ///
     /// With `whole_only`, those that the writer has filled; otherwise also the last one.
-    pub(crate) fn pending(&self, len: u64, whole_only: bool) -> Vec<Pending> {
+    pub(crate) fn unfinished(
+        &self,
+        len: u64,
+        whole_only: bool,
+    ) -> impl Iterator<Item = Pending> + '_ {
         let count =
             if whole_only { len / self.chunk_bytes } else { len.div_ceil(self.chunk_bytes).max(1) };
         (0..u32::try_from(count).unwrap_or(u32::MAX))
-            .map(|index| self.describe(index, len))
+            .map(move |index| self.describe(index, len))
             .filter(|pending| self.layer(*pending).is_none())
-            .collect()
+    }
+
+    /// Takes the first unfinished chunk that nobody has taken, for [`ChunkTable::give_back`].
+    ///
+    /// A chunk that was written since somebody took it can be taken again.
+    pub(crate) fn claim(&mut self, len: u64, whole_only: bool) -> Option<Pending> {
+        let is_free = |pending: &Pending| {
+            let slot = self.slots.get(pending.index as usize);
+            slot.and_then(|slot| slot.claimed) != Some(pending.generation)
+        };
+        let pending = self.unfinished(len, whole_only).find(is_free)?;
+        self.slot(pending.index).claimed = Some(pending.generation);
+        Some(pending)
+    }
+
+    /// Ends a claim; what was not completed may be taken by others.
+    pub(crate) fn give_back(&mut self, pending: Pending) {
+        let slot = self.slot(pending.index);
+        if slot.claimed == Some(pending.generation) {
+            slot.claimed = None;
+        }
     }
 
     /// Remembers that `pending` is in the registry as `layer`, unless it changed meanwhile.
     pub(crate) fn complete(&mut self, pending: Pending, layer: ChunkLayer) {
-        let index = pending.index as usize;
-        if self.slots.len() <= index {
-            self.slots.resize(index + 1, Slot::default());
-        }
-        if let Some(slot) = self.slots.get_mut(index)
-            && slot.generation == pending.generation
-        {
+        let slot = self.slot(pending.index);
+        if slot.generation == pending.generation {
             slot.done = Some(Done { generation: pending.generation, len: pending.len, layer });
         }
     }
@@ -103,6 +124,14 @@ impl ChunkTable {
     /// Returns how many bytes of a payload of `len` bytes are in the registry.
     pub(crate) fn bytes_done(&self, len: u64) -> u64 {
         self.slots.iter().filter_map(|slot| slot.done).map(|done| done.len).sum::<u64>().min(len)
+    }
+
+    fn slot(&mut self, index: u32) -> &mut Slot {
+        let index = index as usize;
+        if self.slots.len() <= index {
+            self.slots.resize(index + 1, Slot::default());
+        }
+        &mut self.slots[index]
     }
 
     fn describe(&self, index: u32, len: u64) -> Pending {
@@ -130,8 +159,15 @@ mod tests {
         ChunkLayer { digest: Digest::of(&[byte]), size: 1 }
     }
 
-    fn indices(pending: &[Pending]) -> Vec<u32> {
-        pending.iter().map(|chunk| chunk.index).collect()
+    fn indices(table: &ChunkTable, len: u64, whole_only: bool) -> Vec<u32> {
+        table.unfinished(len, whole_only).map(|chunk| chunk.index).collect()
+    }
+
+    fn complete_all(table: &mut ChunkTable, len: u64, with: ChunkLayer) {
+        while let Some(chunk) = table.claim(len, false) {
+            table.complete(chunk, with);
+            table.give_back(chunk);
+        }
     }
 
     #[test]
@@ -139,52 +175,67 @@ mod tests {
         let mut table = ChunkTable::new(10);
         table.touch(0..25);
 
-        assert_eq!(indices(&table.pending(25, true)), [0, 1]);
-        assert_eq!(indices(&table.pending(25, false)), [0, 1, 2]);
+        assert_eq!(indices(&table, 25, true), [0, 1]);
+        assert_eq!(indices(&table, 25, false), [0, 1, 2]);
     }
 
     #[test]
     fn a_chunk_written_while_it_was_uploaded_is_done_again() {
         let mut table = ChunkTable::new(10);
         table.touch(0..10);
-        let pending = table.pending(10, false)[0];
+        let pending = table.claim(10, false).unwrap();
 
         table.touch(3..4);
         table.complete(pending, layer(1));
 
-        assert_eq!(indices(&table.pending(10, false)), [0]);
-        let again = table.pending(10, false)[0];
+        assert_eq!(indices(&table, 10, false), [0]);
+        let again = table.claim(10, false).unwrap();
         table.complete(again, layer(2));
         assert_eq!(table.layers(10), Some(vec![layer(2)]));
+    }
+
+    #[test]
+    fn a_chunk_is_claimed_once_until_it_is_given_back_or_written_again() {
+        let mut table = ChunkTable::new(10);
+        table.touch(0..20);
+
+        let first = table.claim(20, false).unwrap();
+        let second = table.claim(20, false).unwrap();
+        assert_eq!((first.index, second.index), (0, 1));
+        assert_eq!(table.claim(20, false), None);
+
+        table.give_back(second);
+        assert_eq!(table.claim(20, false), Some(second));
+        table.touch(0..1);
+        let again = table.claim(20, false).unwrap();
+        assert_eq!(again.index, 0);
+        // The old claim ends without touching the new one.
+        table.give_back(first);
+        assert_eq!(table.claim(20, false), None);
     }
 
     #[test]
     fn growing_and_shrinking_make_the_last_chunk_pending() {
         let mut table = ChunkTable::new(10);
         table.touch(0..15);
-        for pending in table.pending(15, false) {
-            table.complete(pending, layer(1));
-        }
+        complete_all(&mut table, 15, layer(1));
         assert!(table.layers(15).is_some());
 
         table.resize(15, 18);
-        assert_eq!(indices(&table.pending(18, false)), [1]);
+        assert_eq!(indices(&table, 18, false), [1]);
 
-        for pending in table.pending(18, false) {
-            table.complete(pending, layer(2));
-        }
+        complete_all(&mut table, 18, layer(2));
         table.resize(18, 10);
-        assert_eq!(table.pending(10, false), []);
+        assert!(indices(&table, 10, false).is_empty());
         assert_eq!(table.layers(10).unwrap().len(), 1);
     }
 
     #[test]
     fn an_empty_payload_is_one_empty_chunk() {
         let mut table = ChunkTable::new(10);
-        let pending = table.pending(0, false);
+        assert_eq!(indices(&table, 0, false), [0]);
 
-        assert_eq!(indices(&pending), [0]);
-        table.complete(pending[0], layer(0));
+        complete_all(&mut table, 0, layer(0));
         assert_eq!(table.layers(0), Some(vec![layer(0)]));
     }
 
@@ -193,6 +244,6 @@ mod tests {
         let mut table = ChunkTable::new(10);
         table.touch(25..30);
 
-        assert_eq!(indices(&table.pending(30, false)), [0, 1, 2]);
+        assert_eq!(indices(&table, 30, false), [0, 1, 2]);
     }
 }

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::{OnceLock, Weak};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use super::chunks::ChunkTable;
 use super::failure::FailureNote;
@@ -26,6 +26,12 @@ use crate::store::{PreparedMessage, Withdrawal};
 /// Most bytes that extended attributes of one file may take, as ext4 allows.
 const XATTR_BYTES_MAX: usize = 64 << 10;
 
+/// Whole chunks that a copy may be ahead of the registry: as many again as are on their way.
+const AHEAD_CHUNK_COUNT_MAX: usize = 8;
+
+/// Longest time that the write which fills a chunk waits for the registry.
+const WRITER_WAIT_MAX: Duration = Duration::from_secs(5);
+
 /// A file in `outbox/<recipient>/`.
 ///
 /// Content lies in a staged file until the message is sent. All methods are short and local;
@@ -39,8 +45,8 @@ pub struct OutboxFile {
     pub(super) inner: Mutex<Inner>,
     /// Held by the one task that prepares or publishes this file.
     pub(super) delivery: tokio::sync::Mutex<()>,
-    /// Held by the one batch of chunks that is on its way.
-    pub(super) batch: tokio::sync::Mutex<()>,
+    /// Told whenever an upload of a chunk ends.
+    pub(super) uploads_moved: Notify,
     /// How many calls want to change the file and wait for `delivery`; the queue gives way to them.
     pub(super) claims: watch::Sender<u32>,
     /// Follows `inner.state` for those who wait for it.
@@ -66,8 +72,12 @@ pub(super) struct Inner {
     pub(super) writers: u32,
     /// Grows with every open and close for writing; a settle timer of an older one is void.
     pub(super) epoch: u64,
+    /// Whether chunks go to the registry while the file is written.
     pub(super) uploading: bool,
     pub(super) unlinked: bool,
+    /// Whether it was prepared by an earlier run. The staged bytes may be older than what is in the
+    /// registry if the machine went down since, so nobody reads them.
+    pub(super) recovered: bool,
     pub(super) error: Option<(ErrorClass, String)>,
     /// The failure came when no program waited for it any more.
     pub(super) is_unattended: bool,
@@ -306,8 +316,37 @@ impl OutboxFile {
         drop(inner);
         if begin_upload {
             upload::begin(self);
+        } else if filled_a_chunk {
+            self.uploads_moved.notify_waiters();
         }
         written
+    }
+
+    /// Returns whether the writer of these bytes has just filled a chunk and should wait for the
+    /// registry.
+    ///
+    /// A copy that runs ahead only moves its time into the close, where nobody sees it pass and a
+    /// file manager shows no progress.
+    pub fn is_far_ahead(&self, offset: u64, len: u64) -> bool {
+        let inner = self.inner.lock();
+        let chunk_bytes = inner.chunks.chunk_bytes();
+        offset / chunk_bytes != offset.saturating_add(len) / chunk_bytes && inner.is_far_ahead()
+    }
+
+    /// Waits until the uploads have caught up or ended, or for [`WRITER_WAIT_MAX`]: a registry that
+    /// hangs must not stop a copy into the staged file.
+    pub async fn wait_for_uploads(&self) {
+        let caught_up = async {
+            loop {
+                let mut moved = std::pin::pin!(self.uploads_moved.notified());
+                moved.as_mut().enable();
+                if !self.inner.lock().is_far_ahead() {
+                    return;
+                }
+                moved.await;
+            }
+        };
+        tokio::time::timeout(WRITER_WAIT_MAX, caught_up).await.ok();
     }
 
     /// Cuts or extends the file.
@@ -355,10 +394,11 @@ impl OutboxFile {
         }
     }
 
-    /// Returns a reader over the registry for a sent file; `None` while the staged file is there.
+    /// Returns a reader over the registry for a sent file; `None` while the staged file holds the
+    /// content.
     pub fn reader(&self) -> Option<MessageReader> {
         let inner = self.inner.lock();
-        if inner.spool.is_some() || inner.is_parked {
+        if (inner.spool.is_some() || inner.is_parked) && !inner.recovered {
             return None;
         }
         let message = inner.current_message()?;
@@ -443,6 +483,12 @@ impl Inner {
             .as_ref()
             .filter(|done| done.generation == self.generation)
             .map(|done| &done.message)
+    }
+
+    /// Returns whether more whole chunks wait for the registry than a copy should be ahead.
+    fn is_far_ahead(&self) -> bool {
+        self.uploading
+            && self.chunks.unfinished(self.len, true).nth(AHEAD_CHUNK_COUNT_MAX).is_some()
     }
 
     pub(super) fn fail(&mut self, error: &MailboxError) {

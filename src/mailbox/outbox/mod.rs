@@ -148,7 +148,8 @@ impl Outbox {
         file.unpark(&self.core).await?;
         {
             let mut inner = file.inner.lock();
-            if inner.state != SendState::Sent && inner.spool.is_some() {
+            let is_staged = inner.spool.is_some() && !inner.recovered;
+            if inner.state != SendState::Sent && is_staged {
                 file.apply_locked(&mut inner, Event::Changed);
                 inner.writers += 1;
                 inner.epoch += 1;
@@ -276,6 +277,11 @@ impl Outbox {
             }
             Err(error) => {
                 self.core.record_error(&sender::subject(file), error);
+                // Kept on the disk for another attempt; the caller need not wait for that.
+                let unsent = Arc::clone(file);
+                self.core.spawn(async move {
+                    sender::sync_spool(&unsent).await.ok();
+                });
                 let event = Event::PrepareFailed;
                 sender::fail(&self.core, file, event, error, is_unattended).await;
             }

@@ -34,6 +34,10 @@ impl Outbox {
             if from == *to {
                 return Ok(());
             }
+            if inner.recovered {
+                let why = "it is already on its way under this name";
+                return Err(MailboxError::NotPermitted(why));
+            }
             inner.name = to.clone();
             inner.generation += 1;
             inner.epoch += 1;

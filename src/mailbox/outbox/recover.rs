@@ -42,6 +42,7 @@ impl OutboxFile {
             epoch: 0,
             uploading: false,
             unlinked: false,
+            recovered: false,
             error: None,
             is_unattended: false,
             queue_place: None,
@@ -70,7 +71,7 @@ impl OutboxFile {
             inner: parking_lot::Mutex::new(inner),
             claims: tokio::sync::watch::Sender::new(0),
             delivery: tokio::sync::Mutex::new(()),
-            batch: tokio::sync::Mutex::new(()),
+            uploads_moved: tokio::sync::Notify::new(),
         })
     }
 
@@ -107,6 +108,8 @@ impl OutboxFile {
             epoch: 0,
             uploading: false,
             unlinked: false,
+            // The bytes of a queued file were durable before its close returned.
+            recovered: state == SendState::Prepared && entry.queue_place.is_none(),
             error,
             is_unattended: entry.unattended,
             queue_place: entry.queue_place,
@@ -210,7 +213,10 @@ impl Outbox {
         let adopted = spool.is_some();
         let len = spool.as_ref().map(Spool::len).transpose()?;
         let file = OutboxFile::of_entry(core, entry, spool);
-        if let Some(len) = len {
+        // A Prepared file is what its row says, whatever became of the staged bytes.
+        if let Some(len) = len
+            && file.state() != SendState::Prepared
+        {
             file.inner.lock().len = len;
         }
         if adopted && file.state() == SendState::Draft && !file.is_temporary() {

@@ -37,9 +37,13 @@ pub(super) async fn prepare(core: &Arc<Core>, file: &Arc<OutboxFile>) -> Result<
             file.apply_locked(&mut inner, Event::PrepareDone);
             return Ok(());
         }
+        if inner.recovered {
+            // What is staged may not be what was prepared before the machine went down.
+            return Err(MailboxError::NotPermitted("copy the file again"));
+        }
     }
-    sync_spool(file).await?;
-    crash::point!("outbox.prepare.staged-durable");
+    sync_spool_name(file).await?;
+    crash::point!("outbox.prepare.staged");
     let uploaded = upload::upload_all(core, file).await?;
     crash::point!("outbox.prepare.uploaded");
     let message = message_for(core, file, &uploaded).await?;
@@ -64,6 +68,18 @@ pub(super) async fn prepare(core: &Arc<Core>, file: &Arc<OutboxFile>) -> Result<
     }
     file.apply_locked(&mut inner, Event::PrepareDone);
     Ok(())
+}
+
+/// Makes the name of the staged file durable, by which a restart finds that the file is ours.
+///
+/// Not its bytes: a Prepared file needs the row and what is in the registry, and nothing else, so
+/// most files are sent and removed before the disk has seen them.
+async fn sync_spool_name(file: &Arc<OutboxFile>) -> Result<(), MailboxError> {
+    let spool = file.inner.lock().spool.clone();
+    let spool = spool.ok_or(MailboxError::NotFound("staged file"))?;
+    tokio::task::spawn_blocking(move || spool.sync_name())
+        .await
+        .map_err(|_panicked| MailboxError::TaskLost)?
 }
 
 /// Makes the staged bytes durable on a blocking thread.

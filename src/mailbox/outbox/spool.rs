@@ -92,6 +92,11 @@ impl Spool {
         Ok(bytes.into())
     }
 
+    /// Fills `place` with the bytes from `offset` on.
+    pub(crate) fn read_exact_at(&self, offset: u64, place: &mut [u8]) -> io::Result<()> {
+        self.file.read_exact_at(place, offset)
+    }
+
     /// Makes content and directory entry durable.
     pub(crate) fn sync(&self) -> Result<(), MailboxError> {
         let dir = self.path.parent().unwrap_or_else(|| Path::new("."));
@@ -99,6 +104,12 @@ impl Spool {
             .sync_all()
             .and_then(|()| durable::sync_dir(dir))
             .map_err(MailboxError::io("make the staged file durable"))
+    }
+
+    /// Makes the directory entry durable; the bytes may still be in memory only.
+    pub(crate) fn sync_name(&self) -> Result<(), MailboxError> {
+        let dir = self.path.parent().unwrap_or_else(|| Path::new("."));
+        durable::sync_dir(dir).map_err(MailboxError::io("make the staged file durable"))
     }
 
     /// Removes the name; open handles go on working until they are closed.

@@ -3,19 +3,25 @@
 //! Memory is bounded by the permits of [`UploadPool`]: a permit covers one chunk, raw and
 //! compressed. Nothing here decides whether a file is sent.
 
+use std::io;
 use std::sync::Arc;
 
-use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use futures_util::stream::FuturesUnordered;
+use futures_util::{StreamExt as _, future};
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
 use super::chunks::{ChunkTable, Pending};
 use super::file::OutboxFile;
-use crate::chunk::{ChunkLayout, EncodedLayer, LayerEncoder};
+use crate::chunk::{ChunkError, ChunkLayout, EncodedLayer, LayerEncoder};
 use crate::mailbox::MailboxError;
 use crate::mailbox::core::Core;
 use crate::protocol::{ChunkLayer, Compression};
 use crate::sys::crash;
+
+/// Largest buffers of an encoder that is kept: those of a chunk of the default size fit twice.
+/// Larger chunks are rare, and an idle mailbox must not hold their memory.
+const KEPT_BUFFER_LEN_MAX: usize = 40 << 20;
 
 /// Permits and compression contexts that all uploads of a mailbox share.
 pub(crate) struct UploadPool {
@@ -30,28 +36,25 @@ impl UploadPool {
         Self { permits: Arc::new(Semaphore::new(width)), width, encoders: Mutex::default() }
     }
 
-    /// Encodes with a context that is kept for the next chunk: making one costs a fifth of a chunk.
-    fn encode(
-        &self,
-        compression: Compression,
-        index: u32,
-        payload: &[u8],
-    ) -> Result<EncodedLayer, MailboxError> {
+    /// Returns a kept encoder or a new one: making one costs a fifth of a chunk.
+    fn take(&self, compression: Compression) -> Result<LayerEncoder, MailboxError> {
         let kept = {
             let mut encoders = self.encoders.lock();
             let at = encoders.iter().position(|(of, _)| *of == compression);
             at.map(|at| encoders.swap_remove(at).1)
         };
-        let mut encoder = match kept {
-            Some(encoder) => encoder,
-            None => LayerEncoder::new(compression)?,
-        };
-        let layer = encoder.encode(index, payload)?;
+        match kept {
+            Some(encoder) => Ok(encoder),
+            None => Ok(LayerEncoder::new(compression)?),
+        }
+    }
+
+    /// Keeps an encoder and its buffers for the next chunk.
+    fn keep(&self, compression: Compression, encoder: LayerEncoder) {
         let mut encoders = self.encoders.lock();
-        if encoders.len() < self.width {
+        if encoders.len() < self.width && encoder.buffer_len() <= KEPT_BUFFER_LEN_MAX {
             encoders.push((compression, encoder));
         }
-        Ok(layer)
     }
 }
 
@@ -70,12 +73,12 @@ pub(super) fn begin(file: &Arc<OutboxFile>) {
     let file = Arc::clone(file);
     let task_core = Arc::clone(&core);
     core.spawn(async move {
-        while let Ok(count) = upload_pending(&task_core, &file, true).await {
-            if count == 0 {
-                break;
-            }
+        let result = upload(&task_core, &file, Extent::WholeChunks).await;
+        if let Err(error) = result {
+            tracing::debug!(%error, "the uploads beside a copy ended");
+            file.inner.lock().uploading = false;
         }
-        file.inner.lock().uploading = false;
+        file.uploads_moved.notify_waiters();
     });
 }
 
@@ -97,7 +100,7 @@ pub(super) async fn upload_all(
                 inner.chunks = ChunkTable::new(layout.chunk_bytes());
             }
         }
-        upload_pending(core, file, false).await?;
+        upload(core, file, Extent::Everything).await?;
         let inner = file.inner.lock();
         if let Some(layers) = inner.chunks.layers(inner.len) {
             return Ok(Uploaded {
@@ -117,66 +120,114 @@ pub(super) struct Uploaded {
     pub(super) layers: Vec<ChunkLayer>,
 }
 
-/// Uploads what is pending now, several chunks at once; returns how many there were.
-async fn upload_pending(
-    core: &Arc<Core>,
-    file: &Arc<OutboxFile>,
-    whole_only: bool,
-) -> Result<usize, MailboxError> {
-    // One batch at a time: a close that finds the pipeline at work waits for its chunks instead of
-    // sending them a second time.
-    let _batch = file.batch.lock().await;
-    let pending = {
-        let inner = file.inner.lock();
-        if inner.unlinked {
-            return Err(MailboxError::NotFound("file"));
-        }
-        inner.chunks.pending(inner.len, whole_only)
-    };
-    let count = pending.len();
-    stream::iter(pending)
-        .map(|chunk| upload_chunk(core, file, chunk))
-        .buffer_unordered(core.uploads.width)
-        .try_collect::<()>()
-        .await?;
-    Ok(count)
+/// What an upload is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Extent {
+    /// The chunks that the writer has filled, as it goes on.
+    WholeChunks,
+    /// All of the content as it is, for a close.
+    Everything,
 }
 
-async fn upload_chunk(
+/// Uploads what is pending, several chunks at once, until nothing is.
+///
+/// A close joins the pipeline beside the copy: each chunk is claimed by one of them, and the close
+/// waits for those that the other one has.
+async fn upload(
     core: &Arc<Core>,
     file: &Arc<OutboxFile>,
-    chunk: Pending,
+    extent: Extent,
 ) -> Result<(), MailboxError> {
+    let mut under_way = FuturesUnordered::new();
+    loop {
+        // Listens before it looks, so that no change is missed in between.
+        let mut moved = std::pin::pin!(file.uploads_moved.notified());
+        moved.as_mut().enable();
+        let is_whole_only = extent == Extent::WholeChunks;
+        {
+            let mut inner = file.inner.lock();
+            if inner.unlinked {
+                return Err(MailboxError::NotFound("file"));
+            }
+            let len = inner.len;
+            while under_way.len() < core.uploads.width {
+                let Some(chunk) = inner.chunks.claim(len, is_whole_only) else { break };
+                under_way.push(upload_chunk(core, Claim { file: Arc::clone(file), chunk }));
+            }
+            if under_way.is_empty() {
+                if is_whole_only {
+                    // Under the lock: a chunk that is filled from now on starts a new pipeline.
+                    inner.uploading = false;
+                    return Ok(());
+                }
+                if inner.chunks.unfinished(len, false).next().is_none() {
+                    return Ok(());
+                }
+            }
+        }
+        if under_way.is_empty() {
+            moved.await;
+            continue;
+        }
+        match future::select(under_way.next(), moved).await {
+            future::Either::Left((Some(result), _)) => result?,
+            future::Either::Left((None, _)) | future::Either::Right(_) => {}
+        }
+    }
+}
+
+/// The right to upload a chunk, given back however the upload ends.
+struct Claim {
+    file: Arc<OutboxFile>,
+    chunk: Pending,
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        self.file.inner.lock().chunks.give_back(self.chunk);
+        self.file.uploads_moved.notify_waiters();
+    }
+}
+
+async fn upload_chunk(core: &Arc<Core>, claim: Claim) -> Result<(), MailboxError> {
     let permit = Arc::clone(&core.uploads.permits).acquire_owned().await;
     let permit = permit.map_err(|_closed| MailboxError::TaskLost)?;
-    let layer = encode(core, file, chunk).await?;
+    let compression = core.options.compression_for(claim.file.recipient());
+    let encoder = core.uploads.take(compression)?;
+    let (mut encoder, layer) = encode(encoder, &claim).await?;
     let descriptor = ChunkLayer { digest: layer.digest, size: layer.bytes.len() as u64 };
     if !core.repository.blob_exists(&layer.digest).await? {
-        core.repository.push_blob(&layer.digest, layer.bytes).await?;
+        core.repository.push_blob(&layer.digest, layer.bytes.clone()).await?;
         crash::point!("outbox.chunk.pushed");
     }
+    encoder.reuse(layer.bytes);
+    core.uploads.keep(compression, encoder);
     drop(permit);
-    file.inner.lock().chunks.complete(chunk, descriptor);
+    claim.file.inner.lock().chunks.complete(claim.chunk, descriptor);
     Ok(())
 }
 
 /// Reads, frames, compresses and hashes one chunk on a blocking thread.
 async fn encode(
-    core: &Arc<Core>,
-    file: &Arc<OutboxFile>,
-    chunk: Pending,
-) -> Result<EncodedLayer, MailboxError> {
-    let core = Arc::clone(core);
-    let file = Arc::clone(file);
+    mut encoder: LayerEncoder,
+    claim: &Claim,
+) -> Result<(LayerEncoder, EncodedLayer), MailboxError> {
+    let chunk = claim.chunk;
+    let spool = claim.file.inner.lock().spool.clone();
+    let spool = spool.ok_or(MailboxError::NotFound("staged file"))?;
     tokio::task::spawn_blocking(move || {
-        let len = usize::try_from(chunk.len).map_err(|_overflow| MailboxError::TooLarge)?;
-        let payload = file.read_at(chunk.offset, len)?;
-        if payload.len() != len {
+        let read = |place: &mut [u8]| spool.read_exact_at(chunk.offset, place);
+        match encoder.encode_from(chunk.index, chunk.len, read) {
+            Ok(layer) => Ok((encoder, layer)),
             // Shortened after it was planned; the table says so and it is planned again.
-            return Err(MailboxError::Busy);
+            Err(ChunkError::Read(source)) if source.kind() == io::ErrorKind::UnexpectedEof => {
+                Err(MailboxError::Busy)
+            }
+            Err(ChunkError::Read(source)) => {
+                Err(MailboxError::Io { what: "read the staged file", source })
+            }
+            Err(error) => Err(error.into()),
         }
-        let compression = core.options.compression_for(file.recipient());
-        core.uploads.encode(compression, chunk.index, &payload)
     })
     .await
     .map_err(|_panicked| MailboxError::TaskLost)?

@@ -181,6 +181,44 @@ async fn reading_a_few_bytes_fetches_one_chunk() {
 }
 
 #[tokio::test]
+async fn a_sequential_reader_stays_behind_its_read_ahead() {
+    let world = World::new();
+    let (alice, bob) = world.alice_and_bob().await;
+    let content = payload(5000);
+    alice.send(&bob, "a.bin", &content).await.unwrap();
+    let item = bob.receive(&alice).await.remove(0);
+    let reader = bob.mailbox.inbox().open(&item.digest).unwrap();
+
+    let mut waited = 0;
+    for offset in (0..5000).step_by(50) {
+        // What is read from memory counts as reading, too.
+        if reader.try_read_cached(offset, 50).is_none() {
+            waited += 1;
+            reader.read_at(offset, 50).await.unwrap();
+        }
+        bob.settle().await;
+    }
+
+    assert!(waited <= 2, "waited for {waited} of 50 chunks");
+}
+
+#[tokio::test]
+async fn a_chunk_comes_from_disk_when_memory_has_forgotten_it() {
+    let world = World::new();
+    let (alice, mut bob) = world.alice_and_bob().await;
+    let content = payload(950);
+    alice.send(&bob, "a.bin", &content).await.unwrap();
+    let item = bob.receive(&alice).await.remove(0);
+    assert_eq!(bob.read(&item).await.unwrap(), content);
+    bob.restart(&world).await;
+    let before = world.faulty.counts().of(Operation::FetchBlob);
+
+    assert_eq!(bob.read(&item).await.unwrap(), content);
+
+    assert_eq!(world.faulty.counts().of(Operation::FetchBlob), before);
+}
+
+#[tokio::test]
 async fn many_readers_of_one_cold_chunk_cause_one_fetch() {
     let world = World::new();
     let (alice, bob) = world.alice_and_bob().await;

@@ -214,6 +214,85 @@ async fn a_prepared_file_is_published_after_a_restart() {
 }
 
 #[tokio::test]
+async fn a_prepared_file_keeps_its_promise_when_its_staged_bytes_are_lost() {
+    let world = World::new();
+    let (mut alice, bob) = world.alice_and_bob().await;
+    let content = payload(250);
+    let file = draft(&alice, &bob, "a.txt", &content).await;
+    alice.mailbox.outbox().prepare(&file, &CancellationToken::new()).await.unwrap();
+    world.faulty.inject_always(Operation::PushManifest, Fault::fail(|| RegistryError::TimedOut));
+    let staged = alice.home().join("spool").join(file.unique_name());
+    drop(file);
+
+    // What a power cut leaves of bytes that the disk had not seen.
+    std::fs::File::options().write(true).open(staged).unwrap().set_len(0).unwrap();
+    alice.restart(&world).await;
+
+    let file = alice.mailbox.snapshot().outbox_files().next().cloned().unwrap();
+    assert_eq!((file.state(), file.len()), (SendState::Prepared, 250));
+    let read = file.reader().unwrap().read_at(0, 250).await.unwrap();
+    assert_eq!(read, content, "from the registry");
+    let renamed = alice.mailbox.outbox().rename(&file, &name("b.txt")).await;
+    assert!(matches!(renamed, Err(MailboxError::NotPermitted(_))), "{renamed:?}");
+    let opened = alice.mailbox.outbox().open_for_write(&file, false).await;
+    assert!(matches!(opened, Err(MailboxError::NotPermitted(_))), "{opened:?}");
+    world.faulty.heal();
+    alice.restart(&world).await;
+    alice.settle().await;
+    let listed = bob.receive(&alice).await;
+    assert_eq!(bob.read(&listed[0]).await.unwrap(), content);
+}
+
+#[tokio::test]
+async fn a_close_joins_the_uploads_beside_the_copy_and_pushes_each_chunk_once() {
+    let world = World::new();
+    let (alice, bob) = world.alice_and_bob().await;
+    let gate = Gate::closed();
+    world.faulty.inject_next(Operation::PushBlob, 2, Fault::hold(&gate));
+    let content = payload(950);
+    let file = draft(&alice, &bob, "a.bin", &content).await;
+    gate.wait_for_arrivals(2).await;
+
+    let outbox = alice.mailbox.outbox();
+    let cancel = CancellationToken::new();
+    let close = outbox.prepare(&file, &cancel);
+    let (closed, ()) = tokio::join!(close, async {
+        // The close has sent what it can while two chunks of the copy are still on their way.
+        while file.progress().0 < 750 {
+            tokio::task::yield_now().await;
+        }
+        gate.open();
+    });
+
+    closed.unwrap();
+    // Ten chunks, the empty configuration and the bundle.
+    assert_eq!(world.faulty.counts().of(Operation::PushBlob), 12);
+    outbox.publish(&file).await.unwrap();
+    let listed = bob.receive(&alice).await;
+    assert_eq!(bob.read(&listed[0]).await.unwrap(), content);
+}
+
+#[tokio::test]
+async fn a_copy_far_ahead_of_the_registry_waits_for_it() {
+    let world = World::new();
+    let (alice, bob) = world.alice_and_bob().await;
+    let gate = Gate::closed();
+    world.faulty.inject_always(Operation::PushBlob, Fault::hold(&gate));
+
+    let file = draft(&alice, &bob, "a.bin", &payload(850)).await;
+    assert!(!file.is_far_ahead(0, 850), "eight chunks may wait");
+    file.write_at(850, &payload(100)).unwrap();
+    assert!(file.is_far_ahead(850, 100));
+    assert!(!file.is_far_ahead(910, 10), "only the write that fills a chunk waits");
+
+    let mut waiting = std::pin::pin!(file.wait_for_uploads());
+    assert!(futures_util::poll!(&mut waiting).is_pending());
+    gate.open();
+    waiting.await;
+    assert!(!file.is_far_ahead(850, 100));
+}
+
+#[tokio::test]
 async fn a_draft_of_an_earlier_run_is_shown_and_never_sent() {
     let world = World::new();
     let (mut alice, bob) = world.alice_and_bob().await;

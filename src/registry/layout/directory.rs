@@ -92,7 +92,7 @@ impl Directory {
         }
         crash::point!("layout.create.index");
         // The marker goes last: who sees it may rely on the rest.
-        let marker = directory.write(&directory.root, MARKER_NAME, MARKER_BYTES, 0o666);
+        let marker = directory.write_durably(&directory.root, MARKER_NAME, MARKER_BYTES, 0o666);
         marker.map_err(classify)?;
         crash::point!("layout.create.marker");
         Ok(directory)
@@ -109,8 +109,12 @@ impl Directory {
     }
 
     /// Replaces `index.json` and returns a handle of the new one. Only under the lock.
+    ///
+    /// The names of all blobs become durable with it, also those of other processes, and before it:
+    /// what an index leads to is there after a crash.
     pub(super) fn write_index(&self, bytes: &[u8]) -> Result<File, RegistryError> {
-        self.write(&self.root, INDEX_NAME, bytes, 0o666).map_err(classify)
+        self.blobs.sync_all().map_err(classify)?;
+        self.write_durably(&self.root, INDEX_NAME, bytes, 0o666).map_err(classify)
     }
 
     /// Returns the size of a blob; `None` when there is no regular file of that name.
@@ -147,6 +151,9 @@ impl Directory {
     }
 
     /// Writes a blob unless one of that name and size is there already.
+    ///
+    /// Its bytes are durable then, its name with the next index: a directory is not made durable
+    /// once for each of a thousand chunks.
     pub(super) fn write_blob(&self, digest: &Digest, bytes: &[u8]) -> Result<(), RegistryError> {
         if self.blob_len(digest)? == Some(bytes.len() as u64) && self.keep_blob(digest)? {
             return Ok(());
@@ -200,6 +207,13 @@ impl Directory {
     }
 
     /// Writes a file so that a reader sees the old one or the new one, durably.
+    fn write_durably(&self, dir: &File, name: &str, bytes: &[u8], mask: u32) -> io::Result<File> {
+        let file = self.write(dir, name, bytes, mask)?;
+        dir.sync_all()?;
+        Ok(file)
+    }
+
+    /// Writes a file so that a reader sees the old one or the new one; its name is not durable yet.
     fn write(&self, dir: &File, name: &str, bytes: &[u8], mask: u32) -> io::Result<File> {
         let ingest = make_dir_at(&self.root, INGEST_NAME, self.mode)?;
         let temporary = format!("{TEMPORARY_PREFIX}{}", uuid::Uuid::new_v4().simple());
@@ -219,7 +233,7 @@ impl Directory {
             crash::point!("layout.file.synced");
             renameat(&ingest, temporary.as_str(), dir, name)?;
             crash::point!("layout.file.renamed");
-            dir.sync_all()
+            Ok(())
         })();
         if result.is_err() {
             unlinkat(&ingest, temporary.as_str(), UnlinkatFlags::NoRemoveDir).ok();

@@ -1,5 +1,6 @@
 //! The answer to one request, read with bounds.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -10,6 +11,7 @@ use tokio::time::{Instant, timeout};
 use super::classify::{Refusal, parse_code, retry_after};
 use super::client::transport_error;
 use super::options::Deadlines;
+use super::pace::Pace;
 use crate::registry::RegistryError;
 use crate::sys::{Clock as _, SystemClock, Untrusted};
 
@@ -23,13 +25,14 @@ const ERROR_SHOWN_LEN_MAX: usize = 4 << 10;
 pub(super) struct Answer {
     response: Response,
     deadlines: Deadlines,
+    pace: Option<Arc<Pace>>,
     window_start: Instant,
     window_len: u64,
 }
 
 impl Answer {
-    pub(super) fn new(response: Response, deadlines: Deadlines) -> Self {
-        Self { response, deadlines, window_start: Instant::now(), window_len: 0 }
+    pub(super) fn new(response: Response, deadlines: Deadlines, pace: Option<Arc<Pace>>) -> Self {
+        Self { response, deadlines, pace, window_start: Instant::now(), window_len: 0 }
     }
 
     pub(super) fn status(&self) -> StatusCode {
@@ -80,6 +83,9 @@ impl Answer {
             .map_err(|_elapsed| RegistryError::TimedOut)?
             .map_err(transport_error)?;
         let Some(piece) = piece else { return Ok(None) };
+        if let Some(pace) = &self.pace {
+            pace.pass(piece.len()).await;
+        }
         self.window_len += piece.len() as u64;
         let window = self.window_start.elapsed();
         if window >= self.deadlines.rate_window {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
-use futures_util::stream;
+use futures_util::{StreamExt as _, stream};
 use reqwest::header::{
     ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue,
     LOCATION, RANGE,
@@ -18,6 +18,7 @@ use super::answer::Answer;
 use super::auth::{Authenticator, Call, Grant};
 use super::options::{Deadlines, RemoteOptions};
 use super::origin;
+use super::pace::Pace;
 use crate::registry::RegistryError;
 use crate::sys::durable::read_bounded;
 
@@ -96,6 +97,8 @@ pub(super) struct Client {
     base: Url,
     auth: Authenticator,
     deadlines: Deadlines,
+    upload_pace: Option<Arc<Pace>>,
+    download_pace: Option<Arc<Pace>>,
 }
 
 impl Client {
@@ -147,7 +150,14 @@ impl Client {
             }
             Err(error) => return Err(unusable(&error)),
         };
-        Ok(Self { http, base, auth, deadlines: options.deadlines })
+        Ok(Self {
+            http,
+            base,
+            auth,
+            deadlines: options.deadlines,
+            upload_pace: Pace::new(options.upload_bytes_per_sec),
+            download_pace: Pace::new(options.download_bytes_per_sec),
+        })
     }
 
     /// Returns `scheme://host/v2/<name>/`.
@@ -197,7 +207,7 @@ impl Client {
                 continue;
             }
             if !is_redirect(status) || request.redirects == Redirects::None {
-                return Ok(Answer::new(response, self.deadlines));
+                return Ok(self.answer(response));
             }
             hop_count += 1;
             if hop_count > REDIRECT_COUNT_MAX {
@@ -221,7 +231,11 @@ impl Client {
         header: Option<&HeaderValue>,
     ) -> Result<Answer, RegistryError> {
         let response = self.transmit(&request, &request.url, header).await?;
-        Ok(Answer::new(response, self.deadlines))
+        Ok(self.answer(response))
+    }
+
+    fn answer(&self, response: Response) -> Answer {
+        Answer::new(response, self.deadlines, self.download_pace.clone())
     }
 
     async fn transmit(
@@ -241,7 +255,8 @@ impl Client {
         }
         let sent_len = Arc::new(AtomicU64::new(0));
         if let Some(body) = &request.body {
-            builder = builder.body(metered(body.clone(), Arc::clone(&sent_len)));
+            let pace = self.upload_pace.clone();
+            builder = builder.body(metered(body.clone(), Arc::clone(&sent_len), pace));
         }
         let mut response = std::pin::pin!(builder.send());
         let window = self.deadlines.first_byte;
@@ -276,15 +291,23 @@ fn is_redirect(status: StatusCode) -> bool {
     matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
 }
 
-/// Turns `body` into a stream that counts what the connection has taken.
-fn metered(body: Bytes, sent_len: Arc<AtomicU64>) -> Body {
+/// Turns `body` into a stream that counts what the connection has taken, at the pace given.
+fn metered(body: Bytes, sent_len: Arc<AtomicU64>, pace: Option<Arc<Pace>>) -> Body {
     let starts = (0..body.len()).step_by(PIECE_LEN);
     let pieces = starts.map(move |start| {
         let piece = body.slice(start..body.len().min(start + PIECE_LEN));
         sent_len.fetch_add(piece.len() as u64, Ordering::Relaxed);
         Ok::<_, std::io::Error>(piece)
     });
-    Body::wrap_stream(stream::iter(pieces))
+    let Some(pace) = pace else { return Body::wrap_stream(stream::iter(pieces)) };
+    Body::wrap_stream(stream::iter(pieces).then(move |piece| {
+        let pace = Arc::clone(&pace);
+        async move {
+            let len = piece.as_ref().map_or(0, Bytes::len);
+            pace.pass(len).await;
+            piece
+        }
+    }))
 }
 
 /// Returns the error of a connection that failed; its URL is dropped, for it may be signed.

@@ -23,6 +23,7 @@ mod manifest;
 mod name;
 mod options;
 mod origin;
+mod pace;
 mod paging;
 mod referrers;
 #[cfg(test)]

@@ -25,6 +25,10 @@ pub struct RemoteOptions {
     pub auth_realms: Vec<String>,
     /// How long to wait for what.
     pub deadlines: Deadlines,
+    /// Most bytes a second that bodies of requests take, over all of them; 0 = no limit.
+    pub upload_bytes_per_sec: u64,
+    /// The same for bodies of answers.
+    pub download_bytes_per_sec: u64,
 }
 
 impl Default for RemoteOptions {
@@ -36,6 +40,8 @@ impl Default for RemoteOptions {
             credentials: Arc::new(DockerCredentials::default()),
             auth_realms: Vec::new(),
             deadlines: Deadlines::default(),
+            upload_bytes_per_sec: 0,
+            download_bytes_per_sec: 0,
         }
     }
 }

@@ -299,3 +299,33 @@ async fn deletion_that_is_not_offered_is_rejected() {
     let Err(RegistryError::Rejected { reason }) = deleted else { panic!("{deleted:?}") };
     assert_eq!(reason, "not offered by this registry (status 405, UNSUPPORTED)");
 }
+
+#[tokio::test]
+async fn transfers_are_not_faster_than_their_limits() {
+    let server = Server::start(|seen| match seen.method.as_str() {
+        "POST" => Reply::new(202, "").with("Location", "/v2/team/mail/blobs/uploads/1"),
+        "PUT" => Reply::new(201, ""),
+        _ => Reply::new(200, content()),
+    })
+    .await;
+    let (content, digest) = (content(), Digest::of(&content()));
+    // Two tenths of a second for each direction.
+    let limited = RemoteOptions {
+        upload_bytes_per_sec: 1_000_000,
+        download_bytes_per_sec: 1_000_000,
+        ..anonymous()
+    };
+    let repository = open(&server, &limited);
+    // Time that passed before is not saved up for later, but for what makes up for late timers.
+    let least = Duration::from_millis(150);
+
+    let begin = tokio::time::Instant::now();
+    repository.push_blob(&digest, content.clone().into()).await.unwrap();
+    assert!(begin.elapsed() >= least, "{:?}", begin.elapsed());
+
+    let begin = tokio::time::Instant::now();
+    let fetched = repository.fetch_blob(&digest, content.len() as u64).await.unwrap();
+    assert!(begin.elapsed() >= least, "{:?}", begin.elapsed());
+    assert_eq!(fetched, content);
+    assert_eq!(server.seen().last().unwrap().method, "GET");
+}

@@ -182,6 +182,7 @@ mod tests {
     };
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "the table is the rule")]
     fn the_flush_table_holds_in_its_order() {
         let table = [
             ("complete", COMPLETE, false, FlushStep::Prepare),

@@ -5,7 +5,6 @@ use super::scene::{file_count, name_of};
 use crate::common::{BOB, Registry, Stopwatch, alice_and_bob, run, shell, wait_until, write};
 
 #[test]
-#[expect(clippy::print_stdout, reason = "scripts/failover shows the figures")]
 fn a_registry_that_dies_while_its_twin_lives_costs_nothing() {
     if let Some(Figures { sent, received, seconds }) = fail_over(file_count(30)) {
         let (lost, doubled) = (sent.saturating_sub(received), received.saturating_sub(sent));

@@ -134,7 +134,7 @@ fn rsync_sends_the_final_name_and_a_killed_copy_nothing() {
     let mut fifo = Fifo::new(scene.alice.dir().join("pipe"));
     let half = scene.outbox().join("half");
     let copying = Running::start(shell("exec cp \"$1\" \"$2\"", &[fifo.path(), &half]));
-    fifo.feed(&[b'x'; 100_000]);
+    fifo.feed(&vec![b'x'; 100_000]);
     wait_until("the copy is under way", || half.metadata().is_ok_and(|file| file.len() > 0));
 
     copying.signal(nix::sys::signal::Signal::SIGTERM);

@@ -76,6 +76,7 @@ impl Layout {
     }
 
     /// Puts a file where the directory was, which no patience mends.
+    #[expect(clippy::disallowed_methods, reason = "nothing of a test has to survive a crash")]
     fn break_it(&self) {
         if self.repository.exists() {
             std::fs::rename(&self.repository, self.repository.with_extension("kept")).unwrap();
@@ -83,6 +84,7 @@ impl Layout {
         write(&self.repository, b"not a directory");
     }
 
+    #[expect(clippy::disallowed_methods, reason = "nothing of a test has to survive a crash")]
     fn mend(&self) {
         std::fs::remove_file(&self.repository).unwrap();
         let kept = self.repository.with_extension("kept");

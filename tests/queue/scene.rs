@@ -128,6 +128,7 @@ pub(super) fn name_of(number: usize) -> String {
 
 /// Returns how many files to send: what `DOCKERCOMMS_TEST_FILES` says, as the scripts set it.
 pub(super) fn file_count(default: usize) -> usize {
-    let wanted = std::env::var("DOCKERCOMMS_TEST_FILES").ok();
-    wanted.map_or(default, |count| count.parse().expect("DOCKERCOMMS_TEST_FILES is a number"))
+    let wanted = std::env::var_os("DOCKERCOMMS_TEST_FILES");
+    let number = |count: std::ffi::OsString| count.into_string().ok()?.parse().ok();
+    wanted.map_or(default, |count| number(count).expect("DOCKERCOMMS_TEST_FILES is a number"))
 }

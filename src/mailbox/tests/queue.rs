@@ -14,7 +14,7 @@ use crate::registry::memory::Operation;
 use crate::testing::{Person, World};
 
 /// Far above what anything here takes; it only ends what hangs.
-const WITHIN: Duration = Duration::from_secs(60);
+const WITHIN: Duration = Duration::from_mins(1);
 
 /// Alice, whose closes are queued, and bob, who trusts her.
 async fn alice_and_bob(world: &World) -> (Person, Person) {

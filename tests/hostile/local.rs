@@ -72,6 +72,37 @@ fn f09_a_cache_removed_while_mounted_is_fetched_again() {
 }
 
 #[test]
+fn f13_a_mount_without_descriptors_refuses_and_recovers() {
+    let Some(mut prlimit) = crate::common::program("prlimit") else { return };
+    let scene = Scene::new();
+    scene.post_good();
+    let mut mount = scene.bob.mount();
+    let good = mount.message(ALICE, GOOD);
+    assert_eq!(read(&good), b"good");
+    let outbox = mount.outbox(ALICE);
+    let file = write(scene.bob.dir().join("plan.txt"), "plan");
+    let copy = || run(shell("cp \"$1\" \"$2\"", &[&file, &outbox]));
+    let pid = mount.server().pid().to_string();
+    // Below every free number: what is open stays open, nothing more can be opened.
+    prlimit.args(["--nofile=3:", "--pid", &pid]);
+    run(prlimit).ok();
+
+    let refused = copy();
+
+    assert_ne!(refused.code(), 0, "{refused:?}");
+    assert_eq!(read(&good), b"good");
+    assert_eq!(names_in(mount.inbox(ALICE)), [GOOD]);
+    let mut prlimit = crate::common::program("prlimit").unwrap();
+    prlimit.args(["--nofile=1024:", "--pid", &pid]);
+    run(prlimit).ok();
+    scene.letter("after").post(&scene.registry, &scene.alice, crate::common::BOB);
+    assert_eq!(read(mount.message(ALICE, "after")), payload(2500));
+    copy().ok();
+    assert_eq!(mount.wait_until_all_sent(ALICE), ["plan.txt"]);
+    assert!(mount.server().is_running());
+}
+
+#[test]
 fn f20_a_place_that_is_no_empty_directory_of_ones_own_is_not_mounted_on() {
     let scene = Scene::new();
     scene.post_good();

@@ -1,13 +1,11 @@
 //! Manifests that a trusted key has signed and that break a rule (M).
 
-use std::time::Duration;
-
 use dockercomms::protocol::{Digest, annotation as key, media_type};
 use serde_json::{Value, json};
 
 use super::forge::{Author, Letter};
 use super::registry::{Class, Registry};
-use super::scene::{GOOD, Scene, timed};
+use super::scene::{GOOD, PATIENCE, Scene, timed};
 use crate::common::BOB;
 
 /// Posts each of the letters and a good one; asserts that the good one arrives, that each bad one
@@ -211,7 +209,7 @@ fn m33_a_manifest_above_four_mebibytes_is_not_read_to_its_end() {
 }
 
 #[test]
-fn m36_a_message_of_ten_thousand_layers_is_listed_within_a_second() {
+fn m36_a_message_of_ten_thousand_layers_is_listed_soon() {
     let scene = Scene::new();
     let letter = scene.letter("many");
     let layer = letter.manifest["layers"][0].clone();
@@ -235,7 +233,7 @@ fn m36_a_message_of_ten_thousand_layers_is_listed_within_a_second() {
     let sizes: Vec<&Value> = listed.iter().map(|row| &row["bytes"]).collect();
     assert_eq!(sizes, [10_000_000], "{:?}", scene.quarantine());
     assert_eq!(again, listed);
-    assert!(took < Duration::from_secs(1), "{took:?}");
+    assert!(took < PATIENCE, "{took:?}");
 }
 
 #[test]

@@ -12,11 +12,33 @@ use super::forge::{Letter, payload};
 use super::registry::{Class, Fault};
 use super::scene::{GOOD, Scene};
 use crate::common::{
-    ALICE, BOB, Home, Running, TestMount, names_in, read, run, shell, temp_dir, wait_until,
+    ALICE, BOB, Home, Running, TestMount, names_in, read, run, shell, temp_dir, wait_until, write,
 };
+
+/// Copies at once.
+const COPY_COUNT: usize = 100;
 
 /// Messages that arrive while a directory is listed.
 const ARRIVAL_COUNT: usize = 200;
+
+#[test]
+fn c01_a_hundred_copies_at_once_are_a_hundred_messages() {
+    let scene = Scene::patient();
+    let mount = scene.bob.mount();
+    let source = temp_dir();
+    for index in 0..COPY_COUNT {
+        write(source.path().join(format!("{index}.txt")), index.to_string());
+    }
+    let script = "for f in \"$1\"/*; do cp \"$f\" \"$2\" & done; wait";
+
+    let ran = run(shell(script, &[source.path(), &mount.outbox(ALICE)]));
+
+    assert!(ran.stderr.is_empty(), "{ran:?}");
+    assert_eq!(mount.wait_until_all_sent(ALICE).len(), COPY_COUNT);
+    let tags = scene.registry.tags("inbox-");
+    let manifests: BTreeSet<_> = tags.iter().map(|tag| scene.registry.manifest_of(tag)).collect();
+    assert_eq!((tags.len(), manifests.len()), (COPY_COUNT, COPY_COUNT));
+}
 
 #[test]
 fn c04_a_reader_that_is_killed_takes_nothing_from_the_others() {
@@ -41,6 +63,39 @@ fn c04_a_reader_that_is_killed_takes_nothing_from_the_others() {
     assert_eq!(read.stdout, payload(900), "{read:?}");
     let fetches = scene.registry.seen(Class::BlobGet);
     assert_eq!(fetches.iter().filter(|request| request.name() == layer).count(), 1);
+}
+
+#[test]
+fn c06_a_file_removed_while_it_is_sent_is_sent_whole_or_not_at_all() {
+    let scene = Scene::patient();
+    let mount = scene.bob.mount();
+    let outbox = mount.outbox(ALICE);
+    let source = temp_dir();
+    let file = write(source.path().join("plan.bin"), payload(100_000));
+    let next = write(source.path().join("next.bin"), payload(1000));
+    scene.registry.fail(Class::UploadPut, Fault::Hold);
+    let copying = Running::start(shell("cp \"$1\" \"$2\"", &[&file, &outbox]));
+    wait_until("a chunk is on its way", || scene.registry.count(Class::UploadPut) > 0);
+    let removing = Running::start(shell("rm \"$1\"", &[outbox.join("plan.bin")]));
+
+    scene.registry.release();
+
+    let (copied, removed) = (copying.end(), removing.end());
+    run(shell("cp \"$1\" \"$2\"", &[&next, &outbox])).ok();
+    let sent = |name: &str| {
+        let tags = scene.registry.tags("inbox-");
+        let names = tags.iter().map(|tag| {
+            let manifest = scene.registry.manifest_of(tag).unwrap();
+            let manifest: serde_json::Value = serde_json::from_slice(&manifest).unwrap();
+            manifest["annotations"]["dockercomms.filename"].as_str().unwrap().to_owned()
+        });
+        names.filter(|sent| sent == name).count()
+    };
+    wait_until("the next file is sent", || sent("next.bin") == 1);
+    let said = format!("{copied:?} {removed:?}");
+    // Removing may come too late; then the copy was a delivery.
+    assert!(sent("plan.bin") <= usize::from(copied.code() == 0), "{said}");
+    assert!(removed.code() != 0 || !names_in(&outbox).contains(&"plan.bin".to_owned()), "{said}");
 }
 
 #[test]
@@ -104,6 +159,25 @@ fn c11_a_message_can_be_mapped_but_not_run() {
 
     assert_eq!(ran.unwrap_err().raw_os_error(), Some(libc::EACCES));
     assert_eq!(run(python).ok().as_bytes(), script);
+}
+
+#[test]
+fn c12_one_file_to_five_people_at_once_is_five_messages() {
+    let scene = Scene::new();
+    let mount = scene.bob.mount();
+    let file = write(scene.bob.dir().join("plan.bin"), payload(50_000));
+    let people: Vec<String> = (0..5).map(|index| format!("p{index}@example.com")).collect();
+    let mut arguments = vec![file];
+    arguments.extend(people.iter().map(|who| mount.outbox(who)));
+    let script = "f=$1; shift; for to in \"$@\"; do cp \"$f\" \"$to\" & done; wait";
+
+    let ran = run(shell(script, &arguments));
+
+    assert!(ran.stderr.is_empty(), "{ran:?}");
+    for who in &people {
+        assert_eq!(mount.wait_until_all_sent(who), ["plan.bin"], "{who}");
+    }
+    assert_eq!(scene.registry.tags("inbox-").len(), 5);
 }
 
 #[test]

@@ -12,16 +12,14 @@ use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
+use super::room::Room;
 use crate::cache::ChunkCache;
 use crate::chunk::decode_layer;
 use crate::mailbox::MailboxError;
 use crate::mailbox::core::Core;
 use crate::protocol::{ChunkLayer, Compression, Digest, ErrorClass};
 
-/// Chunks fetched at once, over all readers; bounds their memory.
-const FETCHES_MAX: usize = 8;
-
-/// Of these, how many may be read-ahead: a reader that waits comes before one that may come.
+/// Chunks that read-ahead fetches at once: a reader that waits comes before one that may come.
 const PREFETCHES_MAX: usize = 4;
 
 /// How long, at most, a failure that may pass is the answer to whoever asks again.
@@ -50,7 +48,7 @@ type Flight = Shared<BoxFuture<'static, Outcome>>;
 /// Fetches chunks, each once however many readers wait.
 pub(crate) struct Fetcher {
     flights: Mutex<HashMap<(Digest, u32), Flight>>,
-    permits: Arc<Semaphore>,
+    room: Room,
     prefetches: Semaphore,
 }
 
@@ -58,7 +56,7 @@ impl Fetcher {
     pub(crate) fn new() -> Self {
         Self {
             flights: Mutex::default(),
-            permits: Arc::new(Semaphore::new(FETCHES_MAX)),
+            room: Room::new(),
             prefetches: Semaphore::new(PREFETCHES_MAX),
         }
     }
@@ -135,8 +133,7 @@ impl Fetcher {
     /// Reads the disk cache, then the registry; other bytes than were signed are asked for again
     /// once.
     async fn load(&self, core: &Arc<Core>, request: ChunkRequest) -> Result<Bytes, MailboxError> {
-        let permit = Arc::clone(&self.permits).acquire_owned().await;
-        let permit = permit.map_err(|_closed| MailboxError::TaskLost)?;
+        let place = self.room.enter().await.ok_or(MailboxError::TaskLost)?;
         let (digest, size) = (request.layer.digest, request.layer.size);
         let cache = core.cache.clone();
         let cached = blocking(move || {
@@ -146,17 +143,14 @@ impl Fetcher {
         if let Some(bytes) = cached.await? {
             return Ok(bytes);
         }
-        let layer = match fetch_layer(core, request.layer).await {
-            Err(error) if error.class() == ErrorClass::Corrupt => {
-                fetch_layer(core, request.layer).await?
-            }
-            other => other?,
-        };
+        let fetch = fetch_layer_twice(core, request.layer);
+        let (layer, place) = self.room.run(place, size, fetch).await;
+        let layer = layer?;
         let cache = core.cache.clone();
         let decoded = layer.clone();
         let bytes = blocking(move || decode(&cache, request, &decoded)).await?;
-        // Whoever waits for the chunk does not wait for the disk as well. The permit bounds how
-        // many layers are still to be written.
+        // Whoever waits for the chunk does not wait for the disk as well. The place bounds
+        // how many layers are still to be written.
         let cache = core.cache.clone();
         core.spawn(async move {
             let saved = blocking(move || {
@@ -165,7 +159,7 @@ impl Fetcher {
             });
             // A chunk that is not kept is fetched again.
             saved.await.ok();
-            drop(permit);
+            drop(place);
         });
         Ok(bytes)
     }
@@ -176,6 +170,14 @@ fn decode(cache: &ChunkCache, request: ChunkRequest, layer: &[u8]) -> Result<Byt
     let bytes = decode_layer(request.compression, request.index, request.len, layer)?;
     cache.put_memory(&request.layer.digest, bytes.clone());
     Ok(bytes)
+}
+
+/// Fetches a layer; when other bytes came than were signed, once more.
+async fn fetch_layer_twice(core: &Core, layer: ChunkLayer) -> Result<Bytes, MailboxError> {
+    match fetch_layer(core, layer).await {
+        Err(error) if error.class() == ErrorClass::Corrupt => fetch_layer(core, layer).await,
+        other => other,
+    }
 }
 
 async fn fetch_layer(core: &Core, layer: ChunkLayer) -> Result<Bytes, MailboxError> {

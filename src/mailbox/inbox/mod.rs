@@ -15,6 +15,7 @@ mod poll;
 mod prefetch;
 mod reader;
 mod recheck;
+mod room;
 mod verified;
 
 use std::sync::Arc;

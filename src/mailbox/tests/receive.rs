@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio_util::task::TaskTracker;
 
 use super::{digest_of, payload, tags};
 use crate::protocol::{ErrorClass, Identity, Tag};
 use crate::registry::RegistryError;
-use crate::registry::fault::Fault;
+use crate::registry::fault::{Fault, Gate};
 use crate::registry::memory::Operation;
 use crate::testing::World;
 
@@ -233,6 +234,41 @@ async fn many_readers_of_one_cold_chunk_cause_one_fetch() {
 
     assert!(results.iter().all(|read| read.as_ref().is_ok_and(|bytes| bytes.len() == 90)));
     assert_eq!(world.faulty.counts().of(Operation::FetchBlob), before + 1);
+}
+
+#[tokio::test]
+async fn layers_that_hang_in_many_files_delay_no_other_file() {
+    const HUNG_COUNT: usize = 20;
+    let patience = Duration::from_secs(30);
+    let world = World::new();
+    let (alice, bob) = world.alice_and_bob().await;
+    alice.send(&bob, "good", b"good").await.unwrap();
+    for index in 0..HUNG_COUNT {
+        alice.send(&bob, &format!("bad{index}"), &payload(50 + index)).await.unwrap();
+    }
+    let gate = Gate::closed();
+    let (tasks, mut readers) = (TaskTracker::new(), Vec::new());
+    let mut good = None;
+    for item in bob.receive(&alice).await {
+        let reader = bob.mailbox.inbox().open(&item.digest).unwrap();
+        if item.name.as_str() == "good" {
+            good = Some(reader);
+            continue;
+        }
+        let layer = item.message.chunks[0].digest;
+        world.faulty.inject_on(Operation::FetchBlob, &layer, Fault::hold(&gate));
+        readers.push(tasks.spawn(async move { reader.read_at(0, 100).await }));
+    }
+    let arrivals = gate.wait_for_arrivals(HUNG_COUNT as u64);
+    tokio::time::timeout(patience, arrivals).await.expect("all are asked for");
+
+    let read = tokio::time::timeout(patience, good.unwrap().read_at(0, 100)).await;
+
+    assert_eq!(read.expect("nobody is in the way").unwrap(), b"good"[..]);
+    gate.open();
+    for reader in readers {
+        assert!(reader.await.unwrap().unwrap().len() >= 50);
+    }
 }
 
 #[tokio::test]

@@ -34,16 +34,16 @@ impl Drop for TinyDisk {
 }
 
 /// Alice with a full disk; the fields go in this order, the mount first.
-struct FullDisk {
-    mount: TestMount,
+pub(super) struct FullDisk {
+    pub(super) mount: TestMount,
     _disk: TinyDisk,
-    alice: Home,
-    bob: Home,
+    pub(super) alice: Home,
+    pub(super) bob: Home,
     _repository: tempfile::TempDir,
 }
 
 impl FullDisk {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let directory = temp_dir();
         let (alice, bob) = (Home::new(), Home::init(BOB, &repository(&directory)));
         std::fs::create_dir_all(alice.path()).unwrap();
@@ -127,7 +127,7 @@ except OSError as error:
 // --- a registry that refuses
 
 /// A registry that lets everybody look and nobody push.
-fn refusing(status: u16, code: &'static str) -> HttpServer {
+pub(super) fn refusing(status: u16, code: &'static str) -> HttpServer {
     HttpServer::start(move |method, target| match (method, target) {
         ("GET", "/v2/") => (200, "{}".to_owned()),
         ("GET" | "HEAD", _) => {

@@ -5,6 +5,7 @@ mod crash;
 mod delivery;
 mod errors;
 mod exchange;
+mod faults;
 mod interrupt;
 mod kills;
 mod lifecycle;

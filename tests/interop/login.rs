@@ -14,9 +14,18 @@ fn log_in(home: &Home, registry: &Registry) {
     write(home.dir().join(".docker/config.json"), config.to_string());
 }
 
-/// Makes alice and bob, who know the registry's authority.
-fn people(registry: &Registry) -> (Home, Home) {
+/// Makes alice and bob, who speak TLS with a registry that is on this machine.
+fn strangers(registry: &Registry) -> (Home, Home) {
     let (alice, bob) = alice_and_bob(&registry.reference("team/mail"));
+    for home in [&alice, &bob] {
+        home.set("loopback_tls = true");
+    }
+    (alice, bob)
+}
+
+/// As [`strangers`], knowing the registry's authority.
+fn people(registry: &Registry) -> (Home, Home) {
+    let (alice, bob) = strangers(registry);
     for home in [&alice, &bob] {
         home.set(&format!("ca_file = \"{}\"", registry.ca_file().display()));
     }
@@ -43,23 +52,27 @@ fn a_file_and_its_receipt_travel_over_https_with_docker_logins_credentials() {
 }
 
 #[test]
-fn without_a_login_a_copy_is_denied_and_the_mount_says_what_to_do() {
+fn without_a_login_mount_and_send_are_denied_and_say_what_to_do() {
     let Some(registry) = Registry::docker_private() else { return };
     let (alice, _bob) = people(&registry);
-    let mount = alice.mount();
     let source = write(alice.dir().join("report.pdf"), b"report");
+    let place = alice.dir().join("mail");
+    std::fs::create_dir(&place).unwrap();
 
-    let ran = run(shell("cp \"$1\" \"$2\"", &[source.as_path(), &mount.outbox(BOB)]));
+    let mounted = alice.run(["mount".as_ref(), place.as_os_str()]);
+    let sent = alice.run(["send".as_ref(), "--to".as_ref(), BOB.as_ref(), source.as_os_str()]);
 
-    assert_eq!(ran.code(), 1, "{ran:?}");
-    assert!(ran.stderr.contains("Permission denied"), "{ran:?}");
-    assert!(mount.errors().contains("docker login"), "{}", mount.errors());
+    let login = format!("docker login {}", registry.address());
+    for ran in [mounted, sent] {
+        assert_eq!(ran.code(), 3, "{ran:?}");
+        assert!(ran.stderr.contains(&login), "{ran:?}");
+    }
 }
 
 #[test]
 fn an_unknown_authority_is_refused_before_the_password_is_sent() {
     let Some(registry) = Registry::docker_private() else { return };
-    let (alice, _bob) = alice_and_bob(&registry.reference("team/mail"));
+    let (alice, _bob) = strangers(&registry);
     alice.set("deadline = \"3s\"");
     log_in(&alice, &registry);
     let source = write(alice.dir().join("report.pdf"), b"report");

@@ -107,7 +107,7 @@ fn writing_the_attribute_receipt_rejects_a_message_with_a_reason() {
     receiving.wait_for_file(format!("receipts/issued/{ALICE}/{name}"));
     let receipt = scene.mount.wait_for_file(format!("receipts/sent/{BOB}/{name}"));
     let receipt: serde_json::Value = serde_json::from_slice(&receipt).unwrap();
-    assert_eq!((&receipt["status"], &receipt["signed"]), (&"rejected".into(), &true.into()));
+    assert_eq!((&receipt["status"], &receipt["proof"]), (&"rejected".into(), &"signed".into()));
     assert!(receipt.to_string().contains("wrong file"), "{receipt}");
     assert_eq!(value(&receiving, &message, "receipt"), "rejected");
     assert_eq!(value(&scene.mount, &sent, "receipt"), "rejected");

@@ -135,7 +135,8 @@ impl Outbox {
     /// `truncate` is replaced by a new draft of the same name.
     ///
     /// # Errors
-    /// `NotPermitted` for a sent file without `truncate`: a message is immutable.
+    /// `NotPermitted` for a sent file without `truncate`: a message is immutable. (`fs` may let such
+    /// an open succeed and ask again with `truncate` once the program cuts the file to nothing.)
     pub async fn open_for_write(
         &self,
         file: &Arc<OutboxFile>,

@@ -113,6 +113,7 @@ fn default_hint(class: ErrorClass) -> Option<&'static str> {
              and run `dockercomms trust add CARD`",
         ),
         ErrorClass::NoSpace | ErrorClass::QuotaExceeded => Some("free some space and try again"),
+        ErrorClass::ReadOnly => Some("make it writable and try again"),
         ErrorClass::Internal => Some("this is a defect; please report it with the output of `-vv`"),
         ErrorClass::NotFound
         | ErrorClass::SignatureBad
@@ -123,7 +124,6 @@ fn default_hint(class: ErrorClass) -> Option<&'static str> {
         | ErrorClass::TooLarge
         | ErrorClass::NotPermitted
         | ErrorClass::NotSupported
-        | ErrorClass::ReadOnly
         | ErrorClass::InvalidName
         | ErrorClass::Exists
         | ErrorClass::Interrupted

@@ -170,6 +170,8 @@ pub struct OutboxChange {
     pub hidden: Option<bool>,
     /// See [`OutboxEntry::receipt`].
     pub receipt: Option<Option<ReceiptStatus>>,
+    /// Takes it out of the queue, whatever its state.
+    pub leaves_queue: bool,
 }
 
 impl OutboxChange {
@@ -189,7 +191,7 @@ impl OutboxChange {
         set(&mut entry.unattended, self.unattended);
         set(&mut entry.hidden, self.hidden);
         set(&mut entry.receipt, self.receipt);
-        if !entry.state.is_queued() {
+        if self.leaves_queue || !entry.state.is_queued() {
             entry.queue_place = None;
         }
     }

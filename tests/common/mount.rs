@@ -44,6 +44,25 @@ impl TestMount {
     /// As [`Self::new`], with more arguments for `mount`.
     #[track_caller]
     pub(crate) fn with(home: &Home, arguments: &[&str]) -> Self {
+        let mut mount = Self::unstarted(home);
+        mount.start(home, arguments);
+        mount
+    }
+
+    /// Mounts the mailbox of a home whose server is about to die: perhaps before it is ready.
+    #[track_caller]
+    pub(crate) fn doomed(home: &Home) -> Self {
+        let mut mount = Self::unstarted(home);
+        mount.launch(home, &[]);
+        let server = mount.server();
+        wait_until("the mount is ready or dead", || {
+            !server.is_running() || server.output().contains("\"mounted\"")
+        });
+        mount
+    }
+
+    #[track_caller]
+    fn unstarted(home: &Home) -> Self {
         let dir = super::temp_dir();
         if home.user() == User::Nobody {
             std::os::unix::fs::chown(dir.path(), Some(65534), Some(65534)).unwrap();
@@ -57,19 +76,14 @@ impl TestMount {
         .ok();
         let mut umount = home.command();
         umount.arg("umount").arg(&path);
-        let mut mount = Self { dir: Some(dir), path, server: None, umount, guard: None };
-        mount.start(home, arguments);
-        mount
+        Self { dir: Some(dir), path, server: None, umount, guard: None }
     }
 
     /// Starts the server; used again after [`Self::kill`] or [`Self::unmount`].
     #[track_caller]
     pub(crate) fn start(&mut self, home: &Home, arguments: &[&str]) {
-        let mut command = home.command();
-        command.args(["--json", "mount", "--foreground", "--poll", "1"]).args(arguments);
-        command.arg(&self.path);
-        let server = self.server.insert(Running::start(command));
-        self.guard = Some(guard_server(server.pid()));
+        self.launch(home, arguments);
+        let server = self.server();
         // A server that a test lets die may have said it just before.
         wait_until("the mount is ready", || {
             let is_running = server.is_running();
@@ -77,6 +91,15 @@ impl TestMount {
             assert!(is_running || is_ready, "the mount ended: {}", server.errors());
             is_ready
         });
+    }
+
+    #[track_caller]
+    fn launch(&mut self, home: &Home, arguments: &[&str]) {
+        let mut command = home.command();
+        command.args(["--json", "mount", "--foreground", "--poll", "1"]).args(arguments);
+        command.arg(&self.path);
+        let server = self.server.insert(Running::start(command));
+        self.guard = Some(guard_server(server.pid()));
     }
 
     /// Returns the mount point.
@@ -182,12 +205,28 @@ impl TestMount {
     /// Unmounts by `dockercomms umount` and waits until the server ended; returns what it said.
     #[track_caller]
     pub(crate) fn unmount(&mut self) -> Ran {
+        let server = self.server.take().expect("the mount is up");
+        self.ask_to_unmount().ok();
+        server.end_within(END_DEADLINE)
+    }
+
+    /// As [`Self::unmount`], of a server that may die before it or at it; returns whether it died.
+    #[track_caller]
+    pub(crate) fn unmount_or_die(&mut self) -> bool {
+        let server = self.server.take().expect("the mount is up");
+        let asked = self.ask_to_unmount();
+        let died = super::ended_by(&server.end_within(END_DEADLINE)) == Some(Signal::SIGKILL);
+        if !died {
+            asked.ok();
+        }
+        died
+    }
+
+    fn ask_to_unmount(&mut self) -> Ran {
         let mut command = Command::new(self.umount.get_program());
         command.args(self.umount.get_args());
         self.guard = None;
-        let server = self.server.take().expect("the mount is up");
-        super::run(command).ok();
-        server.end_within(END_DEADLINE)
+        super::run(command)
     }
 
     /// Ends the server by a signal and waits for it; returns what it said.

@@ -4,7 +4,7 @@ use nix::sys::signal::Signal;
 
 use super::dying::{Place, Tally, die_at, passed, places};
 use super::world::{World, three_chunks};
-use crate::common::{ALICE, BOB, Ran, Running, names_in, run, shell, wait_until};
+use crate::common::{ALICE, BOB, Ran, Running, TestMount, names_in, run, shell, wait_until};
 
 /// Mounts alice's mailbox until the server dies at `place`; returns whether it did.
 pub(super) fn dies_while_mounting(world: &World, place: &Place) -> bool {
@@ -46,21 +46,22 @@ const REMOVE_COPY_RENAME: &str =
 pub(super) fn run_in_mount(world: &World, script: &str, place: Option<&Place>) -> (Ran, bool) {
     let file = world.source("f", &three_chunks());
     die_at(&world.alice, place);
-    let mut mount = world.alice.mount();
+    let mut mount = TestMount::doomed(&world.alice);
     die_at(&world.alice, None);
+    // Without a mount there the script must not succeed.
+    wait_until("the mount is there, or the server is dead", || {
+        mount.path().join("outbox").exists() || !mount.server().is_running()
+    });
     let target = mount.path().join("outbox").join(BOB).join("f");
-    let script = format!("mkdir -p \"${{2%/*}}\"; {script}");
+    let script = format!("mkdir \"${{2%/*}}\" 2>/dev/null; {script}");
     let ran = run(shell(&script, &[file.as_ref(), target.as_path()]));
     let is_sent = || world.outbox().iter().any(|(name, state)| name == "f" && state == "sent");
     // A program fails a moment before its dying server is gone.
     wait_until("f is sent, or the server is dead", || {
         !mount.server().is_running() || ran.status.success() && is_sent()
     });
-    if mount.server().is_running() {
-        mount.unmount();
-        return (ran, false);
-    }
-    (ran, true)
+    let died = mount.unmount_or_die();
+    (ran, died)
 }
 
 /// Makes a world in which bob has got `first` from alice: a start is not what is tried here.
@@ -91,7 +92,7 @@ pub(super) fn judge(tally: &mut Tally, place: &Place, world: &World, succeeded: 
 /// what was read and whether the server died.
 fn read_in_mount(world: &World, place: Option<&Place>) -> (Vec<u8>, bool) {
     die_at(&world.bob, place);
-    let mut mount = world.bob.mount();
+    let mut mount = TestMount::doomed(&world.bob);
     die_at(&world.bob, None);
     let dir = mount.inbox(ALICE);
     wait_until("f is listed, or the server is dead", || {
@@ -102,11 +103,7 @@ fn read_in_mount(world: &World, place: Option<&Place>) -> (Vec<u8>, bool) {
     wait_until("the receipt is given, or the server is dead", || {
         !mount.server().is_running() || is_given()
     });
-    let died = !mount.server().is_running();
-    if !died {
-        mount.unmount();
-    }
-    (ran.stdout, died)
+    (ran.stdout, mount.unmount_or_die())
 }
 
 #[test]

@@ -3,7 +3,8 @@
 
 use std::path::Path;
 
-use super::errors::{FullDisk, refusing};
+use super::disks::FullDisk;
+use super::errors::refusing;
 use crate::common::{
     BOB, Home, Ran, TestMount, alice_and_bob, names_in, random_bytes, read, repository, run, shell,
     temp_dir, tool, write,

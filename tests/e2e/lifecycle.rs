@@ -9,7 +9,9 @@ use dockercomms::registry::{
 };
 use dockercomms::testing::{Person, World};
 
-use crate::common::{BOB, Registry, alice_and_bob, repository, temp_dir, wait_until, write};
+use crate::common::{
+    BOB, Registry, alice_and_bob, repository, run, shell, temp_dir, wait_until, write,
+};
 
 /// Longer than a message lives by default, with the tolerance for clocks.
 const LIFETIME: Duration = Duration::from_mins(7 * 24 * 60 + 6);
@@ -121,4 +123,26 @@ fn a_message_is_recalled_by_its_path_while_mounted_and_shown_so() {
         });
     }
     assert!(bob.receive().is_empty());
+}
+
+#[test]
+fn a_file_that_was_copied_into_the_mount_is_recalled_by_its_path() {
+    let dir = temp_dir();
+    let (alice, bob) = alice_and_bob(&repository(&dir));
+    let mount = alice.mount();
+    let file = mount.outbox(BOB).join("draft.txt");
+    let source = write(alice.dir().join("draft.txt"), "too early");
+    run(shell("cp \"$1\" \"$2\"", &[source.as_path(), &file])).ok();
+    mount.wait_for_state(&file, "sent");
+
+    let recalled = alice.run(["recall".as_ref(), file.as_os_str()]);
+
+    assert_eq!(recalled.code(), 0, "{recalled:?}");
+    wait_until("it is shown as recalled", || {
+        mount.attribute(&file, "state").as_deref() == Some("recalled")
+    });
+    assert!(bob.receive().is_empty());
+    run(shell("cp \"$1\" \"$2\"", &[source.as_path(), &mount.outbox(BOB).join("final.txt")])).ok();
+    mount.wait_for_state(mount.outbox(BOB).join("final.txt"), "sent");
+    assert_eq!(bob.receive(), [("final.txt".to_owned(), b"too early".to_vec())]);
 }

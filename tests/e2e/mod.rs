@@ -3,6 +3,7 @@
 mod children;
 mod crash;
 mod delivery;
+mod disks;
 mod errors;
 mod exchange;
 mod faults;

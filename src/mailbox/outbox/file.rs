@@ -62,6 +62,8 @@ pub(super) struct Inner {
     pub(super) spool: Option<std::sync::Arc<Spool>>,
     /// The staged file is there but not held open: thousands may wait in the queue.
     pub(super) is_parked: bool,
+    /// The staged file that was parked last, which a task may still hold open and locked.
+    pub(super) parked: Weak<Spool>,
     pub(super) len: u64,
     pub(super) mtime: SystemTime,
     pub(super) mode: u32,

@@ -171,12 +171,8 @@ async fn settle_failure(
         // Another command replaced the file by one of the same name.
         file.inner.lock().unlinked = true;
     } else {
-        let event = match file.state() {
-            SendState::Prepared => Event::PublishFailed,
-            _ => Event::PrepareFailed,
-        };
         core.record_error(&sender::subject(file), &error);
-        sender::fail(core, file, event, &error, true).await;
+        sender::fail(core, file, sender::failure_of(file), &error, true).await;
     }
     if let Some(place) = place {
         leave(core, file, place);

@@ -278,11 +278,6 @@ impl Outbox {
             }
             Err(error) => {
                 self.core.record_error(&sender::subject(file), error);
-                // Kept on the disk for another attempt; the caller need not wait for that.
-                let unsent = Arc::clone(file);
-                self.core.spawn(async move {
-                    sender::sync_spool(&unsent).await.ok();
-                });
                 let event = Event::PrepareFailed;
                 sender::fail(&self.core, file, event, error, is_unattended).await;
             }

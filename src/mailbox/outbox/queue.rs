@@ -163,7 +163,10 @@ impl OutboxFile {
     /// Stops holding the staged file open.
     pub(super) fn park(&self) {
         let mut inner = self.inner.lock();
-        if inner.writers == 0 && inner.spool.take().is_some() {
+        if inner.writers == 0
+            && let Some(spool) = inner.spool.take()
+        {
+            inner.parked = Arc::downgrade(&spool);
             inner.is_parked = true;
         }
     }
@@ -171,16 +174,28 @@ impl OutboxFile {
     /// Opens the staged file again, and locks it.
     ///
     /// # Errors
-    /// `NotFound` when it is gone.
+    /// `NotFound` when it is gone, `Busy` when somebody else holds it.
     pub(super) async fn unpark(&self, core: &Core) -> Result<(), MailboxError> {
-        if !self.inner.lock().is_parked {
-            return Ok(());
+        {
+            let mut inner = self.inner.lock();
+            if !inner.is_parked {
+                return Ok(());
+            }
+            // An upload that was called off may not have let go of it yet.
+            if let Some(spool) = inner.parked.upgrade() {
+                inner.is_parked = false;
+                inner.spool = Some(spool);
+                return Ok(());
+            }
         }
         let (dir, name) = (core.spool.clone(), self.spool_name.clone());
-        let spool = tokio::task::spawn_blocking(move || Spool::adopt(&dir, &name))
-            .await
-            .map_err(|_panicked| MailboxError::TaskLost)??
-            .ok_or(MailboxError::NotFound("staged file"))?;
+        let spool = tokio::task::spawn_blocking(move || match Spool::adopt(&dir, &name)? {
+            Some(spool) => Ok(spool),
+            None if Spool::look(&dir, &name)?.is_some() => Err(MailboxError::Busy),
+            None => Err(MailboxError::NotFound("staged file")),
+        })
+        .await
+        .map_err(|_panicked| MailboxError::TaskLost)??;
         let mut inner = self.inner.lock();
         inner.is_parked = false;
         inner.spool = Some(Arc::new(spool));
@@ -238,6 +253,10 @@ impl Outbox {
     /// `NotPermitted` for a file that was sent, is being written, or was never complete.
     pub async fn retry(&self, file: &Arc<OutboxFile>) -> Result<(), MailboxError> {
         match file.state() {
+            // Perhaps a write into it failed, and its writer has yet to say what it makes of that.
+            SendState::Failed if file.writer_count() > 0 => {
+                return Err(MailboxError::NotPermitted("it is still written to"));
+            }
             SendState::Failed => {}
             SendState::Queued | SendState::Preparing | SendState::Prepared => {
                 self.core.queue.hurry();
@@ -252,11 +271,16 @@ impl Outbox {
         {
             let _claim = file.claim();
             let _delivery = file.delivery.lock().await;
-            file.unpark(&self.core).await?;
             enqueue(&self.core, file).await?;
         }
-        self.settled(file);
-        self.core.queue.hurry();
+        self.core.listing.touch();
+        if file.queue_place().is_some() {
+            self.settled(file);
+            self.core.queue.hurry();
+        } else if self.core.recover {
+            // All but the tag is there: nothing of it needs the queue.
+            self.begin_settling(file);
+        }
         Ok(())
     }
 
@@ -322,18 +346,19 @@ impl Outbox {
 /// Makes the row Queued, once. The caller holds `file.delivery`.
 async fn enqueue(core: &Arc<Core>, file: &Arc<OutboxFile>) -> Result<(), MailboxError> {
     let generation = {
-        let mut inner = file.inner.lock();
+        let inner = file.inner.lock();
         if matches!(inner.state, SendState::Sent | SendState::Queued) {
             return Ok(());
         }
-        if inner.is_prepared() {
-            // Opened again and closed without a change: what was promised still stands.
-            file.apply_locked(&mut inner, Event::PrepareBegun);
-            file.apply_locked(&mut inner, Event::PrepareDone);
-            return Ok(());
+        if inner.recovered && !inner.is_prepared() {
+            return Err(MailboxError::NotPermitted("copy the file again"));
         }
         inner.generation
     };
+    // Opened again and closed without a change, or only its tag was refused.
+    if sender::renew_promise(core, file).await? {
+        return Ok(());
+    }
     file.unpark(core).await?;
     sender::sync_spool(file).await?;
     let id = MessageId::from_uuid(uuid::Uuid::new_v4());
@@ -384,12 +409,15 @@ pub(super) async fn withdraw(core: &Core, file: &OutboxFile) -> Result<(), Mailb
         (inner.queue_place, inner.is_prepared())
     };
     let Some(place) = place else { return Ok(()) };
-    // A message that is prepared stays promised until another one takes its place.
-    if !is_promised {
-        let state = Some(OutboxState::Draft);
-        let change = OutboxChange { updated_at: Some(core.now()), state, ..Default::default() };
-        core.store.update_outbox(file.id, change).await?;
-    }
+    // A message that is prepared stays promised until another one takes its place; without one in
+    // the queue, a start after a crash does not take what is staged by then for its content.
+    let change = OutboxChange {
+        updated_at: Some(core.now()),
+        state: (!is_promised).then_some(OutboxState::Draft),
+        leaves_queue: true,
+        ..OutboxChange::default()
+    };
+    core.store.update_outbox(file.id, change).await?;
     leave(core, file, place);
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! What a start finds: rows and staged files of an earlier run.
 
 use std::collections::HashSet;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use super::chunks::ChunkTable;
 use super::file::{Inner, OutboxFile, Prepared};
@@ -32,6 +32,7 @@ impl OutboxFile {
             state: SendState::Draft,
             spool: Some(Arc::new(spool)),
             is_parked: false,
+            parked: Weak::new(),
             len: 0,
             mtime: core.clock.now(),
             mode: mode & 0o777,
@@ -93,6 +94,7 @@ impl OutboxFile {
             state,
             spool: spool.map(Arc::new),
             is_parked: false,
+            parked: Weak::new(),
             len: entry.len,
             mtime: entry.mtime.to_system_time(),
             mode: entry.mode,
@@ -125,8 +127,9 @@ impl OutboxFile {
 impl Outbox {
     /// Loads the listing; with `recover`, also takes over what an earlier run left.
     ///
-    /// A Queued or Prepared file keeps its promise and is sent. A draft cannot be known to be whole:
-    /// it is kept, shown as abandoned, and never sent. Files that another process holds are left
+    /// A Queued or Prepared file keeps its promise and is sent. A draft cannot be known to be whole,
+    /// and a queued file that is not as long as its row says is not: they are kept, shown as
+    /// abandoned, and never sent. Files that another process holds are left
     /// alone.
     pub(in crate::mailbox) async fn load(&self, recover: bool) -> Result<(), MailboxError> {
         let core = &self.core;
@@ -212,6 +215,14 @@ impl Outbox {
         let spool = if recover && unsent { Spool::adopt(&core.spool, &entry.spool)? } else { None };
         let adopted = spool.is_some();
         let len = spool.as_ref().map(Spool::len).transpose()?;
+        // A removal on a full disk cuts the file before it forgets the row.
+        let staged_len = match entry.state {
+            OutboxState::Queued if recover => {
+                Spool::look(&core.spool, &entry.spool)?.map(|spool| spool.len()).transpose()?
+            }
+            _ => None,
+        };
+        let is_cut = staged_len.is_some_and(|len| len != entry.len);
         let file = OutboxFile::of_entry(core, entry, spool);
         // A Prepared file is what its row says, whatever became of the staged bytes.
         if let Some(len) = len
@@ -219,10 +230,11 @@ impl Outbox {
         {
             file.inner.lock().len = len;
         }
-        if adopted && file.state() == SendState::Draft && !file.is_temporary() {
+        if is_cut || (adopted && file.state() == SendState::Draft && !file.is_temporary()) {
             {
                 let mut inner = file.inner.lock();
                 inner.state = SendState::Abandoned;
+                inner.queue_place = None;
                 inner.error = Some((ErrorClass::Interrupted, INTERRUPTED.to_owned()));
             }
             let error = StoredError { code: "abandoned".into(), text: INTERRUPTED.into() };
@@ -254,7 +266,8 @@ impl Outbox {
             }
             _ => {}
         }
-        if unsent && file.state() != SendState::Draft {
+        // A collection beside us leaves the staged files alone that we hold open.
+        if unsent && !matches!(file.state(), SendState::Draft | SendState::Abandoned) {
             file.inner.lock().spool = None;
             file.inner.lock().is_parked = true;
         }

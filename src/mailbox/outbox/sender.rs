@@ -33,14 +33,13 @@ pub(super) async fn prepare(core: &Arc<Core>, file: &Arc<OutboxFile>) -> Result<
             return Ok(());
         }
         file.apply_locked(&mut inner, Event::PrepareBegun);
-        if inner.is_prepared() {
-            file.apply_locked(&mut inner, Event::PrepareDone);
-            return Ok(());
-        }
-        if inner.recovered {
+        if inner.recovered && !inner.is_prepared() {
             // What is staged may not be what was prepared before the machine went down.
             return Err(MailboxError::NotPermitted("copy the file again"));
         }
+    }
+    if renew_promise(core, file).await? {
+        return Ok(());
     }
     sync_spool_name(file).await?;
     crash::point!("outbox.prepare.staged");
@@ -68,6 +67,25 @@ pub(super) async fn prepare(core: &Arc<Core>, file: &Arc<OutboxFile>) -> Result<
     }
     file.apply_locked(&mut inner, Event::PrepareDone);
     Ok(())
+}
+
+/// Makes a file that is prepared already Prepared again, also in its row, which may say Failed
+/// since; false when nothing is prepared. The caller holds `file.delivery`.
+pub(super) async fn renew_promise(core: &Core, file: &OutboxFile) -> Result<bool, MailboxError> {
+    let message = {
+        let inner = file.inner.lock();
+        inner.current_message().filter(|_message| inner.is_prepared()).cloned()
+    };
+    let Some(message) = message else { return Ok(false) };
+    file.apply(Event::PrepareBegun);
+    journal(core, file, &message).await?;
+    let mut inner = file.inner.lock();
+    if inner.unlinked || !inner.is_prepared() {
+        return Err(MailboxError::Busy);
+    }
+    inner.is_unattended = false;
+    file.apply_locked(&mut inner, Event::PrepareDone);
+    Ok(true)
 }
 
 /// Makes the name of the staged file durable, by which a restart finds that the file is ours.
@@ -234,6 +252,7 @@ async fn journal(
             mode: Some(inner.mode),
             message: Some(Some(message.clone())),
             error: Some(None),
+            unattended: Some(false),
             ..OutboxChange::default()
         }
     };
@@ -311,7 +330,7 @@ pub(super) async fn publish(core: Arc<Core>, file: Arc<OutboxFile>) {
         let Err(error) = result else { return };
         core.record_error(&subject(&file), &error);
         if !error.class().is_transient() && !matches!(error, MailboxError::Busy) {
-            fail(&core, &file, Event::PublishFailed, &error, true).await;
+            fail(&core, &file, failure_of(&file), &error, true).await;
             return;
         }
         tokio::select! {
@@ -322,7 +341,18 @@ pub(super) async fn publish(core: Arc<Core>, file: Arc<OutboxFile>) {
     }
 }
 
+/// Returns what the failure of a delivery in the background means for the file.
+///
+/// A publish that met a taken tag has to prepare again.
+pub(super) fn failure_of(file: &OutboxFile) -> Event {
+    if file.state() == SendState::Prepared { Event::PublishFailed } else { Event::PrepareFailed }
+}
+
 /// Marks the file Failed, in memory and in its row; `is_unattended` when no program is told.
+///
+/// The staged bytes are made durable before the row says Failed: they are what a later attempt
+/// sends, perhaps after a power cut. The row of a recovered file stays Prepared, because nobody
+/// can vouch for its staged bytes; the next start tries it again.
 pub(super) async fn fail(
     core: &Arc<Core>,
     file: &Arc<OutboxFile>,
@@ -330,18 +360,26 @@ pub(super) async fn fail(
     error: &MailboxError,
     is_unattended: bool,
 ) {
-    let message = {
+    let (message, is_recovered, is_queued) = {
         let mut inner = file.inner.lock();
         if file.apply_locked(&mut inner, event) {
             inner.error = Some((error.class(), error.to_string()));
             inner.is_unattended = is_unattended;
         }
         // One of an earlier content must not be sent by a later attempt.
-        inner.current_message().cloned()
+        let message = inner.current_message().cloned();
+        (message, inner.recovered, inner.queue_place.is_some())
     };
+    // Those of the queue are durable already.
+    if !is_recovered
+        && !is_queued
+        && let Err(error) = sync_spool(file).await
+    {
+        tracing::warn!("cannot make a failed file durable: {error}");
+    }
     let change = OutboxChange {
         updated_at: Some(core.now()),
-        state: Some(OutboxState::Failed),
+        state: (!is_recovered).then_some(OutboxState::Failed),
         len: Some(file.len()),
         message: Some(message),
         unattended: Some(is_unattended),

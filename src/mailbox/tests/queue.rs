@@ -462,3 +462,110 @@ async fn a_file_in_the_queue_is_not_held_open() {
     assert_eq!(file.read_at(1, 10).unwrap(), "bc");
     assert_eq!(alice.mailbox.status().outbox_waiting, 1);
 }
+
+/// Lets every attempt to publish fail with `error`, and nothing before it.
+async fn prepared_with_a_refused_tag(
+    world: &World,
+    alice: &Person,
+    bob: &Person,
+    error: fn() -> RegistryError,
+) -> Arc<OutboxFile> {
+    let file = draft(alice, bob, "a.txt", b"abc").await;
+    alice.mailbox.outbox().prepare(&file, &CancellationToken::new()).await.unwrap();
+    world.faulty.inject_always(Operation::PushManifest, Fault::fail(error));
+    alice.mailbox.outbox().release_writer(&file);
+    file
+}
+
+#[tokio::test]
+async fn a_file_whose_tag_was_refused_is_sent_when_it_is_tried_again() {
+    let world = World::new();
+    let (alice, bob) = world.alice_and_bob().await;
+    let file = prepared_with_a_refused_tag(&world, &alice, &bob, denied).await;
+    until(&file, SendState::Failed).await;
+    let digest = file.digest();
+    world.faulty.heal();
+
+    alice.mailbox.outbox().retry(&file).await.unwrap();
+
+    until(&file, SendState::Sent).await;
+    assert_eq!((file.digest(), file.failure_note()), (digest, None));
+    assert_eq!(bob.receive(&alice).await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_promise_made_again_after_a_refused_tag_outlives_a_restart() {
+    let world = World::new();
+    let (mut alice, bob) = world.alice_and_bob().await;
+    let file = prepared_with_a_refused_tag(&world, &alice, &bob, denied).await;
+    until(&file, SendState::Failed).await;
+    let open = alice.mailbox.outbox().open_for_write(&file, false).await.unwrap();
+    alice.mailbox.outbox().prepare(&open, &CancellationToken::new()).await.unwrap();
+    world.faulty.heal();
+    drop((file, open));
+
+    alice.restart(&world).await;
+    alice.settle().await;
+
+    assert_eq!(listed(&alice, "a.txt").state(), SendState::Sent);
+    assert_eq!(bob.receive(&alice).await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_failed_file_that_is_still_open_for_writing_is_not_tried_again() {
+    let world = World::new();
+    let (alice, bob) = alice_and_bob(&world).await;
+    let file = draft(&alice, &bob, "half", b"abc").await;
+    world.faulty.inject_always(Operation::PushBlob, Fault::fail(denied));
+    alice.mailbox.outbox().prepare(&file, &CancellationToken::new()).await.unwrap_err();
+
+    let retried = alice.mailbox.outbox().retry(&file).await;
+
+    assert_eq!(retried.unwrap_err().class(), ErrorClass::NotPermitted);
+    assert_eq!(file.state(), SendState::Failed);
+}
+
+#[tokio::test]
+async fn a_prepared_file_of_the_queue_that_is_written_again_is_read_as_promised_after_a_restart() {
+    let world = World::new();
+    let (mut alice, bob) = alice_and_bob(&world).await;
+    // The first look is for a free tag, the second begins the publish.
+    let from = world.faulty.counts().of(Operation::ResolveTag) + 1;
+    let unreachable = Fault::fail(|| RegistryError::TimedOut);
+    world.faulty.inject(Operation::ResolveTag, from..u64::MAX, unreachable);
+    let file = copy(&alice, &bob, "a.txt", b"promised").await;
+    until(&file, SendState::Prepared).await;
+    let open = alice.mailbox.outbox().open_for_write(&file, true).await.unwrap();
+    open.write_at(0, b"half of").unwrap();
+    drop((file, open));
+
+    alice.restart(&world).await;
+    let file = listed(&alice, "a.txt");
+    let read = file.reader().unwrap().read_at(0, 100).await.unwrap();
+    world.faulty.heal();
+    alice.restart(&world).await;
+    alice.settle().await;
+
+    assert_eq!(read, "promised");
+    let received = bob.receive(&alice).await;
+    assert_eq!(bob.read(&received[0]).await.unwrap(), "promised");
+}
+
+#[tokio::test]
+async fn a_queued_file_that_was_cut_on_the_disk_is_abandoned_and_not_sent() {
+    let world = World::new();
+    let (mut alice, bob) = alice_and_bob(&world).await;
+    stop_registry(&world);
+    let file = copy(&alice, &bob, "a.txt", b"abc").await;
+    let staged = alice.home().join("spool").join(file.unique_name());
+    drop(file);
+    alice.mailbox.shutdown(Duration::from_secs(5)).await;
+
+    std::fs::File::options().write(true).open(staged).unwrap().set_len(0).unwrap();
+    world.faulty.heal();
+    alice.restart(&world).await;
+    alice.settle().await;
+
+    assert_eq!(listed(&alice, "a.txt").state(), SendState::Abandoned);
+    assert!(bob.receive(&alice).await.is_empty());
+}

@@ -50,6 +50,7 @@ async fn every_change_of_an_entry_survives_a_restart() {
         unattended: Some(true),
         hidden: Some(true),
         receipt: Some(Some(ReceiptStatus::Rejected)),
+        leaves_queue: false,
     };
     store.update_outbox(id, change).await.unwrap();
     let store = reopen(&dir, store).await;
@@ -216,4 +217,19 @@ async fn an_entry_keeps_its_place_until_it_leaves_the_queue() {
 
     assert_eq!(prepared.queue_place, Some(place));
     assert_eq!(failed.queue_place, None);
+}
+
+#[tokio::test]
+async fn a_prepared_entry_can_leave_the_queue() {
+    let (_dir, store) = new_store().await;
+    let id = store.insert_outbox(draft("a")).await.unwrap();
+    let prepared = Some(OutboxState::Prepared);
+    store.enqueue_outbox(id, OutboxChange::default()).await.unwrap();
+    store.update_outbox(id, OutboxChange { state: prepared, ..Default::default() }).await.unwrap();
+
+    let change = OutboxChange { leaves_queue: true, ..OutboxChange::default() };
+    store.update_outbox(id, change).await.unwrap();
+
+    let entry = store.outbox(id).await.unwrap().unwrap();
+    assert_eq!((entry.state, entry.queue_place), (OutboxState::Prepared, None));
 }

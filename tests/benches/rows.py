@@ -291,7 +291,7 @@ class Files:
 
     def memory(self):
         """Peak memory while 64 files are open and all are read from."""
-        count, size = 64, 24 * MIB
+        count, size = 64, self.options.open_mib * MIB
         for index in range(count):
             source = self.work / f"open-{index}"
             write_random(source, size)

@@ -52,7 +52,8 @@ fn every_verb_of_the_manual_parses() {
 fn what_is_not_a_command_line_is_refused() {
     for line in [
         "dockercomms frobnicate",
-        "dockercomms queue ls",
+        "dockercomms queue",
+        "dockercomms queue cancel",
         "dockercomms send --to bob",
         "dockercomms send a",
         "dockercomms ack x",

@@ -160,8 +160,10 @@ impl OutboxFile {
         self.claims.subscribe().wait_for(|count| *count > 0).await.ok();
     }
 
-    /// Stops holding the staged file open.
+    /// Stops holding the staged file open, unless somebody is at work on it.
     pub(super) fn park(&self) {
+        // Whoever holds it has unparked the file and reads it; a lane parks it afterwards.
+        let Ok(_delivery) = self.delivery.try_lock() else { return };
         let mut inner = self.inner.lock();
         if inner.writers == 0 && inner.spool.take().is_some() {
             inner.is_parked = true;
@@ -171,16 +173,20 @@ impl OutboxFile {
     /// Opens the staged file again, and locks it.
     ///
     /// # Errors
-    /// `NotFound` when it is gone.
+    /// `NotFound` when it is gone, `Busy` while somebody else holds it: who ends, or looks.
     pub(super) async fn unpark(&self, core: &Core) -> Result<(), MailboxError> {
         if !self.inner.lock().is_parked {
             return Ok(());
         }
         let (dir, name) = (core.spool.clone(), self.spool_name.clone());
-        let spool = tokio::task::spawn_blocking(move || Spool::adopt(&dir, &name))
+        let adopt = move || match Spool::adopt(&dir, &name)? {
+            Some(spool) => Ok(spool),
+            None if dir.join(&name).exists() => Err(MailboxError::Busy),
+            None => Err(MailboxError::NotFound("staged file")),
+        };
+        let spool = tokio::task::spawn_blocking(adopt)
             .await
-            .map_err(|_panicked| MailboxError::TaskLost)??
-            .ok_or(MailboxError::NotFound("staged file"))?;
+            .map_err(|_panicked| MailboxError::TaskLost)??;
         let mut inner = self.inner.lock();
         inner.is_parked = false;
         inner.spool = Some(Arc::new(spool));
@@ -235,7 +241,8 @@ impl Outbox {
     /// Tries a failed file again in the background, or one that waits in the queue at once.
     ///
     /// # Errors
-    /// `NotPermitted` for a file that was sent, is being written, or was never complete.
+    /// `NotPermitted` for a file that was sent, is being written, or was never complete; the
+    /// registry's when nobody knows whether the failed attempt has sent it after all.
     pub async fn retry(&self, file: &Arc<OutboxFile>) -> Result<(), MailboxError> {
         match file.state() {
             SendState::Failed => {}
@@ -252,12 +259,42 @@ impl Outbox {
         {
             let _claim = file.claim();
             let _delivery = file.delivery.lock().await;
+            if file.state() != SendState::Failed {
+                return Err(MailboxError::Busy);
+            }
+            if self.is_published(file).await? {
+                sender::revive(&self.core, file).await?;
+                sender::publish_once(&self.core, file).await?;
+                return Ok(());
+            }
+            let is_only_in_registry = {
+                let inner = file.inner.lock();
+                inner.recovered && inner.is_prepared()
+            };
+            if is_only_in_registry {
+                sender::revive(&self.core, file).await?;
+                self.core.spawn(sender::publish(Arc::clone(&self.core), Arc::clone(file)));
+                return Ok(());
+            }
             file.unpark(&self.core).await?;
+            // What was there when it failed may be gone: a registry forgets what nothing names.
+            file.inner.lock().chunks.forget_layers();
             enqueue(&self.core, file).await?;
         }
         self.settled(file);
         self.core.queue.hurry();
         Ok(())
+    }
+
+    /// Returns whether the tag of the file's message exists, which an attempt that was told of a
+    /// failure, or that a crash cut off, may have pushed all the same.
+    async fn is_published(&self, file: &OutboxFile) -> Result<bool, MailboxError> {
+        let message = {
+            let inner = file.inner.lock();
+            inner.current_message().filter(|_message| inner.is_prepared()).cloned()
+        };
+        let Some(message) = message else { return Ok(false) };
+        Ok(self.core.repository.resolve_tag(&message.tag).await? == Some(message.digest))
     }
 
     /// Gives a file up that is not sent; for the command line, beside no mount.
@@ -270,14 +307,21 @@ impl Outbox {
             return Err(sent);
         }
         // A crash may have come between the tag and the row.
-        if let (SendState::Prepared, Some(tag)) = (file.state(), file.tag()) {
-            let found = self.core.repository.resolve_tag(&tag).await?;
-            if found.is_some() && found == file.digest() {
-                self.publish(file).await?;
-                return Err(sent);
-            }
+        if file.state() == SendState::Prepared && self.is_published(file).await? {
+            self.publish(file).await?;
+            return Err(sent);
         }
         self.remove(file).await
+    }
+
+    /// Returns whether the journal says that the file was sent, whatever became of it since; for
+    /// the command line, which sees a mount's files as they were a moment ago.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn was_sent(&self, file: &OutboxFile) -> Result<bool, MailboxError> {
+        let entry = self.core.store.outbox(file.id).await?;
+        Ok(entry.is_some_and(|entry| entry.state == OutboxState::Sent))
     }
 
     /// Takes the note about a failure away; the file stays as it is.
@@ -326,7 +370,7 @@ async fn enqueue(core: &Arc<Core>, file: &Arc<OutboxFile>) -> Result<(), Mailbox
         if matches!(inner.state, SendState::Sent | SendState::Queued) {
             return Ok(());
         }
-        if inner.is_prepared() {
+        if inner.is_prepared() && inner.state != SendState::Failed {
             // Opened again and closed without a change: what was promised still stands.
             file.apply_locked(&mut inner, Event::PrepareBegun);
             file.apply_locked(&mut inner, Event::PrepareDone);

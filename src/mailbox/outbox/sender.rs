@@ -240,6 +240,27 @@ async fn journal(
     Ok(core.store.update_outbox(file.id, change).await?)
 }
 
+/// Makes a file Prepared again whose publish failed: all but the tag is in the registry. The
+/// caller holds `file.delivery`.
+pub(super) async fn revive(core: &Arc<Core>, file: &Arc<OutboxFile>) -> Result<(), MailboxError> {
+    let message = {
+        let inner = file.inner.lock();
+        inner.current_message().cloned().ok_or(MailboxError::NotFound("prepared message"))?
+    };
+    journal(core, file, &message).await?;
+    let mut inner = file.inner.lock();
+    if inner.state != SendState::Failed {
+        return Err(MailboxError::Busy);
+    }
+    if let Some(prepared) = &mut inner.prepared {
+        prepared.complete = true;
+    }
+    inner.is_unattended = false;
+    file.apply_locked(&mut inner, Event::PrepareBegun);
+    file.apply_locked(&mut inner, Event::PrepareDone);
+    Ok(())
+}
+
 /// Publishes the tag of a Prepared file, once. The caller holds `file.delivery`.
 pub(super) async fn publish_once(
     core: &Arc<Core>,
@@ -311,6 +332,10 @@ pub(super) async fn publish(core: Arc<Core>, file: Arc<OutboxFile>) {
         let Err(error) = result else { return };
         core.record_error(&subject(&file), &error);
         if !error.class().is_transient() && !matches!(error, MailboxError::Busy) {
+            if !file.inner.lock().recovered {
+                // Another attempt reads it, perhaps after the machine went down.
+                sync_spool(&file).await.ok();
+            }
             fail(&core, &file, Event::PublishFailed, &error, true).await;
             return;
         }
@@ -330,18 +355,23 @@ pub(super) async fn fail(
     error: &MailboxError,
     is_unattended: bool,
 ) {
-    let message = {
+    let (message, is_promise_kept) = {
         let mut inner = file.inner.lock();
         if file.apply_locked(&mut inner, event) {
             inner.error = Some((error.class(), error.to_string()));
             inner.is_unattended = is_unattended;
         }
-        // One of an earlier content must not be sent by a later attempt.
-        inner.current_message().cloned()
+        // Kept only where the tag may have been pushed, for who tries again: another attempt makes
+        // another message, with its own time.
+        let message = inner.current_message().filter(|_message| inner.is_prepared()).cloned();
+        // Of a file that an earlier run prepared only the registry has the content: the next start
+        // tries again to publish it.
+        let is_promise_kept = inner.recovered && message.is_some();
+        (message, is_promise_kept)
     };
     let change = OutboxChange {
         updated_at: Some(core.now()),
-        state: Some(OutboxState::Failed),
+        state: (!is_promise_kept).then_some(OutboxState::Failed),
         len: Some(file.len()),
         message: Some(message),
         unattended: Some(is_unattended),

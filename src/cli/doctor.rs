@@ -41,8 +41,8 @@ Examples:
 
 /// Check this machine, your files and the registry, and say what to do
 ///
-/// Changes nothing, unless --write is given: then it pushes two small manifests with tags of their
-/// own and deletes them again, to see whether you may send and recall.
+/// Changes nothing without a flag that says so. With --write it pushes two small manifests with
+/// tags of their own and deletes them again, to see whether you may send and recall.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {

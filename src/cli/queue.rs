@@ -39,7 +39,8 @@ Examples:
 ///
 /// With `--delivery queued` (or `delivery` in config.toml) a copy into outbox/ returns when it is
 /// safe on this disk; it waits here until the registry has it. Files that the registry refused
-/// for good are listed too: they stay until they are tried again or cancelled.
+/// for good are listed too: they stay until they are tried again, cancelled, or collected by `gc`
+/// after the setting `history`.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
@@ -201,7 +202,7 @@ fn steer(session: &Session, setup: &Setup, which: &Which, order: Order) -> Resul
         let mut failed = Vec::new();
         for file in &files {
             let done = match &mount {
-                Some(mount) => through_mount(mount, file, order).await,
+                Some(mount) => through_mount(&mailbox, mount, file, order).await,
                 None => directly(&mailbox, file, order).await,
             };
             match done {
@@ -252,6 +253,7 @@ fn chosen(files: &[Arc<OutboxFile>], which: &Which) -> Result<Vec<Arc<OutboxFile
 
 /// Lets the mount do it, which knows what is under way.
 async fn through_mount(
+    mailbox: &Mailbox,
     mount: &RunningMount,
     file: &OutboxFile,
     order: Order,
@@ -267,6 +269,12 @@ async fn through_mount(
         Order::Cancel => std::fs::remove_file(path),
     });
     match tokio::time::timeout(ANSWER_TIMEOUT, asked).await {
+        // Removing a file that was sent a moment ago only takes it from the list.
+        Ok(Ok(Ok(()))) if order == Order::Cancel && mailbox.outbox().was_sent(file).await? => {
+            Err(Failure::new(ErrorClass::NotPermitted, format!("{shown} was sent meanwhile")).hint(
+                "it is not listed any more; `dockercomms recall` deletes it from the registry",
+            ))
+        }
         Ok(Ok(Ok(()))) => Ok(said(order)),
         Ok(Ok(Err(error))) => Err(Failure::io(format!("the mount refused {shown}"), &error)
             .hint("see `dockercomms ls outbox` for its state; it may have been sent meanwhile")),

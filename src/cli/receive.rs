@@ -93,7 +93,8 @@ impl Show for Received {
 pub(crate) fn run(session: &Session, args: &Args) -> Result<u8, Failure> {
     if !args.out.is_dir() {
         let what = format!("{} is no directory", args.out.display());
-        return Err(Failure::new(ErrorClass::NotFound, what));
+        return Err(Failure::new(ErrorClass::NotFound, what)
+            .hint("make it first, or name another one with `--out`"));
     }
     let overrides = Overrides { limit_download: args.limit_download, ..Overrides::default() };
     let setup = session.setup_or_create(overrides)?;

@@ -53,6 +53,7 @@ fn what_is_not_a_command_line_is_refused() {
     for line in [
         "dockercomms frobnicate",
         "dockercomms queue",
+        "dockercomms queue cancel",
         "dockercomms send --to bob",
         "dockercomms send a",
         "dockercomms ack x",

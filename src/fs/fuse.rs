@@ -123,33 +123,22 @@ impl Filesystem for FuseAdapter {
         let others = uid.is_some() || gid.is_some() || atime.is_some();
         let changes = Changes { mode, mtime, others };
         let owner = self.owner;
-        match (size, handle) {
-            (None, _) => answer_attr(reply, self.fs.setattr(ino.0, changes), owner),
-            (Some(size), Some(handle)) if self.fs.is_sealed(handle.0) => {
-                self.later(|fs| async move {
-                    let outcome = match fs.unseal(handle.0, size).await {
-                        Ok(()) => fs.setattr(ino.0, changes),
-                        Err(error) => Err(error),
-                    };
-                    answer_attr(reply, outcome, owner);
-                });
-            }
-            (Some(size), Some(handle)) => {
-                let _context = self.runtime.enter();
-                let outcome = self
-                    .fs
-                    .ftruncate(handle.0, size)
-                    .and_then(|()| self.fs.setattr(ino.0, changes));
-                answer_attr(reply, outcome, owner);
-            }
-            (Some(size), None) => self.later(|fs| async move {
-                let outcome = match fs.truncate(ino.0, size).await {
-                    Ok(()) => fs.setattr(ino.0, changes),
-                    Err(error) => Err(error),
-                };
-                answer_attr(reply, outcome, owner);
-            }),
+        let Some(size) = size else {
+            return answer_attr(reply, self.fs.setattr(ino.0, changes), owner);
+        };
+        if let Some(handle) = handle.filter(|handle| !self.fs.is_sealed(handle.0)) {
+            let _context = self.runtime.enter();
+            let resized = self.fs.ftruncate(handle.0, size);
+            answer_attr(reply, resized.and_then(|()| self.fs.setattr(ino.0, changes)), owner);
+            return;
         }
+        self.later(|fs| async move {
+            let resized = match handle {
+                Some(handle) => fs.unseal(handle.0, size).await,
+                None => fs.truncate(ino.0, size).await,
+            };
+            answer_attr(reply, resized.and_then(|()| fs.setattr(ino.0, changes)), owner);
+        });
     }
 
     fn mknod(

@@ -175,7 +175,7 @@ impl Envelope {
 }
 
 /// One compressed chunk as a blob.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ChunkLayer {
     /// Digest of the compressed layer.
     pub digest: Digest,

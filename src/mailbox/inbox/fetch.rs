@@ -17,7 +17,7 @@ use crate::cache::ChunkCache;
 use crate::chunk::decode_layer;
 use crate::mailbox::MailboxError;
 use crate::mailbox::core::Core;
-use crate::protocol::{ChunkLayer, Compression, Digest, ErrorClass};
+use crate::protocol::{ChunkLayer, Compression, ErrorClass};
 
 /// Chunks that read-ahead fetches at once: a reader that waits comes before one that may come.
 const PREFETCHES_MAX: usize = 4;
@@ -33,7 +33,7 @@ const FAILURE_SHARED_MAX: Duration = Duration::from_millis(500);
 const FAILURE_SHARED_MIN: Duration = Duration::from_millis(10);
 
 /// What names one chunk and bounds its decoding; all of it signed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct ChunkRequest {
     pub(crate) layer: ChunkLayer,
     pub(crate) index: u32,
@@ -47,7 +47,9 @@ type Flight = Shared<BoxFuture<'static, Outcome>>;
 
 /// Fetches chunks, each once however many readers wait.
 pub(crate) struct Fetcher {
-    flights: Mutex<HashMap<(Digest, u32), Flight>>,
+    /// By all that the fetch is checked against: another message may promise something else of the
+    /// same layer, and fails alone.
+    flights: Mutex<HashMap<ChunkRequest, Flight>>,
     room: Room,
     prefetches: Semaphore,
 }
@@ -93,9 +95,8 @@ impl Fetcher {
     }
 
     fn join_or_start(self: &Arc<Self>, core: &Arc<Core>, request: ChunkRequest) -> Flight {
-        let key = (request.layer.digest, request.index);
         let mut flights = self.flights.lock();
-        if let Some(flight) = flights.get(&key) {
+        if let Some(flight) = flights.get(&request) {
             return flight.clone();
         }
         let (sender, receiver) = tokio::sync::oneshot::channel::<Outcome>();
@@ -110,7 +111,7 @@ impl Fetcher {
             };
             let is_shared = shared_for >= FAILURE_SHARED_MIN;
             if !is_shared {
-                fetcher.flights.lock().remove(&key);
+                fetcher.flights.lock().remove(&request);
             }
             // Nobody may be waiting any more; the cache has it then.
             sender.send(outcome).ok();
@@ -119,14 +120,14 @@ impl Fetcher {
                     () = task_core.stop.cancelled() => {}
                     () = tokio::time::sleep(FAILURE_SHARED_MAX.min(shared_for)) => {}
                 }
-                fetcher.flights.lock().remove(&key);
+                fetcher.flights.lock().remove(&request);
             }
         });
         let flight = receiver
             .map(|outcome| outcome.unwrap_or_else(|_lost| Err(Arc::new(MailboxError::TaskLost))))
             .boxed()
             .shared();
-        flights.insert(key, flight.clone());
+        flights.insert(request, flight.clone());
         flight
     }
 
@@ -191,4 +192,35 @@ async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, MailboxError> + Send + 'static,
 ) -> Result<T, MailboxError> {
     tokio::task::spawn_blocking(work).await.map_err(|_panicked| MailboxError::TaskLost)?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registry::fault::{Fault, Gate};
+    use crate::registry::memory::Operation;
+    use crate::testing::World;
+
+    #[tokio::test]
+    async fn a_message_that_promises_something_else_of_a_layer_fails_alone() {
+        let world = World::new();
+        let (alice, bob) = world.alice_and_bob().await;
+        alice.send(&bob, "a", b"abc").await.unwrap();
+        let message = bob.receive(&alice).await.remove(0).message.clone();
+        let layer = message.chunks[0];
+        let compression = message.envelope.compression;
+        let honest = ChunkRequest { layer, index: 0, len: 3, compression };
+        let lying = ChunkRequest { len: 4, ..honest };
+        let gate = Gate::closed();
+        world.faulty.inject_on(Operation::FetchBlob, &layer.digest, Fault::hold(&gate));
+        let core = &bob.mailbox.core;
+        let first = core.fetcher.join_or_start(core, lying);
+        gate.wait_for_arrivals(1).await;
+
+        let second = core.fetcher.join_or_start(core, honest);
+        gate.open();
+
+        assert!(first.await.is_err());
+        assert_eq!(second.await.unwrap(), "abc");
+    }
 }

@@ -64,7 +64,7 @@ pub(super) async fn collect(
                 true
             }
             OutboxState::Draft | OutboxState::Failed | OutboxState::Abandoned => {
-                let Some(bytes) = take_staged(core, &entry, dry_run)? else { continue };
+                let Some(bytes) = take_staged(core, &entry, dry_run).await? else { continue };
                 found.unsent_count += 1;
                 found.staged_count += usize::from(bytes > 0);
                 found.staged_bytes += bytes;
@@ -93,16 +93,26 @@ fn is_over(entry: &OutboxEntry, before: Timestamp, refused: bool) -> Result<bool
     }
 }
 
-/// Removes the staged file of an unsent entry and returns its bytes; `None` when a mount owns it.
-fn take_staged(
+/// Removes the staged file of an unsent entry and returns its bytes; `None` when a mount owns it or
+/// the entry has changed since the list was read.
+async fn take_staged(
     core: &Core,
     entry: &OutboxEntry,
     dry_run: bool,
 ) -> Result<Option<u64>, MailboxError> {
-    if !core.spool.join(&entry.spool).exists() {
-        return Ok(Some(0));
+    let spool = if core.spool.join(&entry.spool).exists() {
+        let Some(spool) = Spool::adopt(&core.spool, &entry.spool)? else { return Ok(None) };
+        Some(spool)
+    } else {
+        None
+    };
+    // Under the file's lock, which whoever tries the file again takes first: a mount may have
+    // queued it since, and let go of the file.
+    let now = core.store.outbox(entry.id).await?;
+    if now.is_none_or(|now| now.state != entry.state || now.updated_at != entry.updated_at) {
+        return Ok(None);
     }
-    let Some(spool) = Spool::adopt(&core.spool, &entry.spool)? else { return Ok(None) };
+    let Some(spool) = spool else { return Ok(Some(0)) };
     let bytes = spool.len()?;
     if !dry_run {
         spool.remove();
@@ -171,4 +181,32 @@ async fn remove_chunks(
     let (count, bytes) = removed.await.map_err(|_panicked| MailboxError::TaskLost)?;
     (found.chunk_count, found.chunk_bytes) = (count, bytes);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::OutboxChange;
+    use crate::testing::World;
+
+    #[tokio::test]
+    async fn a_file_that_was_queued_since_the_list_was_read_is_kept() {
+        let world = World::new();
+        let (mut alice, bob) = world.alice_and_bob().await;
+        let outbox = alice.mailbox.outbox();
+        let file = outbox.create(&bob.identity, &"a".parse().unwrap(), 0o600).await.unwrap();
+        file.write_at(0, b"abc").unwrap();
+        outbox.abandon(&file, "test");
+        alice.settle().await;
+        drop(file);
+        alice.restart(&world).await;
+        let core = &alice.mailbox.core;
+        let stale = core.store.outbox_entries().await.unwrap().remove(0);
+        core.store.enqueue_outbox(stale.id, OutboxChange::default()).await.unwrap();
+
+        let taken = take_staged(core, &stale, false).await.unwrap();
+
+        assert_eq!(taken, None);
+        assert!(core.spool.join(&stale.spool).exists());
+    }
 }

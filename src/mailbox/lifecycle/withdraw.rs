@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::mailbox::MailboxError;
 use crate::mailbox::core::{Core, describe};
 use crate::protocol::limits::{BUNDLE_CANDIDATE_COUNT_MAX, MANIFEST_LEN_MAX};
-use crate::protocol::{Digest, Receipt, Tag, parse_bundle_manifest};
+use crate::protocol::{Digest, ImageManifest, Receipt, Tag, parse_bundle_manifest};
 use crate::registry::{ManifestRef, RegistryError, Repository};
 use crate::store::PreparedMessage;
 
@@ -133,7 +133,7 @@ async fn own_bundles(
     Ok(ours.map(|(part, _)| part).collect())
 }
 
-/// Finds what is attached to `subject` as a bundle, with the digest of the bundle itself.
+/// Finds the bundles that say themselves that they sign `subject`, with the digest of the bundle.
 async fn bundles_of(
     repository: &dyn Repository,
     subject: &Digest,
@@ -153,7 +153,12 @@ async fn bundles_of(
             continue;
         }
         let Some((digest, bytes)) = fetch(repository, &reference).await? else { continue };
+        // Without a subject it is whatever its tag says, and anybody may tag: a bundle of somebody
+        // else must not be deleted for a name that a stranger gave it.
+        let names_subject = ImageManifest::parse(&bytes)
+            .is_ok_and(|manifest| manifest.subject.is_some_and(|named| named.digest == *subject));
         if let Ok(layer) = parse_bundle_manifest(&bytes, subject)
+            && names_subject
             && seen.insert(digest)
         {
             found.push((Part { digest, tag, subject: Some(*subject) }, layer.digest));

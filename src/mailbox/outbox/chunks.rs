@@ -115,6 +115,11 @@ impl ChunkTable {
         }
     }
 
+    /// Forgets what is in the registry; what is on its way counts.
+    pub(crate) fn forget_layers(&mut self) {
+        self.slots.iter_mut().for_each(|slot| slot.done = None);
+    }
+
     /// Returns all layers of a payload of `len` bytes, or `None` while one is missing.
     pub(crate) fn layers(&self, len: u64) -> Option<Vec<ChunkLayer>> {
         let count = u32::try_from(len.div_ceil(self.chunk_bytes).max(1)).ok()?;

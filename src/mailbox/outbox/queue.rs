@@ -160,8 +160,10 @@ impl OutboxFile {
         self.claims.subscribe().wait_for(|count| *count > 0).await.ok();
     }
 
-    /// Stops holding the staged file open.
+    /// Stops holding the staged file open, unless somebody is at work on it.
     pub(super) fn park(&self) {
+        // Whoever holds it has unparked the file and reads it; a lane parks it afterwards.
+        let Ok(_delivery) = self.delivery.try_lock() else { return };
         let mut inner = self.inner.lock();
         if inner.writers == 0
             && let Some(spool) = inner.spool.take()
@@ -174,7 +176,7 @@ impl OutboxFile {
     /// Opens the staged file again, and locks it.
     ///
     /// # Errors
-    /// `NotFound` when it is gone, `Busy` when somebody else holds it.
+    /// `NotFound` when it is gone, `Busy` while somebody else holds it: who ends, or looks.
     pub(super) async fn unpark(&self, core: &Core) -> Result<(), MailboxError> {
         {
             let mut inner = self.inner.lock();
@@ -250,7 +252,8 @@ impl Outbox {
     /// Tries a failed file again in the background, or one that waits in the queue at once.
     ///
     /// # Errors
-    /// `NotPermitted` for a file that was sent, is being written, or was never complete.
+    /// `NotPermitted` for a file that was sent, is being written, or was never complete; the
+    /// registry's when nobody knows whether the failed attempt has sent it after all.
     pub async fn retry(&self, file: &Arc<OutboxFile>) -> Result<(), MailboxError> {
         match file.state() {
             // Perhaps a write into it failed, and its writer has yet to say what it makes of that.
@@ -271,6 +274,20 @@ impl Outbox {
         {
             let _claim = file.claim();
             let _delivery = file.delivery.lock().await;
+            if file.state() != SendState::Failed {
+                return Err(MailboxError::Busy);
+            }
+            let is_recovered = file.inner.lock().recovered;
+            if !is_recovered
+                && !self.is_published(file).await?
+                && !sender::is_whole(&self.core, file).await?
+            {
+                // What was there when it failed may be gone: a registry forgets what nothing names.
+                file.unpark(&self.core).await?;
+                let mut inner = file.inner.lock();
+                inner.chunks.forget_layers();
+                inner.prepared = None;
+            }
             enqueue(&self.core, file).await?;
         }
         self.core.listing.touch();
@@ -284,6 +301,17 @@ impl Outbox {
         Ok(())
     }
 
+    /// Returns whether the tag of the file's message exists, which an attempt that was told of a
+    /// failure, or that a crash cut off, may have pushed all the same.
+    async fn is_published(&self, file: &OutboxFile) -> Result<bool, MailboxError> {
+        let message = {
+            let inner = file.inner.lock();
+            inner.current_message().filter(|_message| inner.is_prepared()).cloned()
+        };
+        let Some(message) = message else { return Ok(false) };
+        Ok(self.core.repository.resolve_tag(&message.tag).await? == Some(message.digest))
+    }
+
     /// Gives a file up that is not sent; for the command line, beside no mount.
     ///
     /// # Errors
@@ -294,14 +322,21 @@ impl Outbox {
             return Err(sent);
         }
         // A crash may have come between the tag and the row.
-        if let (SendState::Prepared, Some(tag)) = (file.state(), file.tag()) {
-            let found = self.core.repository.resolve_tag(&tag).await?;
-            if found.is_some() && found == file.digest() {
-                self.publish(file).await?;
-                return Err(sent);
-            }
+        if file.state() == SendState::Prepared && self.is_published(file).await? {
+            self.publish(file).await?;
+            return Err(sent);
         }
         self.remove(file).await
+    }
+
+    /// Returns whether the journal says that the file was sent, whatever became of it since; for
+    /// the command line, which sees a mount's files as they were a moment ago.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn was_sent(&self, file: &OutboxFile) -> Result<bool, MailboxError> {
+        let entry = self.core.store.outbox(file.id).await?;
+        Ok(entry.is_some_and(|entry| entry.state == OutboxState::Sent))
     }
 
     /// Takes the note about a failure away; the file stays as it is.

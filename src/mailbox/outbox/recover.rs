@@ -88,7 +88,8 @@ impl OutboxFile {
         let error = entry.error.map(|error| {
             (ErrorClass::of_code(&error.code).unwrap_or(ErrorClass::Internal), error.text)
         });
-        let is_promised = matches!(state, SendState::Prepared | SendState::Sent);
+        // The row of a failed file has a message only when no more than its tag was missing.
+        let is_pushed = matches!(state, SendState::Prepared | SendState::Sent | SendState::Failed);
         let inner = Inner {
             name: FileName::sanitize(&entry.name),
             state,
@@ -100,18 +101,19 @@ impl OutboxFile {
             mode: entry.mode,
             generation: 1,
             chunks: ChunkTable::new(core.options.chunk_bytes),
+            // The bytes of the others were made durable: before the close of a queued file
+            // returned, and before a failure was recorded.
+            recovered: state == SendState::Prepared && entry.queue_place.is_none(),
             prepared: entry.message.map(|message| Prepared {
                 generation: 1,
-                // In another state it may have been journalled before it was pushed.
-                complete: is_promised,
+                // That of a queued file may have been journalled before it was pushed.
+                complete: is_pushed,
                 message,
             }),
             writers: 0,
             epoch: 0,
             uploading: false,
             unlinked: false,
-            // The bytes of a queued file were durable before its close returned.
-            recovered: state == SendState::Prepared && entry.queue_place.is_none(),
             error,
             is_unattended: entry.unattended,
             queue_place: entry.queue_place,
@@ -169,9 +171,9 @@ impl Outbox {
                 self.load_entry(entry, false).await?;
             }
         }
-        // What was sent is never removed but by a collection, here or in another process.
+        // What is over is never removed but by a collection, here or in another process.
         let forgotten = |file: &OutboxFile| {
-            file.state() == SendState::Sent
+            matches!(file.state(), SendState::Sent | SendState::Failed | SendState::Abandoned)
                 && known.contains(&file.id)
                 && !stored.contains(&file.id)
         };
@@ -266,8 +268,7 @@ impl Outbox {
             }
             _ => {}
         }
-        // A collection beside us leaves the staged files alone that we hold open.
-        if unsent && !matches!(file.state(), SendState::Draft | SendState::Abandoned) {
+        if unsent && file.state() != SendState::Draft {
             file.inner.lock().spool = None;
             file.inner.lock().is_parked = true;
         }

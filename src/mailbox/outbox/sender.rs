@@ -259,6 +259,21 @@ async fn journal(
     Ok(core.store.update_outbox(file.id, change).await?)
 }
 
+/// Returns whether the registry still has every layer of the message that is prepared.
+pub(super) async fn is_whole(core: &Core, file: &OutboxFile) -> Result<bool, MailboxError> {
+    let message = {
+        let inner = file.inner.lock();
+        inner.current_message().filter(|_message| inner.is_prepared()).cloned()
+    };
+    let Some(message) = message else { return Ok(false) };
+    for chunk in Message::parse(&message.manifest)?.chunks {
+        if !core.repository.blob_exists(&chunk.digest).await? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 /// Publishes the tag of a Prepared file, once. The caller holds `file.delivery`.
 pub(super) async fn publish_once(
     core: &Arc<Core>,
@@ -320,19 +335,18 @@ pub(super) async fn publish_once(
 pub(super) async fn publish(core: Arc<Core>, file: Arc<OutboxFile>) {
     let mut pause = Duration::from_secs(1);
     loop {
-        let result = {
-            let _delivery = file.delivery.lock().await;
-            if file.state() != SendState::Prepared || file.is_unlinked() {
-                return;
-            }
-            publish_once(&core, &file).await
-        };
-        let Err(error) = result else { return };
+        let delivery = file.delivery.lock().await;
+        if file.state() != SendState::Prepared || file.is_unlinked() {
+            return;
+        }
+        let Err(error) = publish_once(&core, &file).await else { return };
         core.record_error(&subject(&file), &error);
         if !error.class().is_transient() && !matches!(error, MailboxError::Busy) {
+            // Still under the lock: a promise that is made again must be the last that the row says.
             fail(&core, &file, failure_of(&file), &error, true).await;
             return;
         }
+        drop(delivery);
         tokio::select! {
             () = core.stop.cancelled() => return,
             () = tokio::time::sleep(pause) => {}
@@ -360,26 +374,25 @@ pub(super) async fn fail(
     error: &MailboxError,
     is_unattended: bool,
 ) {
-    let (message, is_recovered, is_queued) = {
+    let (message, is_promise_kept, is_durable) = {
         let mut inner = file.inner.lock();
         if file.apply_locked(&mut inner, event) {
             inner.error = Some((error.class(), error.to_string()));
             inner.is_unattended = is_unattended;
         }
-        // One of an earlier content must not be sent by a later attempt.
-        let message = inner.current_message().cloned();
-        (message, inner.recovered, inner.queue_place.is_some())
+        // Kept only where the tag may have been pushed, for who tries again: another attempt makes
+        // another message, with its own time.
+        let message = inner.current_message().filter(|_message| inner.is_prepared()).cloned();
+        let is_promise_kept = inner.recovered && message.is_some();
+        // What was queued was made durable then; nobody reads what an earlier run has staged.
+        (message, is_promise_kept, inner.recovered || inner.queue_place.is_some())
     };
-    // Those of the queue are durable already.
-    if !is_recovered
-        && !is_queued
-        && let Err(error) = sync_spool(file).await
-    {
+    if !is_durable && let Err(error) = sync_spool(file).await {
         tracing::warn!("cannot make a failed file durable: {error}");
     }
     let change = OutboxChange {
         updated_at: Some(core.now()),
-        state: (!is_recovered).then_some(OutboxState::Failed),
+        state: (!is_promise_kept).then_some(OutboxState::Failed),
         len: Some(file.len()),
         message: Some(message),
         unattended: Some(is_unattended),

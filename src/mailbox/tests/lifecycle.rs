@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{digest_of, draft, payload, tags};
 use crate::mailbox::{MailboxError, Removal};
-use crate::protocol::{ErrorClass, ReceiptStatus, Tag};
+use crate::protocol::{Digest, ErrorClass, ReceiptStatus, Tag, media_type};
 use crate::registry::fault::Fault;
 use crate::registry::memory::Operation;
 use crate::registry::{ManifestRef, RegistryError, Repository as _};
@@ -149,7 +149,7 @@ async fn what_is_old_goes_from_the_lists_and_what_could_be_replayed_stays() {
 }
 
 #[tokio::test]
-async fn staged_files_of_an_old_failure_go_also_beside_a_mount() {
+async fn an_old_failure_goes_with_its_staged_file_and_leaves_the_list() {
     let world = World::new();
     let (mut alice, bob) = world.alice_and_bob().await;
     let file = draft(&alice, &bob, "failed", &payload(300)).await;
@@ -158,10 +158,12 @@ async fn staged_files_of_an_old_failure_go_also_beside_a_mount() {
     drop(file);
     world.clock.advance(QUARTER);
     alice.restart(&world).await;
+    assert_eq!(alice.mailbox.snapshot().outbox_files().count(), 1);
 
     let dry = alice.mailbox.collect_garbage(true).await.unwrap();
     let swept = alice.mailbox.collect_garbage(false).await.unwrap();
 
+    assert_eq!(alice.mailbox.snapshot().outbox_files().count(), 0);
     assert_eq!((dry.leftovers.unsent_count, dry.leftovers.staged_bytes), (1, 300));
     assert_eq!(swept.leftovers, dry.leftovers);
     assert_eq!(std::fs::read_dir(alice.home().join("spool")).unwrap().count(), 0);
@@ -373,4 +375,32 @@ async fn an_expired_message_is_not_restored_and_says_why() {
     assert_eq!(restored, 1);
     assert_eq!(expired.class(), ErrorClass::Expired);
     assert!(bob.listed(&alice).is_empty());
+}
+
+#[tokio::test]
+async fn a_bundle_of_somebody_else_that_was_tagged_as_if_it_signed_a_receipt_is_left_alone() {
+    let world = World::new();
+    let (alice, bob) = world.alice_and_bob().await;
+    alice.send(&bob, "old", b"old").await.unwrap();
+    read_all(&bob, &alice).await;
+    let receipt = tags(&world, "receipt-").remove(0);
+    let receipt = world.faulty.resolve_tag(&receipt).await.unwrap().unwrap();
+    // Bundles without a subject are valid, and anybody may push another tag for one.
+    let theirs: Tag = "bundle-aaaaaaaaaaaa-1-aaaaaa".parse().unwrap();
+    let layer = Digest::of(b"bundle");
+    let bytes = format!(
+        r#"{{"schemaVersion":2,"artifactType":"{0}","config":{{"mediaType":"application/vnd.oci.empty.v1+json","digest":"{1}","size":2}},"layers":[{{"mediaType":"{0}","digest":"{layer}","size":6}}]}}"#,
+        media_type::BUNDLE,
+        Digest::of(b"{}"),
+    );
+    let bundle = world.memory.replace_manifest_at_tag(&theirs, bytes.into_bytes());
+    let alias = format!("{}1-aaaaaa", Tag::bundle_prefix(&receipt)).parse().unwrap();
+    world.memory.point_tag(&alias, &bundle);
+    world.clock.advance(WEEK + Duration::from_mins(6));
+
+    let garbage = alice.mailbox.collect_garbage(false).await.unwrap();
+
+    assert_eq!(garbage.messages.len(), 1);
+    assert!(tags(&world, "receipt-").is_empty());
+    assert_eq!(world.faulty.resolve_tag(&theirs).await.unwrap(), Some(bundle));
 }

@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{draft, name, payload, tags};
 use crate::mailbox::{Delivery, OutboxFile, SendState};
-use crate::protocol::ErrorClass;
+use crate::protocol::{ErrorClass, Message};
 use crate::registry::RegistryError;
 use crate::registry::fault::{Fault, Gate};
 use crate::registry::memory::Operation;
@@ -88,7 +88,7 @@ async fn a_queued_file_is_delivered_after_a_restart_with_the_id_of_its_close() {
 
     alice.restart(&world).await;
     let file = listed(&alice, "a.txt");
-    assert_eq!((file.len(), file.message_id()), (250, id));
+    assert_eq!((file.len(), file.message_id()), (250, id), "{file:?} {:?}", file.error());
     world.faulty.heal();
 
     until(&file, SendState::Sent).await;
@@ -432,6 +432,12 @@ async fn cancelling_what_was_sent_unnoticed_says_so() {
 
     assert_eq!(cancelled.unwrap_err().class(), ErrorClass::NotPermitted);
     assert_eq!(file.state(), SendState::Sent);
+    // A file manager's `rm` a moment too late is told apart from a cancellation.
+    outbox.remove(&file).await.unwrap();
+    assert!(outbox.was_sent(&file).await.unwrap());
+    let draft = draft(&alice, &bob, "b.txt", b"abc").await;
+    outbox.remove(&draft).await.unwrap();
+    assert!(!outbox.was_sent(&draft).await.unwrap());
 }
 
 #[tokio::test]
@@ -568,4 +574,60 @@ async fn a_queued_file_that_was_cut_on_the_disk_is_abandoned_and_not_sent() {
 
     assert_eq!(listed(&alice, "a.txt").state(), SendState::Abandoned);
     assert!(bob.receive(&alice).await.is_empty());
+}
+
+#[tokio::test]
+async fn a_file_whose_tag_was_refused_is_sent_anew_when_a_chunk_is_gone() {
+    let world = World::new();
+    let (alice, bob) = alice_and_bob(&world).await;
+    // The manifest and its signature go through; the tag does not, and then a chunk is lost.
+    world.faulty.inject(Operation::PushManifest, 2..3, Fault::fail(denied));
+    let file = copy(&alice, &bob, "a.txt", &payload(250)).await;
+    until(&file, SendState::Failed).await;
+    let message = Message::parse(&file.manifest().unwrap()).unwrap();
+    world.memory.remove_blob(&message.chunks[0].digest);
+
+    alice.mailbox.outbox().retry(&file).await.unwrap();
+
+    until(&file, SendState::Sent).await;
+    let received = bob.receive(&alice).await;
+    assert_eq!(received.len(), 1);
+    assert_eq!(bob.read(&received[0]).await.unwrap(), payload(250));
+}
+
+#[tokio::test]
+async fn a_failed_file_that_was_sent_unnoticed_is_not_sent_twice() {
+    let world = World::new();
+    let (mut alice, bob) = alice_and_bob(&world).await;
+    world.faulty.inject(Operation::PushManifest, 2..3, Fault::commit_then_fail(denied));
+    let file = copy(&alice, &bob, "a.txt", b"abc").await;
+    until(&file, SendState::Failed).await;
+    drop(file);
+    alice.restart(&world).await;
+    let file = listed(&alice, "a.txt");
+
+    alice.mailbox.outbox().retry(&file).await.unwrap();
+
+    until(&file, SendState::Sent).await;
+    assert_eq!(tags(&world, "inbox-").len(), 1);
+    assert_eq!(bob.receive(&alice).await.len(), 1);
+}
+
+#[tokio::test]
+async fn what_an_earlier_run_prepared_is_published_when_it_is_tried_again() {
+    let world = World::new();
+    let (mut alice, bob) = world.alice_and_bob().await;
+    let file = draft(&alice, &bob, "a.txt", b"abc").await;
+    alice.mailbox.outbox().prepare(&file, &CancellationToken::new()).await.unwrap();
+    drop(file);
+    world.faulty.inject_always(Operation::PushManifest, Fault::fail(denied));
+    alice.restart(&world).await;
+    let file = listed(&alice, "a.txt");
+    until(&file, SendState::Failed).await;
+    world.faulty.heal();
+
+    alice.mailbox.outbox().retry(&file).await.unwrap();
+
+    until(&file, SendState::Sent).await;
+    assert_eq!(bob.receive(&alice).await.len(), 1);
 }

@@ -66,12 +66,18 @@ impl Marks {
             }
             let bytes = match directory.read_blob(&digest, "manifest", MANIFEST_LEN_MAX) {
                 Ok(Some(bytes)) => bytes,
-                // Gone, or too large to be a manifest: it names nothing that could be kept.
-                Ok(None) | Err(RegistryError::TooLarge { .. }) => continue,
+                // Gone: it names nothing that could be kept.
+                Ok(None) => continue,
                 Err(error) => return Err(error),
             };
-            if let Ok(value) = serde_json::from_slice::<Value>(&bytes) {
-                self.add_value(&value, &mut waiting);
+            match serde_json::from_slice::<Value>(&bytes) {
+                Ok(value) => self.add_value(&value, &mut waiting),
+                Err(_broken) if bytes.trim_ascii_start().starts_with(b"{") => {
+                    let reason = format!("{digest} is named as a manifest and cannot be read");
+                    return Err(RegistryError::Malformed { reason });
+                }
+                // No document at all: an entry may name a blob of any kind.
+                Err(_no_document) => {}
             }
         }
         Ok(())

@@ -546,6 +546,24 @@ async fn a_layout_that_is_not_understood_or_damaged_is_not_swept() {
 }
 
 #[tokio::test]
+async fn what_a_manifest_beyond_our_limits_names_is_not_swept() {
+    let deep = format!("{}1{}", r#"{"a":"#.repeat(200), "}".repeat(200));
+    let long = format!(r#"{{"a":"{}"}}"#, "x".repeat(5 << 20));
+    for bytes in [deep, long] {
+        let world = World::new();
+        let layer = world.push(b"perhaps its layer").await.digest;
+        world.age(&layer);
+        let foreign = ManifestUpload { bytes: bytes.into(), ..upload("", Some("foreign")) };
+        world.repository.push_manifest(&foreign).await.unwrap();
+
+        let swept = world.repository.sweep_blobs(WEEK, false).await;
+
+        assert!(swept.is_err(), "{swept:?}");
+        assert!(world.has(&layer));
+    }
+}
+
+#[tokio::test]
 async fn a_manifest_whose_layers_were_swept_is_refused_with_its_bundle() {
     let world = World::new();
     let [untagged, layer] = world.push_with_layer(None, b"swept too early").await;

@@ -500,24 +500,6 @@ async fn a_file_whose_tag_was_refused_is_sent_when_it_is_tried_again() {
 }
 
 #[tokio::test]
-async fn a_promise_made_again_after_a_refused_tag_outlives_a_restart() {
-    let world = World::new();
-    let (mut alice, bob) = world.alice_and_bob().await;
-    let file = prepared_with_a_refused_tag(&world, &alice, &bob, denied).await;
-    until(&file, SendState::Failed).await;
-    let open = alice.mailbox.outbox().open_for_write(&file, false).await.unwrap();
-    alice.mailbox.outbox().prepare(&open, &CancellationToken::new()).await.unwrap();
-    world.faulty.heal();
-    drop((file, open));
-
-    alice.restart(&world).await;
-    alice.settle().await;
-
-    assert_eq!(listed(&alice, "a.txt").state(), SendState::Sent);
-    assert_eq!(bob.receive(&alice).await.len(), 1);
-}
-
-#[tokio::test]
 async fn a_failed_file_that_is_still_open_for_writing_is_not_tried_again() {
     let world = World::new();
     let (alice, bob) = alice_and_bob(&world).await;
@@ -555,25 +537,6 @@ async fn a_prepared_file_of_the_queue_that_is_written_again_is_read_as_promised_
     assert_eq!(read, "promised");
     let received = bob.receive(&alice).await;
     assert_eq!(bob.read(&received[0]).await.unwrap(), "promised");
-}
-
-#[tokio::test]
-async fn a_queued_file_that_was_cut_on_the_disk_is_abandoned_and_not_sent() {
-    let world = World::new();
-    let (mut alice, bob) = alice_and_bob(&world).await;
-    stop_registry(&world);
-    let file = copy(&alice, &bob, "a.txt", b"abc").await;
-    let staged = alice.home().join("spool").join(file.unique_name());
-    drop(file);
-    alice.mailbox.shutdown(Duration::from_secs(5)).await;
-
-    std::fs::File::options().write(true).open(staged).unwrap().set_len(0).unwrap();
-    world.faulty.heal();
-    alice.restart(&world).await;
-    alice.settle().await;
-
-    assert_eq!(listed(&alice, "a.txt").state(), SendState::Abandoned);
-    assert!(bob.receive(&alice).await.is_empty());
 }
 
 #[tokio::test]

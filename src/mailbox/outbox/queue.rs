@@ -69,8 +69,12 @@ impl Queue {
         lanes.entry(file.recipient.clone()).or_default().files.insert(place, Arc::clone(file));
     }
 
-    pub(super) fn forget(&self, recipient: &Identity, place: i64) {
-        if let Some(lane) = self.lanes.lock().get_mut(recipient) {
+    /// Takes `file` out of its place, which may be another one's by now: a place is free again
+    /// once the row of the file that had it says that it was sent.
+    pub(in crate::mailbox) fn forget(&self, file: &OutboxFile, place: i64) {
+        if let Some(lane) = self.lanes.lock().get_mut(&file.recipient)
+            && lane.files.get(&place).is_some_and(|known| known.id == file.id)
+        {
             lane.files.remove(&place);
         }
     }
@@ -425,7 +429,7 @@ async fn enqueue(core: &Arc<Core>, file: &Arc<OutboxFile>) -> Result<(), Mailbox
     };
     // Lanes are locked before files, never after.
     if let Some(old) = old {
-        core.queue.forget(&file.recipient, old);
+        core.queue.forget(file, old);
     }
     core.queue.insert(place, file);
     if is_same {
@@ -464,7 +468,7 @@ pub(super) fn leave(core: &Core, file: &OutboxFile, place: i64) {
         inner.queue_place = None;
     }
     drop(inner);
-    core.queue.forget(&file.recipient, place);
+    core.queue.forget(file, place);
 }
 
 /// Withdraws a file that changed although it was queued, soon: its writer does not wait.

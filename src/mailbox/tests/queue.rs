@@ -594,3 +594,20 @@ async fn what_an_earlier_run_prepared_is_published_when_it_is_tried_again() {
     until(&file, SendState::Sent).await;
     assert_eq!(bob.receive(&alice).await.len(), 1);
 }
+
+#[tokio::test]
+async fn a_file_that_got_the_place_of_one_just_sent_is_sent_as_well() {
+    let world = World::new();
+    let (alice, bob) = alice_and_bob(&world).await;
+    stop_registry(&world);
+    let sent = copy(&alice, &bob, "a.txt", b"abc").await;
+    let next = copy(&alice, &bob, "b.txt", b"def").await;
+    let place = next.queue_place().unwrap();
+
+    // As when the row of the one was cleared before its entry in memory.
+    alice.mailbox.core.queue.forget(&sent, place);
+    world.faulty.heal();
+
+    until(&next, SendState::Sent).await;
+    assert_eq!(bob.receive(&alice).await.len(), 2);
+}

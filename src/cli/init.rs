@@ -23,7 +23,7 @@ Examples:
 #[derive(Debug, ClapArgs)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// Who you are, usually an e-mail address [default: user@host]
+    /// Who you are, usually an e-mail address; without it user@host
     #[arg(long, value_name = "ID")]
     me: Option<String>,
     /// Where messages lie: oci:/path/to/directory, or docker://host/name

@@ -1,7 +1,7 @@
 //! The command line: arguments in, lines and an exit code out.
 //!
 //! One file a verb with its `Args` and `run`; the doc comments of `Args` are the help. Only
-//! [`output`] prints, only [`env`] reads the environment, only [`exit`] knows exit codes. Rules of
+//! [`output`] prints, only [`mod@env`] reads the environment, only [`exit`] knows exit codes. Rules of
 //! the product live below, in `mailbox`. Start at [`main`].
 #![expect(clippy::doc_markdown, reason = "help texts are doc comments, and clap shows backticks")]
 

@@ -20,6 +20,9 @@ use super::{names_in, wait_for, wait_until};
 /// among them, hears no signal until then, and the run would end nowhere.
 const HANG_DEADLINE: Duration = Duration::from_secs(150);
 
+/// The same for a script that sends as many files as it says in `DOCKERCOMMS_TEST_FILES`.
+const LONG_HANG_DEADLINE: Duration = Duration::from_mins(30);
+
 /// How long a mount that is asked to end politely may take.
 const END_DEADLINE: Duration = Duration::from_secs(20);
 
@@ -261,8 +264,10 @@ impl Drop for TestMount {
 fn guard_server(server: u32) -> Sender<()> {
     let (sender, receiver) = mpsc::channel();
     let server = Pid::from_raw(i32::try_from(server).expect("a pid"));
+    let is_long = std::env::var_os("DOCKERCOMMS_TEST_FILES").is_some();
+    let deadline = if is_long { LONG_HANG_DEADLINE } else { HANG_DEADLINE };
     std::thread::spawn(move || {
-        if receiver.recv_timeout(HANG_DEADLINE) == Err(RecvTimeoutError::Timeout) {
+        if receiver.recv_timeout(deadline) == Err(RecvTimeoutError::Timeout) {
             kill(server, Signal::SIGKILL).ok();
         }
     });

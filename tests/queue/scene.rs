@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::common::{
-    BOB, Home, Ran, Registry, TestMount, alice_and_bob, run, shell, wait_until, write,
+    BOB, Home, Ran, Registry, Running, TestMount, alice_and_bob, run, shell, wait_until, write,
 };
 
 /// So short that attempts at a registry that hangs end while a test waits.
@@ -62,7 +62,9 @@ impl Scene {
         for number in 0..count {
             write(dir.join(name_of(number)), format!("content of {number}"));
         }
-        run(shell("cp \"$1\"/* \"$2\"", &[dir.as_path(), &self.outbox()])).ok();
+        let copying = Running::start(shell("cp \"$1\"/* \"$2\"", &[dir.as_path(), &self.outbox()]));
+        // Ten thousand, each durable before the next, take minutes.
+        copying.end_within(std::time::Duration::from_mins(15)).ok();
     }
 
     /// Runs a script with the outbox as `$1`, which must succeed.

@@ -92,7 +92,7 @@ fn cosign_verifies_a_receipt_with_the_key_of_its_author() {
 }
 
 #[test]
-fn cosign_refuses_a_manifest_in_which_any_byte_differs() {
+fn cosign_refuses_a_manifest_in_which_one_byte_differs() {
     let Some(registry) = Registry::docker().filter(|_| have_tools()) else { return };
     let scene = Scene::on(registry);
     let posted = scene.post("report.pdf", b"report");

@@ -480,6 +480,12 @@ impl Inner {
             .is_some_and(|done| done.complete && done.generation == self.generation)
     }
 
+    /// Returns the message that covers the current content and name and is in the registry, all but
+    /// its tag.
+    pub(super) fn prepared_message(&self) -> Option<&PreparedMessage> {
+        self.current_message().filter(|_message| self.is_prepared())
+    }
+
     pub(super) fn current_message(&self) -> Option<&PreparedMessage> {
         self.prepared
             .as_ref()

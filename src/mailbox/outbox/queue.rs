@@ -308,10 +308,7 @@ impl Outbox {
     /// Returns whether the tag of the file's message exists, which an attempt that was told of a
     /// failure, or that a crash cut off, may have pushed all the same.
     async fn is_published(&self, file: &OutboxFile) -> Result<bool, MailboxError> {
-        let message = {
-            let inner = file.inner.lock();
-            inner.current_message().filter(|_message| inner.is_prepared()).cloned()
-        };
+        let message = file.inner.lock().prepared_message().cloned();
         let Some(message) = message else { return Ok(false) };
         Ok(self.core.repository.resolve_tag(&message.tag).await? == Some(message.digest))
     }

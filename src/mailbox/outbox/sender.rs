@@ -72,10 +72,7 @@ pub(super) async fn prepare(core: &Arc<Core>, file: &Arc<OutboxFile>) -> Result<
 /// Makes a file that is prepared already Prepared again, also in its row, which may say Failed
 /// since; false when nothing is prepared. The caller holds `file.delivery`.
 pub(super) async fn renew_promise(core: &Core, file: &OutboxFile) -> Result<bool, MailboxError> {
-    let message = {
-        let inner = file.inner.lock();
-        inner.current_message().filter(|_message| inner.is_prepared()).cloned()
-    };
+    let message = file.inner.lock().prepared_message().cloned();
     let Some(message) = message else { return Ok(false) };
     file.apply(Event::PrepareBegun);
     journal(core, file, &message).await?;
@@ -261,10 +258,7 @@ async fn journal(
 
 /// Returns whether the registry still has every layer of the message that is prepared.
 pub(super) async fn is_whole(core: &Core, file: &OutboxFile) -> Result<bool, MailboxError> {
-    let message = {
-        let inner = file.inner.lock();
-        inner.current_message().filter(|_message| inner.is_prepared()).cloned()
-    };
+    let message = file.inner.lock().prepared_message().cloned();
     let Some(message) = message else { return Ok(false) };
     for chunk in Message::parse(&message.manifest)?.chunks {
         if !core.repository.blob_exists(&chunk.digest).await? {
@@ -382,7 +376,7 @@ pub(super) async fn fail(
         }
         // Kept only where the tag may have been pushed, for who tries again: another attempt makes
         // another message, with its own time.
-        let message = inner.current_message().filter(|_message| inner.is_prepared()).cloned();
+        let message = inner.prepared_message().cloned();
         let is_promise_kept = inner.recovered && message.is_some();
         // What was queued was made durable then; nobody reads what an earlier run has staged.
         (message, is_promise_kept, inner.recovered || inner.queue_place.is_some())

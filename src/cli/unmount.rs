@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::Args as ClapArgs;
 use nix::mount::{MntFlags, umount2};
 use serde::Serialize;
+use tokio::time::Instant;
 
 use super::exit;
 use super::failure::Failure;
@@ -21,7 +22,11 @@ use crate::protocol::ErrorClass;
 /// How long the process may take to publish what is prepared and to go.
 const END_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Time between two looks whether it is gone.
+/// How long a mount point may stay busy before that is an error: a file manager that looks at an
+/// arrival, or our own helper that announces one ([`fs::arrivals`]), is there for a moment only.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Time between two looks whether it is gone, and between two attempts at a busy one.
 const END_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Shown below the help.
@@ -62,7 +67,7 @@ pub(crate) fn run(session: &Session, args: &Args) -> Result<u8, Failure> {
     }
     session.block_on(async {
         let pid = pid_of(session, &dir).await;
-        unmount(&dir, args.force)?;
+        unmount_in_time(&dir, args.force).await?;
         if let Some(pid) = pid {
             wait_until_gone(pid).await?;
         }
@@ -95,6 +100,21 @@ async fn wait_until_gone(pid: u32) -> Result<(), Failure> {
         Failure::new(ErrorClass::Busy, format!("unmounted, but process {pid} is still busy"))
             .hint("it is finishing what is under way; `dockercomms status` shows it")
     })
+}
+
+/// Unmounts `dir`, again and again while it is busy for less than [`BUSY_TIMEOUT`].
+async fn unmount_in_time(dir: &Path, lazily: bool) -> Result<(), Failure> {
+    let last = Instant::now() + BUSY_TIMEOUT;
+    loop {
+        match unmount(dir, lazily) {
+            Err(failure)
+                if failure.exit == exit::code(ErrorClass::Busy) && Instant::now() < last =>
+            {
+                tokio::time::sleep(END_INTERVAL).await;
+            }
+            ended => return ended,
+        }
+    }
 }
 
 /// Unmounts `dir`: as root by ourselves, else through `fusermount3`.

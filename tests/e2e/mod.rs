@@ -14,4 +14,5 @@ mod offline;
 mod programs;
 mod readers;
 mod story;
+mod unmount;
 mod unprivileged;

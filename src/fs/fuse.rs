@@ -45,18 +45,34 @@ const CAPABILITIES: [InitFlags; 5] = [
     InitFlags::FUSE_HANDLE_KILLPRIV_V2,
 ];
 
+/// Who checks the permission bits of the mount's files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Permissions {
+    /// The kernel (`default_permissions`).
+    Kernel,
+    /// Nobody: their owner is the only user.
+    Unchecked,
+}
+
 /// Translates between the kernel and [`Fs`].
 pub(super) struct FuseAdapter {
     fs: Arc<Fs>,
     tasks: TaskTracker,
     runtime: Handle,
     owner: Owner,
+    permissions: Permissions,
 }
 
 impl FuseAdapter {
     /// Makes an adapter whose files belong to `owner`; every task is in `tasks`.
-    pub(super) fn new(fs: Arc<Fs>, tasks: TaskTracker, runtime: Handle, owner: Owner) -> Self {
-        Self { fs, tasks, runtime, owner }
+    pub(super) fn new(
+        fs: Arc<Fs>,
+        tasks: TaskTracker,
+        runtime: Handle,
+        owner: Owner,
+        permissions: Permissions,
+    ) -> Self {
+        Self { fs, tasks, runtime, owner, permissions }
     }
 
     /// Runs `work` as a task; its reply went with it.
@@ -73,6 +89,11 @@ impl Filesystem for FuseAdapter {
         for capability in CAPABILITIES {
             // An older kernel answers with what it lacks; every one of them is optional.
             config.add_capabilities(capability).ok();
+        }
+        // Lets the kernel remember that a file has no ACL, which `ls -l` asks of each; where it
+        // checks no permissions yet, it would begin to.
+        if self.permissions == Permissions::Kernel {
+            config.add_capabilities(InitFlags::FUSE_POSIX_ACL).ok();
         }
         // Both values are inside the crate's bounds.
         config.set_max_write(WRITE_LEN_MAX).ok();

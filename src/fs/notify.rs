@@ -4,15 +4,24 @@
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use fuser::{INodeNo, Notifier};
 use tokio::runtime::Handle;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::announce::Announcer;
 use super::node::{Dir, Node};
 use super::ops::Fs;
 use crate::mailbox::{InboxItem, Mailbox, Snapshot};
+
+/// Least rest after a look at what changed.
+const REST_MIN: Duration = Duration::from_millis(100);
+
+/// How many times as long as the look a rest is. A first poll lists thousands of messages one by
+/// one; to look at each, at the listing of all, would cost their square.
+const REST_FACTOR: u32 = 4;
 
 /// What the kernel keeps and can be told to drop.
 pub trait KernelCache: Send + 'static {
@@ -98,14 +107,20 @@ pub(super) fn watch(
         if !goes_on {
             return;
         }
+        let begin = Instant::now();
         let after = mailbox.snapshot();
         for changed in differences(&before, &after) {
             announce(fs, cache, &changed);
         }
-        // After the kernel forgot what it believed: a watcher looks at once.
+        let rest = REST_MIN.max(begin.elapsed() * REST_FACTOR);
         runtime.block_on(async {
+            let announced = async {
+                // After the kernel forgot what it believed: a watcher looks at once.
+                announcer.announce(fs, &before, &after).await;
+                sleep(rest).await;
+            };
             tokio::select! {
-                () = announcer.announce(fs, &before, &after) => {}
+                () = announced => {}
                 () = stop.cancelled() => {}
             }
         });

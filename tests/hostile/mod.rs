@@ -4,6 +4,7 @@
 //! layer, name, bundle and trust, HTTP. In every test a correct letter lies beside the bad one, and
 //! must arrive.
 
+mod disk;
 mod forge;
 mod http;
 mod layer;

@@ -212,7 +212,8 @@ fn f07_a_disk_that_turns_read_only_refuses_the_outbox_and_leaves_the_inbox() {
     let images = temp_dir();
     let image = images.path().join("image");
     let disk = StateDisk::under(&scene, |state| {
-        let make = "truncate -s 32M \"$1\" && mkfs.ext4 -q -F \"$1\" && mount -o loop \"$1\" \"$2\"";
+        let make =
+            "truncate -s 32M \"$1\" && mkfs.ext4 -q -F \"$1\" && mount -o loop \"$1\" \"$2\"";
         run(shell(make, &[&image, state])).ok();
     });
     let mut mount = scene.bob.mount();

@@ -17,6 +17,7 @@ mod names;
 mod registry;
 mod scene;
 mod sending;
+mod state;
 mod storm;
 mod together;
 mod trust;

@@ -175,6 +175,43 @@ fn f10_a_promise_in_an_older_copy_of_the_state_is_kept_once() {
 }
 
 #[test]
+fn f25_a_key_that_goes_away_while_mounted_loses_nothing() {
+    let scene = Scene::new();
+    scene.post_good();
+    scene.bob.trust_card(&scene.bob.run(["key", "export"]).ok());
+    scene.bob.set("delivery = \"queued\"");
+    scene.registry.fail(Class::UploadPut, Fault::status(503));
+    let mut mount = scene.bob.mount();
+    mount.message(ALICE, GOOD);
+    copy(&scene, &mount, BOB, "plan.bin").ok();
+    let key = scene.bob.path().join("config/key.pem");
+    let away = scene.bob.dir().join("key.pem");
+
+    run(shell("mv \"$1\" \"$2\"", &[&key, &away])).ok();
+
+    // A mount that runs goes on with the key that it has; the next one does not start without.
+    copy(&scene, &mount, BOB, "other.bin").ok();
+    mount.unmount();
+    let dir = scene.bob.dir().join("mnt");
+    std::fs::create_dir(&dir).unwrap();
+    let started = scene.bob.run(["mount".as_ref(), "--foreground".as_ref(), dir.as_os_str()]);
+    let again = scene.bob.run(["init"]);
+    let sent = send(&scene, "third.bin");
+    for ran in [started, again, sent] {
+        assert_eq!(ran.code(), 9, "{ran:?}");
+        assert!(ran.stderr.contains("key.pem") && ran.stderr.contains("hint:"), "{ran:?}");
+    }
+    assert!(!key.exists(), "another key would sign what was promised under this one");
+    run(shell("mv \"$2\" \"$1\"", &[&key, &away])).ok();
+    scene.registry.heal();
+    mount.start(&scene.bob, &[]);
+    assert_eq!(mount.wait_until_all_sent(BOB), ["other.bin", "plan.bin"]);
+    mount.unmount();
+    let (files, ran) = scene.receive();
+    assert_eq!(files.keys().collect::<Vec<_>>(), [GOOD, "other.bin", "plan.bin"], "{ran:?}");
+}
+
+#[test]
 fn f26_a_state_of_a_newer_version_is_refused_and_left_as_it_is() {
     let (scene, _) = scene_with_history();
     let whole = read(database(&scene));

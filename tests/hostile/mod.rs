@@ -12,6 +12,7 @@ mod layout;
 mod listing;
 mod local;
 mod manifest;
+mod memory;
 mod mounted;
 mod moved;
 mod names;

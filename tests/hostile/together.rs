@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::Read as _;
 use std::process::Command;
 
+use dockercomms::protocol::Digest;
 use nix::sys::signal::Signal;
 
 use super::forge::{Letter, payload};
@@ -37,6 +38,32 @@ fn c01_a_hundred_copies_at_once_are_a_hundred_messages() {
     let tags = scene.registry.tags("inbox-");
     let manifests: BTreeSet<_> = tags.iter().map(|tag| scene.registry.manifest_of(tag)).collect();
     assert_eq!((tags.len(), manifests.len()), (COPY_COUNT, COPY_COUNT));
+}
+
+#[test]
+fn c03_readers_of_all_places_at_once_fetch_each_chunk_once() {
+    let scene = Scene::patient();
+    let content = payload(64_000);
+    let letter = Letter::new(&scene.alice, BOB, "f", &content);
+    letter.post(&scene.registry, &scene.alice, BOB);
+    scene.post_good();
+    let mount = scene.bob.mount();
+    let path = mount.message(ALICE, "f");
+    let script = "i=0; while [ $i -lt 64 ]; do \
+        dd if=\"$1\" bs=1000 skip=$i count=1 of=part.$i status=none & i=$((i + 1)); done; wait; \
+        i=0; while [ $i -lt 64 ]; do cat part.$i; i=$((i + 1)); done";
+    let mut reading = shell(script, &[&path]);
+    reading.current_dir(scene.bob.dir());
+
+    let ran = run(reading);
+
+    assert!(ran.stdout == content, "{}", ran.stderr);
+    assert_eq!(read(mount.message(ALICE, GOOD)), b"good");
+    let fetches = scene.registry.seen(Class::BlobGet);
+    for layer in letter.layers {
+        let digest = Digest::of(&layer).to_string();
+        assert_eq!(fetches.iter().filter(|request| request.name() == digest).count(), 1);
+    }
 }
 
 #[test]

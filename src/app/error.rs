@@ -50,6 +50,12 @@ pub enum AppError {
         /// Its file.
         path: PathBuf,
     },
+    /// The key that the contact card speaks of is not there any more.
+    #[error("the key {} is gone, but its contact card is there", path.display())]
+    KeyGone {
+        /// Its file.
+        path: PathBuf,
+    },
     /// The file already says something else.
     #[error("{} already says {setting} = {value}", path.display())]
     AlreadyConfigured {
@@ -75,9 +81,10 @@ impl AppError {
             Self::Mailbox(error) => error.class(),
             Self::Trust { source, .. } => source.class(),
             Self::KeyExists { .. } => ErrorClass::Exists,
-            Self::File { .. } | Self::AlreadyConfigured { .. } | Self::NoIdentity => {
-                ErrorClass::Configuration
-            }
+            Self::KeyGone { .. }
+            | Self::File { .. }
+            | Self::AlreadyConfigured { .. }
+            | Self::NoIdentity => ErrorClass::Configuration,
         }
     }
 
@@ -93,6 +100,11 @@ impl AppError {
             Self::KeyExists { .. } => Some(
                 "a new key needs new contact cards at everybody you write to; move the file away \
                  first if you mean it"
+                    .to_owned(),
+            ),
+            Self::KeyGone { .. } => Some(
+                "put it back from a backup; `dockercomms key new` makes another one, whose card \
+                 everybody you write to must take"
                     .to_owned(),
             ),
             Self::AlreadyConfigured { path, .. } => {

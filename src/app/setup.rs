@@ -54,6 +54,7 @@ impl Setup {
                 return Err(ConfigError::NoProfile { profile, file }.into());
             }
         };
+        require_known_key(&places)?;
         if !places.key_file().exists() {
             return Err(ConfigError::NotSetUp { missing: places.key_file() }.into());
         }
@@ -68,7 +69,7 @@ impl Setup {
     /// that the next command finds the same identity and registry. A key that is there stays.
     ///
     /// # Errors
-    /// When something cannot be made or is not ours.
+    /// When something cannot be made or is not ours, or when a key that was there is gone.
     pub fn create(
         variables: &HomeVariables,
         profile: &str,
@@ -88,6 +89,7 @@ impl Setup {
         }
         let me = settings.me.first().ok_or(AppError::NoIdentity)?;
         complete_key(&places, me)?;
+        require_known_key(&places)?;
         if !places.key_file().exists() {
             let key = create_key(&places, KeyAlgorithm::EcdsaP256)?;
             created.key = Some(places.key_file());
@@ -156,6 +158,16 @@ impl Setup {
         own_keys.extend(history.iter().rev().map(|rotation| rotation.previous().clone()));
         Ok(TrustFile::new(self.places.trust_file(), self.settings.me.clone(), own_keys))
     }
+}
+
+/// Refuses a profile whose key is gone although its card, which is made after it, is there.
+///
+/// Another key in its place would sign what was promised under the old one, for nobody to believe.
+fn require_known_key(places: &Places) -> Result<(), AppError> {
+    if !places.key_file().exists() && places.card_file().exists() {
+        return Err(AppError::KeyGone { path: places.key_file() });
+    }
+    Ok(())
 }
 
 /// Creates what directories are missing and tightens what others could enter or read.

@@ -92,3 +92,10 @@ pub(super) fn snapshot() -> Snapshot {
         .into(),
     }
 }
+
+/// So many messages of one sender.
+pub(super) fn crowd(count: usize) -> Snapshot {
+    let names: Vec<String> = (0..count).map(|number| format!("{number}.txt")).collect();
+    let files = names.iter().map(|name| (name.as_str(), message(name, 1000))).collect();
+    Snapshot { inbox: listing("alice@example.com", files), ..Snapshot::default() }
+}

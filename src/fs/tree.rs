@@ -210,8 +210,11 @@ fn listed(dir: &Dir, name: &str, text: ListedText) -> Node {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
     use crate::fs::fixture;
+    use crate::fs::handle::DirHandle;
 
     fn names(snapshot: &Snapshot, dir: &Dir) -> Vec<String> {
         entries(snapshot, dir).into_iter().map(|(name, _node)| name).collect()
@@ -227,6 +230,23 @@ mod tests {
             Some(Node::Dir(Dir::Control))
         ));
         assert!(child(&snapshot, &Dir::Root, "elsewhere").is_none());
+    }
+
+    #[test]
+    fn n32_ten_thousand_names_are_listed_once_each_and_found() {
+        let (before, after) = (fixture::crowd(10_000), fixture::crowd(10_001));
+        let dir = Dir::Sender("alice@example.com".into());
+        let reader = DirHandle::new(dir.clone());
+
+        let start = reader.listing(0, || entries(&before, &dir)).len();
+        let rest = reader.listing(9_000, || entries(&after, &dir));
+
+        let names: BTreeSet<&str> = rest.iter().map(|(name, _node)| name.as_str()).collect();
+        assert_eq!((start, rest.len(), names.len()), (10_000, 10_000, 10_000));
+        for (name, node) in rest.iter() {
+            assert_eq!(child(&after, &dir, name).unwrap().identity(), node.identity());
+        }
+        assert_eq!(reader.listing(0, || entries(&after, &dir)).len(), 10_001);
     }
 
     #[test]
@@ -253,7 +273,7 @@ mod tests {
     #[test]
     fn identities_in_the_tree_are_different() {
         let snapshot = fixture::snapshot();
-        let mut identities = std::collections::BTreeSet::new();
+        let mut identities = BTreeSet::new();
         let mut count = 0;
 
         for dir in [

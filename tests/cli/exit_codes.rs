@@ -169,7 +169,7 @@ fn seven_for_a_registry_that_cannot_be_reached() {
 }
 
 #[test]
-fn eight_for_a_second_mount_naming_the_first() {
+fn f11_eight_for_a_second_mount_naming_the_first() {
     let dir = temp_dir();
     let alice = Home::init(ALICE, &repository(&dir));
     let mut first = alice.mount();

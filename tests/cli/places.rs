@@ -7,7 +7,7 @@ use super::failure;
 use crate::common::{ALICE, Home, names_in, run};
 
 #[test]
-fn without_any_home_it_says_which_variable_to_set() {
+fn f22_without_any_home_it_says_which_variable_to_set() {
     let home = Home::new();
     let mut command = home.bare_command();
     command.env_remove("HOME").args(["init", "--me", ALICE]);
@@ -32,7 +32,7 @@ fn an_empty_or_relative_home_is_as_good_as_none() {
 }
 
 #[test]
-fn home_alone_gives_the_usual_places() {
+fn f22_home_alone_gives_the_usual_places() {
     let home = Home::new();
     let mut command = home.bare_command();
     command.args(["init", "--me", ALICE]);

@@ -17,7 +17,7 @@ use crate::common::{
 };
 
 #[test]
-fn the_private_key_is_in_no_output_however_verbose() {
+fn f24_the_private_key_is_in_no_output_however_verbose() {
     let dir = temp_dir();
     let (alice, bob) = alice_and_bob(&repository(&dir));
     let digest = send(&alice, BOB, "a.txt", b"hello");
@@ -67,7 +67,7 @@ fn assert_no_file_holds(folder: &Path, secret: &str) {
 }
 
 #[test]
-fn a_registry_s_password_is_in_no_output_however_verbose() {
+fn f24_a_registry_s_password_is_in_no_output_however_verbose() {
     for status in [401, 403, 500] {
         let server = HttpServer::start(move |_method, target| (status, format!("at {target}")));
         let reference = server.reference("mail");

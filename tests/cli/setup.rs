@@ -140,7 +140,7 @@ fn a_state_directory_that_others_may_read_is_closed() {
 }
 
 #[test]
-fn a_damaged_key_is_no_reason_to_make_another() {
+fn f25_a_damaged_key_is_no_reason_to_make_another() {
     let dir = temp_dir();
     for content in
         ["", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n", "\0\u{1b}[2J"]

@@ -18,7 +18,7 @@ fn unread(home: &Home, arguments: &[&str]) -> (i32, String) {
 }
 
 #[test]
-fn a_reader_that_went_away_is_no_error() {
+fn f22_a_reader_that_went_away_is_no_error() {
     let dir = temp_dir();
     let (alice, bob) = alice_and_bob(&repository(&dir));
     send(&alice, BOB, "a.txt", b"hello");
@@ -49,7 +49,7 @@ fn what_a_verb_does_is_done_although_nobody_reads() {
 }
 
 #[test]
-fn a_full_disk_behind_standard_output_is_an_error() {
+fn f22_a_full_disk_behind_standard_output_is_an_error() {
     let dir = temp_dir();
     let alice = Home::init(ALICE, &repository(&dir));
 
@@ -66,7 +66,7 @@ fn a_full_disk_behind_standard_output_is_an_error() {
 }
 
 #[test]
-fn closed_streams_are_like_dev_null() {
+fn f22_closed_streams_are_like_dev_null() {
     let dir = temp_dir();
     let (alice, bob) = alice_and_bob(&repository(&dir));
     crate::common::write(alice.dir().join("a.txt"), "hello");

@@ -77,7 +77,7 @@ fn repeated_crashes_around_the_publication_deliver_exactly_once() {
 }
 
 #[test]
-fn a_killed_mount_leaves_no_dead_mount_point() {
+fn f18_a_killed_mount_leaves_no_dead_mount_point() {
     let mut delivery = Delivery::new();
     let path = delivery.mount.path().to_owned();
 
@@ -90,7 +90,7 @@ fn a_killed_mount_leaves_no_dead_mount_point() {
 }
 
 #[test]
-fn a_mount_starts_over_a_dead_one() {
+fn f18_a_mount_starts_over_a_dead_one() {
     let mut delivery = Delivery::new();
     delivery.source("f", b"after");
 
@@ -103,7 +103,7 @@ fn a_mount_starts_over_a_dead_one() {
 }
 
 #[test]
-fn an_unmount_publishes_what_was_promised() {
+fn c05_an_unmount_publishes_what_was_promised() {
     let mut delivery = Delivery::with_settings(&[LONG_WINDOW]);
     delivery.source("f", b"promised");
 

@@ -76,7 +76,7 @@ impl FullDisk {
 }
 
 #[test]
-fn a_full_disk_fails_the_copy_with_no_space_left_and_sends_nothing() {
+fn f01_a_full_disk_fails_the_copy_with_no_space_left_and_sends_nothing() {
     if !need_root() {
         return;
     }
@@ -91,7 +91,7 @@ fn a_full_disk_fails_the_copy_with_no_space_left_and_sends_nothing() {
 }
 
 #[test]
-fn a_small_file_is_sent_after_a_large_one_did_not_fit() {
+fn f01_a_small_file_is_sent_after_a_large_one_did_not_fit() {
     if !need_root() {
         return;
     }
@@ -106,7 +106,7 @@ fn a_small_file_is_sent_after_a_large_one_did_not_fit() {
 }
 
 #[test]
-fn a_program_that_ignores_a_failed_write_hears_of_it_at_close_and_sends_nothing() {
+fn f02_a_program_that_ignores_a_failed_write_hears_of_it_at_close_and_sends_nothing() {
     if !need_root() || tool("python3").is_none() {
         return;
     }
@@ -138,7 +138,7 @@ except OSError as error:
 }
 
 #[test]
-fn mail_is_read_while_the_disk_is_full_and_sent_again_once_there_is_room() {
+fn f01_mail_is_read_while_the_disk_is_full_and_sent_again_once_there_is_room() {
     if !need_root() {
         return;
     }
@@ -161,7 +161,7 @@ fn mail_is_read_while_the_disk_is_full_and_sent_again_once_there_is_room() {
 }
 
 #[test]
-fn a_close_whose_delivery_is_queued_promises_nothing_on_a_full_disk() {
+fn f02_a_close_whose_delivery_is_queued_promises_nothing_on_a_full_disk() {
     if !need_root() {
         return;
     }
@@ -182,7 +182,7 @@ fn a_close_whose_delivery_is_queued_promises_nothing_on_a_full_disk() {
 }
 
 #[test]
-fn a_full_cache_costs_time_and_no_mail() {
+fn f03_a_full_cache_costs_time_and_no_mail() {
     if !need_root() {
         return;
     }
@@ -205,7 +205,7 @@ fn a_full_cache_costs_time_and_no_mail() {
 }
 
 #[test]
-fn a_state_that_cannot_be_written_stops_a_start_with_its_reason_and_loses_nothing() {
+fn f07_a_state_that_cannot_be_written_stops_a_start_with_its_reason_and_loses_nothing() {
     if !need_root() {
         return;
     }

@@ -103,7 +103,7 @@ fn a_second_reading_fetches_nothing() {
 }
 
 #[test]
-fn many_readers_of_one_message_fetch_it_once() {
+fn c03_many_readers_of_one_message_fetch_it_once() {
     let directory = temp_dir();
     let (alice, bob) = alice_and_bob(&repository(&directory));
     let source = write(alice.dir().join("f"), random_bytes(8, LEN));

@@ -26,7 +26,7 @@ fn somebody_who_is_there_for_a_moment_does_not_keep_it_up() {
 }
 
 #[test]
-fn somebody_who_stays_is_named_and_the_mount_goes_on() {
+fn f18_somebody_who_stays_is_named_and_the_mount_goes_on() {
     let dir = temp_dir();
     let alice = Home::init(ALICE, &repository(&dir));
     let mut mount = alice.mount();

@@ -146,7 +146,7 @@ fn gzip_bomb() -> Vec<u8> {
 }
 
 /// Returns the most memory in bytes that a process has used.
-fn peak_len(pid: u32) -> u64 {
+pub(super) fn peak_len(pid: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
     line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024

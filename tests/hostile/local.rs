@@ -1,12 +1,15 @@
 //! Local faults (F) and what local programs may try (N35), with messages from outside.
 
-use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::PathBuf;
 
 use super::forge::payload;
 use super::registry::Class;
 use super::scene::{GOOD, Scene};
-use crate::common::{ALICE, names_in, read, run, shell, temp_dir, wait_until, write};
+use crate::common::{
+    ALICE, BOB, Home, Running, TestMount, is_mounted, names_in, read, run, shell, temp_dir,
+    wait_until, write,
+};
 
 /// Returns every file below the cache's directory.
 fn cached_files(scene: &Scene) -> Vec<PathBuf> {
@@ -17,7 +20,7 @@ fn cached_files(scene: &Scene) -> Vec<PathBuf> {
 /// Receives a letter through a mount, so that it lies in the cache, and unmounts.
 fn scene_with_cache() -> Scene {
     let scene = Scene::new();
-    scene.letter("kept").post(&scene.registry, &scene.alice, crate::common::BOB);
+    scene.letter("kept").post(&scene.registry, &scene.alice, BOB);
     scene.post_good();
     let mut mount = scene.bob.mount();
     assert_eq!(read(mount.message(ALICE, "kept")), payload(2500));
@@ -95,11 +98,45 @@ fn f13_a_mount_without_descriptors_refuses_and_recovers() {
     let mut prlimit = crate::common::program("prlimit").unwrap();
     prlimit.args(["--nofile=1024:", "--pid", &pid]);
     run(prlimit).ok();
-    scene.letter("after").post(&scene.registry, &scene.alice, crate::common::BOB);
+    scene.letter("after").post(&scene.registry, &scene.alice, BOB);
     assert_eq!(read(mount.message(ALICE, "after")), payload(2500));
     copy().ok();
     assert_eq!(mount.wait_until_all_sent(ALICE), ["plan.txt"]);
     assert!(mount.server().is_running());
+}
+
+#[test]
+fn f18_however_a_mount_is_taken_away_it_ends_and_can_be_mounted_again() {
+    let scene = Scene::new();
+    scene.post_good();
+    let mut mount = scene.bob.mount();
+    let good = mount.message(ALICE, GOOD);
+    for script in ["fusermount3 -u -z \"$1\"", "umount -l \"$1\"", "fusermount3 -u \"$1\""] {
+        if script.starts_with("umount") && !crate::common::need_root() {
+            continue;
+        }
+        let is_lazy = !script.contains("-u \"");
+        let visitor = is_lazy.then(|| Running::start(shell("exec 3< \"$1\"; read line", &[&good])));
+
+        run(shell(script, &[mount.path()])).ok();
+
+        drop(visitor);
+        let server = mount.server();
+        wait_until("the mount's process ends", || !server.is_running());
+        assert!(!is_mounted(mount.path()), "{script}");
+        mount.start(&scene.bob, &[]);
+        assert_eq!(read(mount.message(ALICE, GOOD)), b"good", "{script}");
+    }
+    // Somebody who is in it keeps it up, unless it is taken away lazily.
+    let stay = "cd \"$1/inbox\" && echo there && exec sleep 100";
+    let visitor = Running::start(shell(stay, &[mount.path()]));
+    wait_until("the visitor is there", || visitor.output().contains("there"));
+    let busy = run(shell("fusermount3 -u \"$1\"", &[mount.path()]));
+    assert_ne!(busy.code(), 0, "{busy:?}");
+    assert!(busy.stderr.contains("busy"), "{busy:?}");
+    assert_eq!(read(&good), b"good");
+    drop(visitor);
+    mount.unmount();
 }
 
 #[test]
@@ -165,4 +202,78 @@ fn n35_the_outbox_has_no_links_devices_directories_or_privileges() {
     assert!(line.is_some_and(|line| line.contains("nosuid") && line.contains("nodev")));
     wait_until("the file is sent", || scene.registry.tags("inbox-").len() == 1);
     assert_eq!(names_in(&outbox), ["sent.txt"]);
+}
+
+#[test]
+fn f22_a_bare_or_odd_environment_changes_no_byte_and_no_name() {
+    let scene = Scene::new();
+    scene.bob.trust_card(&scene.bob.run(["key", "export"]).ok());
+    let file = write(scene.bob.dir().join("\u{fc}ber.txt"), "plan");
+    let odd = [("LC_ALL", "C"), ("LANG", "xx_YY"), ("TZ", "Mars/Phobos"), ("TERM", "\u{1b}[2J")];
+    let arguments = ["send".as_ref(), file.as_os_str(), "--to".as_ref(), BOB.as_ref()];
+    let mut sending = scene.bob.command();
+    sending.args(arguments).envs(odd);
+    let mut bare = scene.bob.command();
+    bare.args(["--json", "ls", "inbox"]).env_clear();
+
+    run(sending).ok();
+    let listed = run(bare).ok();
+
+    let row: serde_json::Value = serde_json::from_str(listed.trim()).unwrap();
+    assert_eq!(row["name"], "\u{fc}ber.txt", "{listed}");
+    let (files, ran) = scene.receive();
+    assert_eq!(files["\u{fc}ber.txt"], b"plan", "{ran:?}");
+}
+
+#[test]
+fn f24_a_mount_at_its_most_talkative_tells_no_secret() {
+    let scene = Scene::new();
+    scene.log_in();
+    scene.post_good();
+    let mut mount = TestMount::with(&scene.bob, &["-vvv"]);
+    let file = write(scene.bob.dir().join("plan.txt"), "plan");
+    assert_eq!(read(mount.message(ALICE, GOOD)), b"good");
+    run(shell("cp \"$1\" \"$2\"", &[&file, &mount.outbox(ALICE)])).ok();
+    mount.wait_until_all_sent(ALICE);
+    let key = String::from_utf8(read(scene.bob.path().join("config/key.pem"))).unwrap();
+    let mut secrets: Vec<&str> = key.lines().filter(|line| !line.starts_with("-----")).collect();
+    // The password, and as it is on the wire.
+    secrets.extend(["hush-hush", "Ym9iOmh1c2gtaHVzaA=="]);
+
+    let process = format!("/proc/{}", mount.server().pid());
+    let of_process =
+        |name: &str| String::from_utf8_lossy(&read(format!("{process}/{name}"))).into_owned();
+    let log = mount.server().errors();
+    let texts = [
+        ("log", log.clone()),
+        ("output", mount.server().output()),
+        ("status", mount.status().to_string()),
+        ("errors", mount.errors()),
+        ("command line", of_process("cmdline")),
+        ("environment", of_process("environ")),
+    ];
+
+    assert!(log.contains(" DEBUG "), "it talks: {log}");
+    for (what, text) in texts {
+        assert!(secrets.iter().all(|secret| !text.contains(secret)), "{what}: {text}");
+    }
+}
+
+#[test]
+fn f24_a_mount_cannot_be_dumped_or_looked_into_by_its_own_user() {
+    if !crate::common::need_root() {
+        return;
+    }
+    let home = Home::of_ordinary_user();
+    home.initialise(BOB, "oci:repository");
+    let mut mount = home.mount();
+
+    // The kernel gives these files to root alone once a process forbids core dumps.
+    let owner = std::fs::metadata(format!("/proc/{}/mem", mount.server().pid())).unwrap().uid();
+    let mut looking = home.foreign("cat");
+    looking.arg(format!("/proc/{}/environ", mount.server().pid()));
+
+    assert_eq!(owner, 0);
+    assert!(run(looking).stderr.contains("denied"));
+    mount.unmount();
 }

@@ -1,12 +1,16 @@
 //! Manifests that a trusted key has signed and that break a rule (M).
 
+use std::fs::File;
+use std::os::unix::fs::FileExt as _;
+
+use dockercomms::protocol::limits::CHUNK_BYTES_MAX;
 use dockercomms::protocol::{Digest, annotation as key, media_type};
 use serde_json::{Value, json};
 
 use super::forge::{Author, Letter};
 use super::registry::{Class, Registry};
 use super::scene::{GOOD, PATIENCE, Scene, timed};
-use crate::common::BOB;
+use crate::common::{ALICE, BOB, names_in, run, shell};
 
 /// Posts each of the letters and a good one; asserts that the good one arrives, that each bad one
 /// is in quarantine under its code, and that no layer of theirs was fetched.
@@ -208,12 +212,11 @@ fn m33_a_manifest_above_four_mebibytes_is_not_read_to_its_end() {
     assert_eq!(codes, ["too-large"]);
 }
 
-#[test]
-fn m36_a_message_of_ten_thousand_layers_is_listed_soon() {
-    let scene = Scene::new();
-    let letter = scene.letter("many");
+/// A letter of so many layers, of which none is in the registry, with chunks of `chunk_len` bytes.
+fn promise(scene: &Scene, name: &str, layer_count: u64, chunk_len: u64) -> Letter {
+    let letter = scene.letter(name);
     let layer = letter.manifest["layers"][0].clone();
-    let layers: Vec<Value> = (0..10_000)
+    let layers: Vec<Value> = (0..layer_count)
         .map(|index| {
             let mut layer = layer.clone();
             layer["annotations"][key::CHUNK_INDEX] = json!(index.to_string());
@@ -221,11 +224,17 @@ fn m36_a_message_of_ten_thousand_layers_is_listed_soon() {
             layer
         })
         .collect();
-    let letter = letter
+    letter
         .set("/layers", json!(layers))
-        .annotate(key::CHUNK_COUNT, "10000")
-        .annotate(key::TOTAL_BYTES, "10000000");
-    letter.post(&scene.registry, &scene.alice, BOB);
+        .annotate(key::CHUNK_COUNT, layer_count.to_string().as_str())
+        .annotate(key::CHUNK_BYTES, chunk_len.to_string().as_str())
+        .annotate(key::TOTAL_BYTES, (layer_count * chunk_len).to_string().as_str())
+}
+
+#[test]
+fn m36_a_message_of_ten_thousand_layers_is_listed_soon() {
+    let scene = Scene::new();
+    promise(&scene, "many", 10_000, 1000).post(&scene.registry, &scene.alice, BOB);
 
     let listed = scene.bob.json(["ls"]);
     let (again, took) = timed(|| scene.bob.json(["ls", "--offline"]));
@@ -234,6 +243,34 @@ fn m36_a_message_of_ten_thousand_layers_is_listed_soon() {
     assert_eq!(sizes, [10_000_000], "{:?}", scene.quarantine());
     assert_eq!(again, listed);
     assert!(took < PATIENCE, "{took:?}");
+}
+
+#[test]
+fn m37_the_longest_message_takes_no_room_and_a_longer_one_is_refused() {
+    let scene = Scene::new();
+    let longest = 10_000 * CHUNK_BYTES_MAX;
+    promise(&scene, "longest", 10_000, CHUNK_BYTES_MAX).post(&scene.registry, &scene.alice, BOB);
+    // Ten tebibytes.
+    promise(&scene, "longer", 10, 1 << 40).post(&scene.registry, &scene.alice, BOB);
+    scene.post_good();
+    let mount = scene.bob.mount();
+    let path = mount.message(ALICE, "longest");
+
+    let data = path.metadata().unwrap();
+    let read = std::fs::read(mount.message(ALICE, GOOD)).unwrap();
+    let space = run(shell("stat -f -c '%b %a' \"$1\"", &[mount.path()])).ok();
+
+    assert_eq!((data.len(), read.as_slice()), (longest, &b"good"[..]));
+    let mut blocks = space.split_whitespace().map(|number| number.parse::<u64>().unwrap());
+    assert!(blocks.all(|count| count > 0), "{space}");
+    assert_eq!(names_in(mount.inbox(ALICE)), [GOOD, "longest"]);
+    let mut first = [0];
+    let read = File::open(&path).unwrap().read_at(&mut first, longest - 1);
+    assert_eq!(read.unwrap_err().raw_os_error(), Some(libc::ENOENT));
+    drop(mount);
+    assert_eq!(scene.quarantine()["longer"], "bad-field");
+    let (files, ran) = scene.receive();
+    assert_eq!(files.keys().collect::<Vec<_>>(), [GOOD], "{ran:?}");
 }
 
 #[test]

@@ -4,18 +4,23 @@
 //! layer, name, bundle and trust, HTTP. In every test a correct letter lies beside the bad one, and
 //! must arrive.
 
+mod disk;
 mod forge;
 mod http;
 mod layer;
+mod layout;
 mod listing;
 mod local;
 mod manifest;
+mod memory;
 mod mounted;
 mod moved;
 mod names;
 mod registry;
 mod scene;
 mod sending;
+mod state;
 mod storm;
 mod together;
 mod trust;
+mod writing;

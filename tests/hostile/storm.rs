@@ -1,17 +1,24 @@
 //! Registries that fail now and then, for a while, or for everybody at once (H17, H45 to H53).
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::forge::payload;
 use super::registry::{Answer, Class, Fault, Registry};
 use super::scene::{GOOD, PATIENCE, Scene, timed};
-use crate::common::{ALICE, BOB, Running, run, shell, temp_dir, wait_until, write};
+use crate::common::{ALICE, BOB, Running, Stopwatch, run, shell, temp_dir, wait_until, write};
 
 /// Files in flight during a storm.
 const COUNT: usize = 10;
 
 /// Files that one seed sends.
-const SEEDED_COUNT: usize = 6;
+const SEEDED_COUNT: usize = 4;
+
+/// Seeds that are always taken.
+const SEED_COUNT: u32 = 20;
+
+/// How many minutes the tests with seeds go on.
+const MINUTES: &str = "DOCKERCOMMS_TEST_MINUTES";
 
 #[test]
 fn h17_c14_a_storm_of_refusals_loses_and_doubles_nothing() {
@@ -121,48 +128,80 @@ fn h51_a_tag_that_appears_late_is_found_late() {
 }
 
 #[test]
-fn h53_faults_of_every_kind_at_random_lose_double_and_change_nothing() {
-    for seed in 1..=3 {
-        let registry = Registry::start();
-        let scene = Scene::with(registry);
-        // Bob writes to himself, so that both directions meet the faults.
-        let card = scene.bob.run(["key", "export"]).ok();
-        scene.bob.trust_card(&card);
-        scene.registry.misbehave(seed, 12);
-        let mut sent: BTreeMap<String, Vec<u8>> = BTreeMap::new();
-        let mut uncertain: Vec<String> = Vec::new();
-        for index in 0..SEEDED_COUNT {
-            let name = format!("{index}.bin");
-            let content = payload(50_000 + index);
-            let file = write(scene.bob.dir().join(&name), &content);
-            let path = file.display().to_string();
-            let arguments = ["send", path.as_str(), "--to", BOB, "--chunk-bytes", "16KiB"];
-            match scene.bob.run(arguments).code() {
-                0 => drop(sent.insert(name, content)),
-                _ => uncertain.push(name),
-            }
-        }
-        let mut received: BTreeMap<String, Vec<u8>> = BTreeMap::new();
-        for _ in 0..3 {
-            let (files, _) = scene.receive();
-            assert_new(seed, &mut received, files);
-        }
-        scene.registry.heal();
+fn h53_faults_at_random_lose_double_and_change_nothing_first() {
+    weather_seeds(1);
+}
 
-        let (files, ran) = scene.receive();
+#[test]
+fn h53_faults_at_random_lose_double_and_change_nothing_second() {
+    weather_seeds(2);
+}
 
-        assert_eq!(ran.code(), 0, "{seed}: {ran:?}");
-        assert_new(seed, &mut received, files);
-        // What failed may have arrived or not; what was said to be sent has arrived, once.
-        received.retain(|name, _| !uncertain.contains(name));
-        assert_eq!(
-            received.keys().collect::<Vec<_>>(),
-            sent.keys().collect::<Vec<_>>(),
-            "{seed}: {:?}",
-            scene.quarantine()
-        );
-        assert!(received == sent, "{seed}: other bytes came");
+#[test]
+fn h53_faults_at_random_lose_double_and_change_nothing_third() {
+    weather_seeds(3);
+}
+
+#[test]
+fn h53_faults_at_random_lose_double_and_change_nothing_fourth() {
+    weather_seeds(4);
+}
+
+/// Takes every fourth seed from `first` on, so that four tests share them: twenty together, and more
+/// until the minutes of `scripts/hostile --minutes` are over.
+fn weather_seeds(first: u32) {
+    let stopwatch = Stopwatch::start();
+    let minutes = std::env::var(MINUTES).map_or(0, |text| text.parse().expect("a number"));
+    for seed in (first..).step_by(4) {
+        if seed > SEED_COUNT && stopwatch.elapsed() >= Duration::from_mins(minutes) {
+            break;
+        }
+        weather(seed);
+        println!("seed {seed} is over after {:?}", stopwatch.elapsed());
     }
+}
+
+/// Sends and receives in front of a registry whose faults `seed` decides.
+fn weather(seed: u32) {
+    let registry = Registry::start();
+    let scene = Scene::with(registry);
+    // Bob writes to himself, so that both directions meet the faults.
+    let card = scene.bob.run(["key", "export"]).ok();
+    scene.bob.trust_card(&card);
+    scene.registry.misbehave(seed, 12);
+    let mut sent: BTreeMap<String, Vec<u8>> = BTreeMap::new();
+    let mut uncertain: Vec<String> = Vec::new();
+    for index in 0..SEEDED_COUNT {
+        let name = format!("{index}.bin");
+        let content = payload(50_000 + index);
+        let file = write(scene.bob.dir().join(&name), &content);
+        let path = file.display().to_string();
+        let arguments = ["send", path.as_str(), "--to", BOB, "--chunk-bytes", "16KiB"];
+        match scene.bob.run(arguments).code() {
+            0 => drop(sent.insert(name, content)),
+            _ => uncertain.push(name),
+        }
+    }
+    let mut received: BTreeMap<String, Vec<u8>> = BTreeMap::new();
+    for _ in 0..3 {
+        let (files, _) = scene.receive();
+        assert_new(seed, &mut received, files);
+    }
+    scene.registry.heal();
+
+    let (files, ran) = scene.receive();
+
+    assert_eq!(ran.code(), 0, "{seed}: {ran:?}");
+    assert_new(seed, &mut received, files);
+    // What failed may have arrived or not; what was said to be sent has arrived, once.
+    received.retain(|name, _| !uncertain.contains(name));
+    assert_eq!(
+        received.keys().collect::<Vec<_>>(),
+        sent.keys().collect::<Vec<_>>(),
+        "{seed}: {:?}",
+        scene.quarantine()
+    );
+    assert!(received == sent, "{seed}: other bytes came");
 }
 
 /// Adds what came; a name that came before came twice.

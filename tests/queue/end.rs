@@ -11,7 +11,7 @@ use crate::common::{Running, Stopwatch, is_mounted, shell, wait_until, write};
 const IN_TIME: Duration = Duration::from_secs(15);
 
 #[test]
-fn an_unmount_sends_what_was_queued_a_moment_ago() {
+fn c05_an_unmount_sends_what_was_queued_a_moment_ago() {
     let Some(mut scene) = Scene::new() else { return };
     scene.copy("f", b"content");
 
@@ -21,7 +21,7 @@ fn an_unmount_sends_what_was_queued_a_moment_ago() {
 }
 
 #[test]
-fn a_signal_during_a_send_to_a_hanging_registry_hands_over_to_the_next_mount() {
+fn f23_a_signal_during_a_send_to_a_hanging_registry_hands_over_to_the_next_mount() {
     for signal in [Signal::SIGTERM, Signal::SIGINT] {
         let Some(mut scene) = Scene::new() else { return };
         scene.registry.pause();
@@ -42,7 +42,7 @@ fn a_signal_during_a_send_to_a_hanging_registry_hands_over_to_the_next_mount() {
 }
 
 #[test]
-fn a_signal_during_a_synchronous_close_fails_that_close_in_time() {
+fn f23_a_signal_during_a_synchronous_close_fails_that_close_in_time() {
     let Some(mut scene) = Scene::new() else { return };
     scene.mount.unmount();
     scene.mount.start(&scene.alice, &["--delivery", "sync"]);
@@ -63,7 +63,7 @@ fn a_signal_during_a_synchronous_close_fails_that_close_in_time() {
 }
 
 #[test]
-fn a_second_mount_on_the_same_state_says_who_holds_it() {
+fn f11_a_second_mount_on_the_same_state_says_who_holds_it() {
     let Some(mut scene) = Scene::new() else { return };
     let other = scene.alice.dir().join("other");
     std::fs::create_dir(&other).unwrap();

@@ -134,7 +134,7 @@ impl Fetcher {
     /// Reads the disk cache, then the registry; other bytes than were signed are asked for again
     /// once.
     async fn load(&self, core: &Arc<Core>, request: ChunkRequest) -> Result<Bytes, MailboxError> {
-        let place = self.room.enter().await.ok_or(MailboxError::TaskLost)?;
+        let place = self.room.enter(request.len).await.ok_or(MailboxError::TaskLost)?;
         let (digest, size) = (request.layer.digest, request.layer.size);
         let cache = core.cache.clone();
         let cached = blocking(move || {

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tokio_util::sync::CancellationToken;
+
 use super::{digest_of, draft, payload, tags};
 use crate::mailbox::{MailboxError, Removal};
 use crate::protocol::{Digest, ErrorClass, ReceiptStatus, Tag, media_type};
@@ -342,7 +344,55 @@ async fn f16_a_clock_that_is_set_back_revives_nothing_not_even_after_a_restart()
 }
 
 #[tokio::test]
-async fn a_clock_that_is_wrong_in_the_past_deletes_nothing_early() {
+async fn f16_a_clock_that_was_a_year_ahead_deletes_nothing_and_can_be_forgiven() {
+    let world = World::new();
+    let (alice, mut bob) = world.alice_and_bob().await;
+    alice.send(&bob, "a", b"abc").await.unwrap();
+    assert_eq!(bob.receive(&alice).await.len(), 1);
+    let manifests = world.memory.manifests().len();
+    let year = Duration::from_hours(365 * 24);
+    world.clock.jump_to(BEGINNING + year.as_secs());
+    assert!(bob.receive(&alice).await.is_empty(), "expired, by this clock");
+    bob.restart(&world).await;
+    assert!(bob.receive(&alice).await.is_empty());
+
+    world.clock.jump_to(BEGINNING + 60);
+    alice.send(&bob, "b", b"later").await.unwrap();
+    let unforgiven = bob.receive(&alice).await.len();
+    // What `doctor --trust-clock` does.
+    bob.mailbox.core.store.lower_clock(bob.mailbox.core.now()).await.unwrap();
+    bob.restart(&world).await;
+    let forgiven = bob.receive(&alice).await;
+
+    assert_eq!(unforgiven, 0);
+    let names: Vec<&str> = forgiven.iter().map(|item| item.name.as_str()).collect();
+    assert_eq!(names, ["a", "b"], "{:?}", bob.quarantined());
+    assert_eq!(bob.read(&forgiven[0]).await.unwrap(), "abc");
+    assert_eq!(bob.read(&forgiven[1]).await.unwrap(), "later");
+    assert_eq!(world.memory.manifests().len(), 2 * manifests, "the registry lost nothing");
+}
+
+#[tokio::test]
+async fn f16_a_clock_that_is_set_back_a_year_during_a_send_loses_and_doubles_nothing() {
+    let world = World::new();
+    let (alice, bob) = world.alice_and_bob().await;
+    let file = draft(&alice, &bob, "a", b"abc").await;
+    world.faulty.inject_next(Operation::PushManifest, 1, Fault::fail(refusal));
+    let outbox = alice.mailbox.outbox();
+    outbox.prepare(&file, &CancellationToken::new()).await.unwrap_err();
+
+    world.clock.jump_to(BEGINNING - 365 * 24 * 3600);
+    outbox.prepare(&file, &CancellationToken::new()).await.unwrap();
+    outbox.publish(&file).await.unwrap();
+    world.clock.jump_to(BEGINNING + 60);
+
+    assert_eq!(tags(&world, "inbox-").len(), 1);
+    // The message was made, and its time noted, when its sender closed the file.
+    assert_eq!(bob.receive(&alice).await.len(), 1, "{:?}", bob.quarantined());
+}
+
+#[tokio::test]
+async fn f16_a_clock_that_is_wrong_in_the_past_deletes_nothing_early() {
     let world = World::new();
     let (alice, bob) = world.alice_and_bob().await;
     alice.send(&bob, "a", b"abc").await.unwrap();

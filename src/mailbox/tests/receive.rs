@@ -6,11 +6,12 @@ use bytes::Bytes;
 use tokio_util::task::TaskTracker;
 
 use super::{digest_of, payload, tags};
+use crate::protocol::limits::CHUNK_BYTES_MAX;
 use crate::protocol::{ErrorClass, Identity, Tag};
 use crate::registry::RegistryError;
 use crate::registry::fault::{Fault, Gate};
 use crate::registry::memory::Operation;
-use crate::testing::World;
+use crate::testing::{World, message_manifest, push_signed};
 
 #[tokio::test]
 async fn a_stranger_is_quarantined_until_trusted() {
@@ -118,7 +119,7 @@ async fn an_expired_message_leaves_the_list_and_a_late_one_never_enters() {
 }
 
 #[tokio::test]
-async fn a_message_from_the_future_waits_for_its_time() {
+async fn f16_a_message_from_the_future_waits_for_its_time() {
     let world = World::new();
     let (alice, bob) = world.alice_and_bob().await;
     world.clock.advance(Duration::from_hours(1));
@@ -220,14 +221,14 @@ async fn a_chunk_comes_from_disk_when_memory_has_forgotten_it() {
 }
 
 #[tokio::test]
-async fn many_readers_of_one_cold_chunk_cause_one_fetch() {
+async fn c02_many_readers_of_one_cold_chunk_cause_one_fetch() {
     let world = World::new();
     let (alice, bob) = world.alice_and_bob().await;
     alice.send(&bob, "a.bin", &payload(90)).await.unwrap();
     let item = bob.receive(&alice).await.remove(0);
     let before = world.faulty.counts().of(Operation::FetchBlob);
     let readers: Vec<_> =
-        (0..50).map(|_| bob.mailbox.inbox().open(&item.digest).unwrap()).collect();
+        (0..64).map(|_| bob.mailbox.inbox().open(&item.digest).unwrap()).collect();
 
     let reads = readers.iter().map(|reader| reader.read_at(0, 90));
     let results = futures_util::future::join_all(reads).await;
@@ -363,4 +364,32 @@ async fn a_first_poll_of_many_messages_lists_bundles_once() {
     assert_eq!(bob.receive(&alice).await.len(), 70);
 
     assert_eq!(world.faulty.counts().of(Operation::ListTags), before + 2);
+}
+
+/// Messages of one sender that promise far more than any disk has.
+const PROMISE_COUNT: usize = 1000;
+
+#[tokio::test]
+async fn m37_a_thousand_messages_that_promise_too_much_cost_nothing_until_they_are_read() {
+    let world = World::new();
+    let (alice, bob) = world.alice_and_bob().await;
+    for index in 0..PROMISE_COUNT {
+        let (name, layer) = (format!("{index:03}.bin"), index.to_string());
+        let manifest = message_manifest(&alice, &bob, &name, CHUNK_BYTES_MAX, layer.as_bytes());
+        push_signed(&world, &alice, &bob, &manifest, &[layer.as_bytes()]);
+    }
+    alice.send(&bob, "good.txt", b"good").await.unwrap();
+
+    let listed = bob.receive(&alice).await;
+
+    assert_eq!(listed.len(), PROMISE_COUNT + 1, "{:?}", bob.quarantined());
+    let promised: u64 = listed.iter().map(|item| item.message.envelope.total_bytes).sum();
+    assert_eq!(promised, CHUNK_BYTES_MAX * PROMISE_COUNT as u64 + 4);
+    let fetched = world.faulty.counts().of(Operation::FetchBlob);
+    assert_eq!(fetched, listed.len() as u64, "the bundle of each, and no layer");
+    let good = listed.iter().find(|item| item.name == "good.txt").unwrap();
+    assert_eq!(bob.read(good).await.unwrap(), "good");
+    let (bad, error) = (&listed[0], bob.mailbox.inbox().open(&listed[0].digest).unwrap());
+    let error = error.read_at(0, 1).await.unwrap_err();
+    assert_eq!(error.class(), ErrorClass::Malformed, "{}: {error}", bad.name);
 }

@@ -190,7 +190,7 @@ async fn a_layout_of_another_version_is_refused() {
 }
 
 #[tokio::test]
-async fn changed_blobs_are_noticed() {
+async fn f27_changed_blobs_are_noticed() {
     let (world, digest) = World::with_blob(b"blob").await;
     let path = world.blob_path(&digest);
 
@@ -206,7 +206,7 @@ async fn changed_blobs_are_noticed() {
 }
 
 #[tokio::test]
-async fn links_fifos_and_directories_are_not_read_as_blobs() {
+async fn f27_links_fifos_and_directories_are_not_read_as_blobs() {
     let (world, digest) = World::with_blob(b"blob").await;
     let path = world.blob_path(&digest);
     let secret = world.dir.path().join("secret");
@@ -245,7 +245,7 @@ async fn a_pushed_blob_replaces_a_link_instead_of_following_it() {
 }
 
 #[tokio::test]
-async fn links_in_the_place_of_directories_index_and_lock_are_refused() {
+async fn f27_links_in_the_place_of_directories_index_and_lock_are_refused() {
     for name in ["blobs/sha256", "blobs", "index.json", ".dockercomms.lock", "ingest"] {
         let world = World::new();
         world.repository.push_manifest(&upload("m", Some("t"))).await.unwrap();
@@ -261,7 +261,7 @@ async fn links_in_the_place_of_directories_index_and_lock_are_refused() {
 }
 
 #[tokio::test]
-async fn a_huge_index_is_refused_without_reading_it() {
+async fn f27_a_huge_index_is_refused_without_reading_it() {
     let (world, _) = World::with_blob(b"blob").await;
     let index = fs::File::create(world.path("index.json")).unwrap();
     index.set_len(1 << 40).unwrap();
@@ -272,7 +272,7 @@ async fn a_huge_index_is_refused_without_reading_it() {
 }
 
 #[tokio::test]
-async fn a_damaged_index_is_malformed_and_heals_when_it_is_repaired() {
+async fn f27_a_damaged_index_is_malformed_and_heals_when_it_is_repaired() {
     let world = World::new();
     world.repository.push_manifest(&upload("m", Some("t"))).await.unwrap();
     let good = fs::read(world.path("index.json")).unwrap();
@@ -421,7 +421,7 @@ async fn a_lock_that_is_never_released_ends_in_a_timeout() {
 }
 
 #[test]
-fn errors_of_the_disk_have_their_classes() {
+fn f27_errors_of_the_disk_have_their_classes() {
     let class_of = |errno: i32| files::classify(io::Error::from_raw_os_error(errno)).class();
 
     assert_eq!(class_of(libc::ENOSPC), ErrorClass::NoSpace);

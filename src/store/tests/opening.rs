@@ -83,7 +83,7 @@ async fn a_commit_is_synchronous_and_in_the_log() {
 }
 
 #[tokio::test]
-async fn a_garbled_page_is_noticed_and_the_file_is_left_as_it_is() {
+async fn f10_a_garbled_page_is_noticed_and_the_file_is_left_as_it_is() {
     let dir = filled_state().await;
     let path = dir.path().join("state.db");
     let whole = fs::read(&path).unwrap();
@@ -115,7 +115,7 @@ async fn load_all(dir: &Path) -> Result<(Vec<InboxEntry>, Vec<OutboxEntry>), Sto
 }
 
 #[tokio::test]
-async fn one_flipped_bit_in_a_digest_is_noticed_wherever_it_counts() {
+async fn f10_one_flipped_bit_in_a_digest_is_noticed_wherever_it_counts() {
     let dir = filled_state().await;
     let path = dir.path().join("state.db");
     let whole = fs::read(&path).unwrap();
@@ -154,7 +154,7 @@ fn restore(path: &Path, bytes: &[u8]) {
 }
 
 #[tokio::test]
-async fn a_truncated_database_is_refused() {
+async fn f10_a_truncated_database_is_refused() {
     let dir = filled_state().await;
     let path = dir.path().join("state.db");
     let whole = fs::metadata(&path).unwrap().len();
@@ -172,7 +172,7 @@ async fn a_truncated_database_is_refused() {
 }
 
 #[tokio::test]
-async fn a_log_without_its_database_is_refused() {
+async fn f10_a_log_without_its_database_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     fs::File::create(dir.path().join("state.db-wal")).unwrap();
 
@@ -194,7 +194,7 @@ async fn a_database_of_another_program_is_refused() {
 }
 
 #[tokio::test]
-async fn a_newer_database_is_refused() {
+async fn f26_a_newer_database_is_refused() {
     let dir = filled_state().await;
     let database = rusqlite::Connection::open(dir.path().join("state.db")).unwrap();
     database.pragma_update(None, "user_version", 99).unwrap();
@@ -285,7 +285,7 @@ async fn two_first_starts_at_once_share_one_database() {
 }
 
 #[tokio::test]
-async fn commits_that_are_only_in_the_log_survive_a_kill() {
+async fn f10_commits_that_are_only_in_the_log_survive_a_kill() {
     let (dir, store) = new_store().await;
     store.set_meta("a", "committed").await.unwrap();
     // A copy of the files of a running program is what a power cut leaves.
@@ -302,7 +302,7 @@ async fn commits_that_are_only_in_the_log_survive_a_kill() {
 }
 
 #[tokio::test]
-async fn a_second_lock_names_the_process_that_holds_the_first() {
+async fn f11_a_second_lock_names_the_process_that_holds_the_first() {
     let dir = tempfile::tempdir().unwrap();
     let state = dir.path().join("state");
     let first = Store::lock(&state).unwrap();
@@ -320,7 +320,7 @@ async fn a_second_lock_names_the_process_that_holds_the_first() {
 }
 
 #[tokio::test]
-async fn a_stale_lock_file_is_taken_over() {
+async fn f11_a_stale_lock_file_is_taken_over() {
     let dir = tempfile::tempdir().unwrap();
     fs::File::create(dir.path().join("lock")).unwrap().write_all(b"1\n").unwrap();
 
@@ -330,7 +330,7 @@ async fn a_stale_lock_file_is_taken_over() {
 }
 
 #[tokio::test]
-async fn a_full_disk_fails_the_write_and_changes_nothing() {
+async fn f02_a_full_disk_fails_the_write_and_changes_nothing() {
     let (_dir, store) = new_store().await;
     store.set_meta("a", "before").await.unwrap();
     store
@@ -371,7 +371,7 @@ fn codes_of_sqlite_have_their_class() {
 }
 
 #[test]
-fn errors_of_the_disk_have_their_class() {
+fn f04_f05_f06_f07_errors_of_the_disk_have_their_class() {
     let cases = [
         (libc::ENOSPC, ErrorClass::NoSpace),
         (libc::EDQUOT, ErrorClass::QuotaExceeded),
@@ -411,7 +411,7 @@ async fn another_process_may_read_and_write_at_the_same_time() {
 }
 
 #[tokio::test]
-async fn a_database_of_the_first_version_is_upgraded_with_all_its_mail() {
+async fn f26_a_database_of_the_first_version_is_upgraded_with_all_its_mail() {
     let (dir, store) = new_store().await;
     drop(store);
     fs::remove_file(dir.path().join("state.db")).unwrap();

@@ -60,7 +60,7 @@ fn uri(text: &str) -> Order {
 }
 
 #[test]
-fn the_senders_certificate_is_believed_in_every_form() {
+fn b12_the_senders_certificate_is_believed_in_every_form() {
     let plain = |order: Order| Order { plain: true, ..order };
     let stamped = |order: Order| Order { stamped_at: order.logged_at, ..order };
     let orders = [

@@ -71,7 +71,7 @@ fn flip_checkpoint(bundle: &Value) -> Value {
 }
 
 #[test]
-fn b09_b10_a_log_entry_that_does_not_hold_is_refused() {
+fn b09_b10_b12_a_log_entry_that_does_not_hold_is_refused() {
     let v1 = signed(&order(ALICE));
     let v2 = signed(&order_v2(ALICE));
     let other = statement::base64(&sha256(&[b"other"]));
@@ -110,7 +110,7 @@ fn b09_b10_a_log_entry_that_does_not_hold_is_refused() {
 }
 
 #[test]
-fn b10_the_log_entry_of_another_signature_is_refused() {
+fn b10_b12_the_log_entry_of_another_signature_is_refused() {
     let deployment = Deployment::new(1);
     let other = manifest_of(Envelope { ttl_secs: 5, ..envelope(ALICE, "bob@example.com") });
     let later = |order: Order| Order { issued_at: signed_at().saturating_add_secs(1), ..order };
@@ -143,7 +143,7 @@ fn b10_the_log_entry_of_another_signature_is_refused() {
 }
 
 #[test]
-fn b11_a_signature_outside_its_certificates_life_is_refused() {
+fn b11_b12_a_signature_outside_its_certificates_life_is_refused() {
     let at = |secs| Some(signed_at().saturating_add_secs(secs));
     let logged = |secs| signed(&Order { logged_at: at(secs), ..order(ALICE) });
     let stamped = |secs| signed(&Order { stamped_at: at(secs), ..order_v2(ALICE) });
@@ -169,7 +169,7 @@ fn b11_a_signature_outside_its_certificates_life_is_refused() {
 }
 
 #[test]
-fn b11_a_timestamp_of_another_authority_or_signature_is_refused() {
+fn b11_b12_a_timestamp_of_another_authority_or_signature_is_refused() {
     let v2 = signed(&order_v2(ALICE));
     let both = signed(&Order { stamped_at: Some(signed_at()), ..order(ALICE) });
     let other = manifest_of(Envelope { ttl_secs: 5, ..envelope(ALICE, "bob@example.com") });
@@ -194,7 +194,7 @@ fn b11_a_timestamp_of_another_authority_or_signature_is_refused() {
 }
 
 #[test]
-fn a_certificate_of_another_deployment_kind_or_log_is_refused() {
+fn b12_a_certificate_of_another_deployment_kind_or_log_is_refused() {
     let evil = Deployment::new(2);
     let v1 = signed(&order(ALICE));
     let foreign = evil.sign(&order(ALICE), &manifest());

@@ -133,7 +133,8 @@ impl Registry {
 
     /// Misbehaves in one of `one_in` requests, in a way and order that `seed` decides.
     pub(crate) fn misbehave(&self, seed: u32, one_in: u32) {
-        *self.shared.dice.lock() = Some((seed | 1, one_in));
+        // The generator stands still at zero.
+        *self.shared.dice.lock() = Some((seed.wrapping_mul(0x9e37_79b9).max(1), one_in));
     }
 
     /// Lets the requests go on that [`Fault::Hold`] holds, and all that follow.

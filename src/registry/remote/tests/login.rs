@@ -166,7 +166,7 @@ async fn a_registry_that_is_never_satisfied_is_denied_without_a_loop() {
 }
 
 #[tokio::test]
-async fn a_rejected_token_is_renewed_once() {
+async fn h24_a_rejected_token_is_renewed_once() {
     let valid = Arc::new(parking_lot::Mutex::new("one"));
     let current = Arc::clone(&valid);
     let server = Server::start(move |seen| {

@@ -53,7 +53,7 @@ async fn a_blob_that_broke_off_is_resumed_where_it_ended() {
 }
 
 #[tokio::test]
-async fn a_registry_that_ignores_the_range_gives_the_right_bytes() {
+async fn h28_a_registry_that_ignores_the_range_gives_the_right_bytes() {
     let server = Server::start(breaking(|_start, content| Reply::new(200, content))).await;
     let content = content();
 
@@ -66,7 +66,7 @@ async fn a_registry_that_ignores_the_range_gives_the_right_bytes() {
 }
 
 #[tokio::test]
-async fn a_wrong_range_never_gives_wrong_bytes() {
+async fn h29_a_wrong_range_never_gives_wrong_bytes() {
     let moved = breaking(|start, content| partial(start - 1, content));
     let claimed = breaking(|start, content| {
         let range = format!("bytes {start}-{}/{}", content.len() - 1, content.len());
@@ -188,6 +188,44 @@ async fn a_tag_is_resolved_with_and_without_the_header() {
 
         assert_eq!(resolved, expected, "{tag}");
     }
+}
+
+#[tokio::test]
+async fn h24_a_token_that_expires_in_the_middle_of_an_upload_or_download_is_renewed() {
+    // The number of the last token, and whether it was used: each is good for one request.
+    let token = parking_lot::Mutex::new((0, true));
+    let broken = breaking(partial);
+    let server = Server::start(move |seen| {
+        let host = seen.header("host").unwrap();
+        let (number, is_used) = &mut *token.lock();
+        if seen.path() == "/token" {
+            (*number, *is_used) = (*number + 1, false);
+            return Reply::json(format!(r#"{{"token":"t{number}","expires_in":1}}"#));
+        }
+        let is_current = seen.header("authorization") == Some(&format!("Bearer t{number}"));
+        if !is_current || std::mem::replace(is_used, true) {
+            let challenge = format!("Bearer realm=\"http://{host}/token\"");
+            return Reply::new(401, "").with("WWW-Authenticate", challenge);
+        }
+        match seen.method.as_str() {
+            "POST" => Reply::new(202, "").with("Location", "/up"),
+            "PUT" => Reply::new(201, ""),
+            _ => broken(seen),
+        }
+    })
+    .await;
+    let (repository, content) = (open(&server, &logged_in()), Bytes::from(content()));
+    let digest = Digest::of(&content);
+
+    repository.push_blob(&digest, content.clone()).await.unwrap();
+    let fetched = repository.fetch_blob(&digest, content.len() as u64).await.unwrap();
+
+    assert_eq!(fetched, content);
+    let seen = server.seen();
+    let count = |method: &str| seen.iter().filter(|seen| seen.method == method).count();
+    // The session was begun once; the body and both halves of the download found a token spent.
+    assert_eq!((count("POST"), count("PUT")), (2, 2), "{seen:?}");
+    assert_eq!(seen.iter().filter(|seen| seen.path() == "/token").count(), 4);
 }
 
 #[tokio::test]

@@ -365,23 +365,31 @@ impl Outbox {
         Ok((stat.blocks().saturating_mul(block), stat.blocks_available().saturating_mul(block)))
     }
 
-    /// Publishes every Prepared file of ours at once, as an unmount does.
+    /// Ends every settle window of ours, as an unmount does: what is Prepared is published at once,
+    /// what is closed and not prepared yet (empty files, late stores of a mapping) is sent.
     ///
     /// Without its staged file it belongs to another process, perhaps to a mount beside us, whose
     /// settle window is not ours to end.
     pub(super) async fn publish_all(&self) {
-        for file in self.core.listing.snapshot().outbox_files() {
-            let is_ours = {
-                let inner = file.inner.lock();
-                inner.spool.is_some() || (inner.is_parked && self.core.recover)
-            };
-            if is_ours
-                && file.state() == SendState::Prepared
+        let snapshot = self.core.listing.snapshot();
+        let is_ours = |file: &&Arc<OutboxFile>| {
+            let inner = file.inner.lock();
+            inner.spool.is_some() || (inner.is_parked && self.core.recover)
+        };
+        for file in snapshot.outbox_files().filter(is_ours) {
+            if file.state() == SendState::Prepared
                 && file.queue_place().is_none()
                 && let Err(error) = self.publish(file).await
             {
                 // It stays in the durable queue: the next start publishes it.
                 self.core.record_error(&sender::subject(file), &error);
+            }
+        }
+        // Last, for nobody was promised anything about them, and the time is short.
+        for file in snapshot.outbox_files().filter(is_ours) {
+            if file.state() == SendState::Draft {
+                let epoch = file.inner.lock().epoch;
+                self.settle(file, epoch).await;
             }
         }
     }

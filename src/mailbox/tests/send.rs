@@ -1,5 +1,7 @@
 //! Sending: what is promised when, and what survives.
 
+use std::time::Duration;
+
 use tokio_util::sync::CancellationToken;
 
 use super::{digest_of, draft, name, payload, tags};
@@ -192,6 +194,30 @@ async fn a_sent_message_is_immutable_and_writing_anew_makes_another() {
     let names: Vec<_> = bob.receive(&alice).await.iter().map(|item| item.name.clone()).collect();
     assert_eq!(names, ["a (2).txt", "a.txt"]);
     assert_eq!(alice.mailbox.snapshot().outbox_files().count(), 1);
+}
+
+#[tokio::test]
+async fn an_end_within_the_settle_window_sends_what_is_closed_and_not_what_is_open() {
+    let world = World::new();
+    let mut alice = world
+        .person_with("alice", |options| {
+            options.settle = Duration::from_hours(1);
+            options.settle_empty = Duration::from_hours(1);
+        })
+        .await;
+    let bob = world.person("bob").await;
+    bob.trust_person(&alice);
+    let outbox = alice.mailbox.outbox();
+    for (name, content) in [("empty", &b""[..]), ("late-store", b"late"), ("x.part", b"half")] {
+        outbox.release_writer(&draft(&alice, &bob, name, content).await);
+    }
+    drop(draft(&alice, &bob, "open", b"half").await);
+
+    alice.restart(&world).await;
+
+    let listed = bob.receive(&alice).await;
+    let names: Vec<_> = listed.iter().map(|item| item.name.as_str()).collect();
+    assert_eq!(names, ["empty", "late-store"]);
 }
 
 #[tokio::test]

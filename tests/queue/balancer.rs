@@ -1,0 +1,92 @@
+//! nginx in front of several registries, as an organisation that wants no downtime has it.
+
+use std::net::{SocketAddr, TcpListener, TcpStream};
+
+use tempfile::TempDir;
+
+use crate::common::{Registry, Running, program, temp_dir, wait_until, write};
+
+/// Ports that are tried: one that was free may be taken before nginx listens on it.
+const ATTEMPTS: usize = 5;
+
+/// A running nginx; killed when dropped.
+pub(super) struct Balancer {
+    address: SocketAddr,
+    server: Running,
+    _dir: TempDir,
+}
+
+impl Balancer {
+    /// Takes turns among `registries`; `None` as [`crate::common::tool`].
+    #[track_caller]
+    pub(super) fn new(registries: &[&Registry]) -> Option<Self> {
+        for _ in 0..ATTEMPTS {
+            let address = free_address();
+            let dir = temp_dir();
+            let config = write(dir.path().join("nginx.conf"), config(address, registries));
+            let mut command = program("nginx")?;
+            command.arg("-p").arg(dir.path()).arg("-c").arg(config).args(["-e", "stderr"]);
+            let mut server = Running::start(command);
+            wait_until("nginx answers or has ended", || {
+                !server.is_running() || TcpStream::connect(address).is_ok()
+            });
+            if server.is_running() {
+                return Some(Self { address, server, _dir: dir });
+            }
+            assert!(server.errors().contains("Address already in use"), "{}", server.errors());
+        }
+        panic!("no port of {ATTEMPTS} stayed free");
+    }
+
+    /// Returns the reference that `--registry` takes.
+    pub(super) fn reference(&self, repository: &str) -> String {
+        format!("docker://{}/{repository}", self.address)
+    }
+
+    /// Returns how often nginx has seen a registry fail.
+    pub(super) fn failure_count(&self) -> usize {
+        self.server.errors().lines().filter(|line| line.contains("upstream")).count()
+    }
+}
+
+/// Returns an address on loopback that nobody listens on.
+fn free_address() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).unwrap()
+}
+
+/// Writes what nginx does: bodies of any length pass at once, and the next registry is asked when
+/// one cannot be. Requests that change something are not repeated by nginx; that is the client's part.
+fn config(address: SocketAddr, registries: &[&Registry]) -> String {
+    let server = |registry: &&Registry| format!("server {};\n", registry.address());
+    let servers = registries.iter().map(server).collect::<Vec<_>>().concat();
+    let temporary = |kind: &str| format!("{kind}_temp_path {kind};\n");
+    let paths: String =
+        ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map(temporary).concat();
+    format!(
+        "daemon off;
+worker_processes 1;
+pid nginx.pid;
+events {{ worker_connections 256; }}
+http {{
+access_log off;
+{paths}
+client_max_body_size 0;
+upstream registries {{
+{servers}
+}}
+server {{
+listen {address};
+location / {{
+proxy_pass http://registries;
+proxy_http_version 1.1;
+proxy_set_header Host $http_host;
+proxy_request_buffering off;
+proxy_buffering off;
+proxy_next_upstream error timeout;
+proxy_connect_timeout 2s;
+}}
+}}
+}}
+"
+    )
+}

@@ -6,9 +6,11 @@ use std::time::SystemTime;
 
 use tokio_util::sync::CancellationToken;
 
-use super::Outbox;
+use super::spool::Spool;
+use super::{Outbox, OutboxFile, SendState};
 use crate::mailbox::MailboxError;
 use crate::protocol::{FileName, Identity};
+use crate::store::OutboxState;
 
 /// Bytes that the command line stages at once.
 const STAGE_LEN: usize = 1 << 20;
@@ -32,6 +34,9 @@ pub struct SentMessage {
 impl Outbox {
     /// Stages `content`, prepares and publishes it; for the command line.
     ///
+    /// A file of the same name that is over leaves the list; one that is still on its way, perhaps
+    /// in a mount beside us, goes on and is a message of its own.
+    ///
     /// # Errors
     /// Nothing was sent, unless the error is the registry's about the tag: then it follows from
     /// the durable queue.
@@ -48,7 +53,7 @@ impl Outbox {
             let dir = snapshot.outbox.get(&recipient.dir_name());
             dir.and_then(|dir| dir.files.get(name.as_str())).cloned()
         };
-        let file = self.create_in_place_of(recipient, name, 0o600, listed.as_ref()).await?;
+        let file = self.create_over(recipient, name, 0o600, listed.as_ref()).await?;
         let staged = Arc::clone(&file);
         let copied = tokio::task::spawn_blocking(move || {
             let mut buffer = vec![0; STAGE_LEN];
@@ -68,6 +73,11 @@ impl Outbox {
             self.remove(&file).await?;
             return Err(error);
         }
+        if let Some(listed) = &listed
+            && self.is_over(listed).await?
+        {
+            self.replace(listed).await?;
+        }
         file.set_mtime(mtime);
         self.prepare(&file, &CancellationToken::new()).await?;
         self.publish(&file).await?;
@@ -79,6 +89,22 @@ impl Outbox {
             tag: message.tag.to_string(),
             name: name.as_str().to_owned(),
             total_bytes: inner.len,
+        })
+    }
+
+    /// Returns whether nobody counts on a file any more. The journal is asked: the list is as old as
+    /// this process, and the file may be another one's.
+    async fn is_over(&self, file: &OutboxFile) -> Result<bool, MailboxError> {
+        let Some(entry) = self.core.store.outbox(file.id).await? else { return Ok(false) };
+        Ok(match entry.state {
+            OutboxState::Sent => file.state() == SendState::Sent,
+            OutboxState::Failed | OutboxState::Abandoned => true,
+            OutboxState::Queued | OutboxState::Prepared => false,
+            // Its writer died, unless somebody holds what is staged.
+            OutboxState::Draft => {
+                Spool::adopt(&self.core.spool, &entry.spool)?.is_some()
+                    || Spool::look(&self.core.spool, &entry.spool)?.is_none()
+            }
         })
     }
 }

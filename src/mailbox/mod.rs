@@ -161,8 +161,15 @@ impl Mailbox {
         };
         // Being late is no failure: the next start goes on. Half of the time is for the rest.
         tokio::time::timeout(within / 2, last_words).await.ok();
+        self.stop(within / 2).await;
+    }
+
+    /// Stops the background work and waits for it; what is not sent yet stays as it is.
+    ///
+    /// Ends after `within` at the latest.
+    pub async fn stop(&self, within: Duration) {
         self.core.stop.cancel();
-        tokio::time::timeout(within / 2, self.core.join()).await.ok();
+        tokio::time::timeout(within, self.core.join()).await.ok();
         // Staged files are locked while they are listed; the next owner must be able to take them.
         self.core.listing.update(|snapshot| *snapshot = Snapshot::default());
     }

@@ -6,8 +6,8 @@ use nix::sys::signal::Signal;
 
 use super::{failure, send};
 use crate::common::{
-    ALICE, BOB, Fifo, Home, HttpServer, Running, alice_and_bob, read, repository, run, temp_dir,
-    wait_until, write,
+    ALICE, BOB, Fifo, Home, HttpServer, Running, alice_and_bob, names_in, read, repository, run,
+    temp_dir, wait_until, write,
 };
 
 /// A reference on a port that nothing listens on.
@@ -272,6 +272,9 @@ fn a_hundred_and_thirty_when_interrupted_and_nothing_is_sent() {
 
     failure(&ran, 130);
     assert_eq!(bob.receive(), []);
+    let staged = names_in(alice.path().join("state/spool"));
+    assert!(staged.is_empty(), "a copy stayed behind: {staged:?}");
+    assert!(alice.json(["ls", "outbox", "--offline"]).is_empty());
 }
 
 #[test]

@@ -31,11 +31,32 @@ pub struct SentMessage {
     pub total_bytes: u64,
 }
 
+/// Takes a file away again when its sending is called off before all of it is in the registry.
+struct CalledOff<'a> {
+    outbox: &'a Outbox,
+    file: Option<Arc<OutboxFile>>,
+}
+
+impl Drop for CalledOff<'_> {
+    fn drop(&mut self) {
+        let Some(file) = self.file.take() else { return };
+        file.inner.lock().unlinked = true;
+        let outbox = self.outbox.clone();
+        self.outbox.core.spawn(async move {
+            if let Err(error) = outbox.remove(&file).await {
+                tracing::warn!(%error, "cannot remove what was staged");
+            }
+        });
+    }
+}
+
 impl Outbox {
     /// Stages `content`, prepares and publishes it; for the command line.
     ///
     /// A file of the same name that is over leaves the list; one that is still on its way, perhaps
     /// in a mount beside us, goes on and is a message of its own.
+    ///
+    /// Dropped before everything but the tag is in the registry, it leaves nothing behind.
     ///
     /// # Errors
     /// Nothing was sent, unless the error is the registry's about the tag: then it follows from
@@ -54,11 +75,15 @@ impl Outbox {
             dir.and_then(|dir| dir.files.get(name.as_str())).cloned()
         };
         let file = self.create_over(recipient, name, 0o600, listed.as_ref()).await?;
+        let mut called_off = CalledOff { outbox: self, file: Some(Arc::clone(&file)) };
         let staged = Arc::clone(&file);
         let copied = tokio::task::spawn_blocking(move || {
             let mut buffer = vec![0; STAGE_LEN];
             let mut offset = 0;
             loop {
+                if staged.is_unlinked() {
+                    return Err(MailboxError::Interrupted);
+                }
                 let count = content.read(&mut buffer).map_err(MailboxError::io("read the file"))?;
                 if count == 0 {
                     return Ok(());
@@ -70,6 +95,7 @@ impl Outbox {
         });
         let copied = copied.await.map_err(|_panicked| MailboxError::TaskLost)?;
         if let Err(error) = copied {
+            called_off.file = None;
             self.remove(&file).await?;
             return Err(error);
         }
@@ -79,7 +105,10 @@ impl Outbox {
             self.replace(listed).await?;
         }
         file.set_mtime(mtime);
-        self.prepare(&file, &CancellationToken::new()).await?;
+        let prepared = self.prepare(&file, &CancellationToken::new()).await;
+        // From here on it is a promise, or a failure that can be tried again.
+        called_off.file = None;
+        prepared?;
         self.publish(&file).await?;
         let inner = file.inner.lock();
         let message = inner.current_message().ok_or(MailboxError::TaskLost)?;

@@ -6,8 +6,8 @@ use nix::sys::signal::Signal;
 
 use super::{failure, send};
 use crate::common::{
-    ALICE, BOB, Fifo, Home, HttpServer, Running, alice_and_bob, names_in, read, repository, run,
-    temp_dir, wait_until, write,
+    ALICE, BOB, Fifo, Home, HttpServer, Running, alice_and_bob, names_in, need_root, read,
+    repository, run, temp_dir, wait_until, write,
 };
 
 /// A reference on a port that nothing listens on.
@@ -28,6 +28,28 @@ fn one_for_what_has_no_meaning_here() {
 
     let text = failure(&ran, 1);
     assert!(text.contains("directory") && text.contains("hint: "), "{text}");
+}
+
+#[test]
+fn one_for_a_machine_that_cannot_mount() {
+    if !need_root() {
+        return;
+    }
+    let dir = temp_dir();
+    let alice = Home::of_ordinary_user();
+    alice.initialise(ALICE, &repository(&dir));
+    let mail = alice.dir().join("mail");
+    let mut mkdir = alice.foreign("mkdir");
+    mkdir.arg(&mail);
+    run(mkdir).ok();
+    let mut command = alice.command();
+    // No `fusermount3` can be found.
+    command.env("PATH", alice.dir()).arg("mount").arg(&mail);
+
+    let ran = run(command);
+
+    let text = failure(&ran, 1);
+    assert!(text.contains("fusermount3") && text.contains("package fuse3"), "{text}");
 }
 
 #[test]

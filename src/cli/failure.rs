@@ -152,7 +152,7 @@ impl From<MailboxError> for Failure {
 
 impl From<RegistryError> for Failure {
     fn from(error: RegistryError) -> Self {
-        Self::of(error.class(), &error, None)
+        Self::of(error.class(), &error, error.hint().map(str::to_owned))
     }
 }
 

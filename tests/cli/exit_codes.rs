@@ -1,5 +1,6 @@
 //! The table of exit codes, each by a situation that people really get into.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 use nix::sys::signal::Signal;
@@ -92,6 +93,24 @@ fn three_for_a_registry_that_lets_nobody_in() {
 
         assert!(failure(&ran, 3).contains("docker login"), "{status}: {ran:?}");
     }
+}
+
+#[test]
+fn three_for_a_directory_of_somebody_else_saying_how_to_share_it() {
+    if !need_root() {
+        return;
+    }
+    let dir = temp_dir();
+    let alice = Home::init(ALICE, &repository(&dir));
+    send(&alice, BOB, "a.txt", b"hello");
+    let bob = Home::of_ordinary_user();
+    bob.initialise(BOB, &repository(&dir));
+    std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o755)).unwrap();
+
+    let received = bob.run(["recv"]);
+
+    let text = failure(&received, 3);
+    assert!(text.contains("chmod") && !text.contains("docker login"), "{text}");
 }
 
 #[test]

@@ -70,6 +70,7 @@ impl Failure {
         };
         let mut failure = Self::new(class, what);
         failure.causes.push(error.to_string());
+        failure.hint = default_hint(class).map(str::to_owned);
         failure
     }
 

@@ -10,7 +10,7 @@ use crate::protocol::{ErrorClass, Identity, Tag};
 use crate::registry::RegistryError;
 use crate::registry::fault::{Fault, Gate};
 use crate::registry::memory::Operation;
-use crate::testing::World;
+use crate::testing::{World, message_manifest, push_signed};
 
 #[tokio::test]
 async fn a_stranger_is_quarantined_until_trusted() {
@@ -362,4 +362,24 @@ async fn a_first_poll_of_many_messages_lists_bundles_once_a_batch() {
     assert_eq!(bob.receive(&alice).await.len(), 20);
 
     assert_eq!(world.faulty.counts().of(Operation::ListTags), before + 2);
+}
+
+#[tokio::test]
+async fn a_message_to_one_of_my_names_under_the_tag_of_another_one_is_refused() {
+    let world = World::new();
+    let (alice, desk) = (world.person("alice").await, world.person("desk").await);
+    let bob = world.person_with("bob", |options| options.me.push(desk.identity.clone())).await;
+    bob.trust_person(&alice);
+    let manifest = message_manifest(&alice, &desk, "a.txt", 5, b"layer");
+
+    push_signed(&world, &alice, &bob, &manifest, &[b"layer"]);
+    let under_another = bob.receive(&alice).await;
+    let refused = bob.quarantined();
+    push_signed(&world, &alice, &desk, &manifest, &[b"layer"]);
+    let under_its_own = bob.receive(&alice).await;
+
+    assert!(under_another.is_empty(), "P26");
+    assert_eq!(refused, ["readdressed"]);
+    assert_eq!(under_its_own.len(), 1);
+    assert!(bob.quarantined().is_empty(), "what is listed needs no note");
 }

@@ -294,7 +294,7 @@ impl Mailbox {
     /// # Errors
     /// The database's; failures of the registry are recorded and tried again.
     pub async fn flush_receipts(&self) -> Result<usize, MailboxError> {
-        receipt::flush(&self.core).await
+        Ok(receipt::flush(&self.core).await?.count)
     }
 
     /// Looks for receipts of what I sent, now; returns how many are new proof.

@@ -37,7 +37,7 @@ pub use status::{Status, Transfer};
 
 use self::core::Core;
 use self::outbox::waiting_count;
-use crate::protocol::{Digest, ReceiptStatus};
+use crate::protocol::{Digest, ReceiptStatus, Timestamp};
 use crate::sys::durable;
 
 /// Most transfers that the status shows one by one; thousands may be queued.
@@ -276,16 +276,52 @@ impl Mailbox {
         status: ReceiptStatus,
         reason: Option<&str>,
     ) -> Result<(), MailboxError> {
-        let entry = self.core.store.inbox_by_digest(message).await?;
-        let entry = entry.ok_or(MailboxError::NotFound("message"))?;
-        let verified = entry.complete && status == ReceiptStatus::Accepted;
-        receipt::enqueue(&self.core, *message, status, verified, reason).await?;
+        self.enqueue_receipt(message, status, reason).await?;
         let core = Arc::clone(&self.core);
         self.core.spawn(async move {
             if let Err(error) = receipt::flush(&core).await {
                 core.record_error("receipts", &error);
             }
         });
+        Ok(())
+    }
+
+    /// Gives a receipt and pushes it before this returns; for the command line.
+    ///
+    /// # Errors
+    /// Why it did not go out; it is kept then, and goes out with the next ones.
+    pub async fn acknowledge_now(
+        &self,
+        message: &Digest,
+        status: ReceiptStatus,
+        reason: Option<&str>,
+    ) -> Result<(), MailboxError> {
+        self.enqueue_receipt(message, status, reason).await?;
+        let failures = receipt::flush(&self.core).await?.failures;
+        let failure = failures
+            .into_iter()
+            .find(|(failed, error)| failed == message || error.class().is_transient());
+        if let Some((_message, error)) = failure {
+            return Err(error);
+        }
+        // Asked for a second time while the first one waits for its next attempt.
+        let waiting = self.core.store.due_receipts(Timestamp::from_unix_secs(i64::MAX)).await?;
+        if waiting.iter().any(|queued| queued.message == *message && queued.status == status) {
+            return Err(MailboxError::NotYetSent);
+        }
+        Ok(())
+    }
+
+    async fn enqueue_receipt(
+        &self,
+        message: &Digest,
+        status: ReceiptStatus,
+        reason: Option<&str>,
+    ) -> Result<(), MailboxError> {
+        let entry = self.core.store.inbox_by_digest(message).await?;
+        let entry = entry.ok_or(MailboxError::NotFound("message"))?;
+        let verified = entry.complete && status == ReceiptStatus::Accepted;
+        receipt::enqueue(&self.core, *message, status, verified, reason).await?;
         Ok(())
     }
 

@@ -210,6 +210,26 @@ fn seven_for_a_registry_that_cannot_be_reached() {
 }
 
 #[test]
+fn seven_for_a_receipt_that_did_not_go_out_and_it_follows() {
+    let dir = temp_dir();
+    let (alice, bob) = alice_and_bob(&repository(&dir));
+    let digest = send(&alice, BOB, "a.txt", b"hello");
+    bob.run(["ls"]).ok();
+    bob.set("deadline = \"1s\"");
+    bob.set_variable("DOCKERCOMMS_REGISTRY", Some(NOBODY_THERE.as_ref()));
+
+    let said = bob.run(["ack", &digest, "--status", "rejected", "--reason", "wrong version"]);
+    bob.set_variable("DOCKERCOMMS_REGISTRY", None);
+
+    let text = failure(&said, 7);
+    assert!(said.text().is_empty() && text.contains("kept"), "{said:?}");
+    wait_until("it goes out with the next command that sends receipts", || {
+        bob.run(["recv", "--max", "0"]).ok();
+        alice.run(["ls", "receipts"]).ok().contains("rejected")
+    });
+}
+
+#[test]
 fn eight_for_a_second_mount_naming_the_first() {
     let dir = temp_dir();
     let alice = Home::init(ALICE, &repository(&dir));

@@ -10,7 +10,8 @@ use super::reference::Reference;
 use super::session::Session;
 use crate::app;
 use crate::config::Overrides;
-use crate::protocol::ReceiptStatus;
+use crate::mailbox::MailboxError;
+use crate::protocol::{Digest, ReceiptStatus};
 
 /// Shown below the help.
 const EXAMPLES: &str = "\
@@ -19,6 +20,9 @@ Examples:
   dockercomms ack 7f3c9a1e2b4d --status rejected --reason \"not for me\"";
 
 /// Send a signed receipt for a message that you received
+///
+/// When the registry does not answer it is kept, and goes out with the next `recv` or from a mount;
+/// the exit code is 7 then.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
@@ -62,13 +66,25 @@ pub(crate) fn run(session: &Session, args: &Args) -> Result<u8, Failure> {
     let repository = app::open_repository(&setup.settings)?;
     session.with_mailbox(&setup, async |mailbox| {
         let digest = reference.resolve(&mailbox.snapshot(), repository.as_ref()).await?;
-        mailbox.acknowledge(&digest, status, args.reason.as_deref()).await.map_err(|error| {
-            Failure::from(error).about(format!("no receipt was given for {}", digest.hex12()))
-        })?;
-        mailbox.flush_receipts().await?;
+        let reason = args.reason.as_deref();
+        mailbox
+            .acknowledge_now(&digest, status, reason)
+            .await
+            .map_err(|error| failure(error, &digest))?;
         session
             .output
             .show(&Acknowledged { message: digest.to_string(), status: status.to_string() });
         Ok(exit::OK)
     })
+}
+
+fn failure(error: MailboxError, digest: &Digest) -> Failure {
+    let (short, is_late) = (digest.hex12(), error.class().is_transient());
+    let failure = Failure::from(error);
+    if is_late {
+        return failure
+            .about(format!("the receipt for {short} has not gone out yet"))
+            .hint("it is kept, and goes out with the next `dockercomms recv` or from a mount");
+    }
+    failure.about(format!("no receipt was given for {short}"))
 }

@@ -50,12 +50,13 @@ pub(crate) fn start(arguments: &[OsString], log: &Path) -> Result<Vec<String>, F
     let failed = |error: &io::Error| Failure::io("cannot start the mount's process", error);
     let program = std::env::current_exe().map_err(|error| failed(&error))?;
     // What a panic prints must not get lost.
-    let stderr = std::fs::OpenOptions::new()
-        .create(true)
-        .append(true)
-        .mode(0o600)
-        .open(log)
-        .map_err(|error| failed(&error))?;
+    let stderr =
+        std::fs::OpenOptions::new().create(true).append(true).mode(0o600).open(log).map_err(
+            |error| {
+                let dir = log.parent().unwrap_or(log).display();
+                failed(&error).hint(format!("make {dir} writable: the state and the log lie there"))
+            },
+        )?;
     let mut child = Command::new(program)
         .args(arguments)
         .stdin(Stdio::null())

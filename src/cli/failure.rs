@@ -70,6 +70,7 @@ impl Failure {
         };
         let mut failure = Self::new(class, what);
         failure.causes.push(error.to_string());
+        failure.hint = default_hint(class).map(str::to_owned);
         failure
     }
 
@@ -152,7 +153,7 @@ impl From<MailboxError> for Failure {
 
 impl From<RegistryError> for Failure {
     fn from(error: RegistryError) -> Self {
-        Self::of(error.class(), &error, None)
+        Self::of(error.class(), &error, error.hint().map(str::to_owned))
     }
 }
 

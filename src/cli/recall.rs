@@ -26,7 +26,7 @@ Examples:
 /// that came back says so. Without a receipt nobody knows. A registry that does not offer deletion
 /// refuses, and the message stays. The file stays listed in outbox/ as `recalled`.
 ///
-/// Exit codes: 0 deleted and no receipt is known, 3 the registry refuses, 5 no message of yours,
+/// Exit codes: 0 deleted and not known to be accepted, 3 the registry refuses, 5 no message of yours,
 /// 6 deleted but already accepted, or a part of it stays.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = EXAMPLES)]

@@ -72,9 +72,9 @@ pub(crate) fn run(session: &Session, args: &Args) -> Result<u8, Failure> {
         mailbox.inbox().restore(&item.digest).await?;
         session.output.show(&shown(item, true));
         if let Some(mount) = running::find(&setup.places) {
-            // A mount keeps its listing in memory.
+            // It looks as often at what others did to its state as at the registry.
             let dir = mount.dir.display();
-            session.output.note(&format!("{dir} lists it after the next mount"));
+            session.output.note(&format!("{dir} lists it at its next look for messages"));
         }
         Ok(exit::OK)
     })

@@ -86,11 +86,25 @@ impl Session {
     where
         F: Future<Output = Result<T, Failure>>,
     {
-        self.block_on(async {
-            let mailbox = app::open_mailbox(setup, Role::Command).await?;
-            let result = work(mailbox.clone()).await;
-            mailbox.shutdown(MAILBOX_END_TIMEOUT).await;
-            result
+        self.run(async {
+            let mut interrupted = std::pin::pin!(interrupted()?);
+            let mailbox = tokio::select! {
+                opened = app::open_mailbox(setup, Role::Command) => opened?,
+                () = &mut interrupted => return Err(interruption()),
+            };
+            let whole = async {
+                let result = work(mailbox.clone()).await;
+                mailbox.shutdown(MAILBOX_END_TIMEOUT).await;
+                result
+            };
+            tokio::select! {
+                result = whole => result,
+                () = &mut interrupted => {
+                    // What the work leaves half done is tidied up in the background.
+                    mailbox.stop(RUNTIME_END_TIMEOUT).await;
+                    Err(interruption())
+                }
+            }
         })
     }
 
@@ -99,18 +113,26 @@ impl Session {
         &self,
         work: impl Future<Output = Result<T, Failure>>,
     ) -> Result<T, Failure> {
-        telemetry::log_to_stderr(telemetry::Role::Command, self.verbose);
-        let runtime = runtime()?;
-        let result = runtime.block_on(async {
+        self.run(async {
             let interrupted = interrupted()?;
             tokio::select! {
                 result = work => result,
-                () = interrupted => Err(Failure::new(ErrorClass::Interrupted, "interrupted")),
+                () = interrupted => Err(interruption()),
             }
-        });
+        })
+    }
+
+    fn run<T>(&self, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+        telemetry::log_to_stderr(telemetry::Role::Command, self.verbose);
+        let runtime = runtime()?;
+        let result = runtime.block_on(work);
         runtime.shutdown_timeout(RUNTIME_END_TIMEOUT);
         result
     }
+}
+
+fn interruption() -> Failure {
+    Failure::new(ErrorClass::Interrupted, "interrupted")
 }
 
 /// Builds the one runtime of the process.

@@ -173,21 +173,19 @@ fn confirm(
     vouched_by: Option<&str>,
     stdin_is_card: bool,
 ) -> Result<(), Failure> {
+    session.output.note(&format!("name         {}", card.identity.as_str()));
+    session.output.note(&format!("fingerprint  {}", card.public_key.fingerprint()));
+    if let Some(old) = vouched_by {
+        session.output.note(&format!("replaces     {old}, which you trust and which signed it"));
+    }
     if stdin_is_card || !io::stdin().is_terminal() {
         return Err(Failure::new(ErrorClass::Configuration, "nobody is here to be asked")
             .hint("compare the fingerprint first, then give `--yes`"));
     }
-    session.output.note(&format!("name         {}", card.identity.as_str()));
-    session.output.note(&format!("fingerprint  {}", card.public_key.fingerprint()));
-    match vouched_by {
-        Some(old) => {
-            session
-                .output
-                .note(&format!("replaces     {old}, which you trust and which signed it"));
-            session.output.ask("Trust the new key? No, if the old one was stolen. [y/N]");
-        }
-        None => session.output.ask("Did the owner read you this fingerprint? [y/N]"),
-    }
+    session.output.ask(match vouched_by {
+        Some(_) => "Trust the new key? No, if the old one was stolen. [y/N]",
+        None => "Did the owner read you this fingerprint? [y/N]",
+    });
     let mut answer = String::new();
     io::stdin()
         .lock()

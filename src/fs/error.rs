@@ -108,7 +108,9 @@ impl FsError {
             Self::AttributesFull => ErrorClass::NoSpace,
             Self::Interrupted => ErrorClass::Interrupted,
             Self::AccessDenied => ErrorClass::Denied,
-            Self::EarlierWrite(_) | Self::Mount { .. } => ErrorClass::Internal,
+            // A machine without FUSE is no defect of ours.
+            Self::Mount { .. } => ErrorClass::NotPermitted,
+            Self::EarlierWrite(_) => ErrorClass::Internal,
             Self::MountPoint { class, .. } => *class,
         }
     }

@@ -146,15 +146,15 @@ impl MailboxError {
 
     /// Returns what to do next, in one sentence.
     pub fn hint(&self) -> Option<String> {
+        if let Some(hint) = self.registry().and_then(RegistryError::hint) {
+            return Some(hint.to_owned());
+        }
         let hint = match self.class() {
             ErrorClass::NotFound if self.registry().is_some() => {
                 "the registry has it no more; ask the sender to send it again"
             }
             _ if matches!(self, Self::TagMoved { .. }) => {
                 "ask who else may push to the repository; the sender can say which is right"
-            }
-            ErrorClass::Malformed if matches!(self.registry(), Some(RegistryError::WebPage)) => {
-                "sign in to the network with a browser, then try again"
             }
             class => return Self::hint_of(class),
         };

@@ -37,7 +37,7 @@ pub use status::{Status, Transfer};
 
 use self::core::Core;
 use self::outbox::waiting_count;
-use crate::protocol::{Digest, ReceiptStatus};
+use crate::protocol::{Digest, ReceiptStatus, Timestamp};
 use crate::sys::durable;
 
 /// Most transfers that the status shows one by one; thousands may be queued.
@@ -161,8 +161,15 @@ impl Mailbox {
         };
         // Being late is no failure: the next start goes on. Half of the time is for the rest.
         tokio::time::timeout(within / 2, last_words).await.ok();
+        self.stop(within / 2).await;
+    }
+
+    /// Stops the background work and waits for it; what is not sent yet stays as it is.
+    ///
+    /// Ends after `within` at the latest.
+    pub async fn stop(&self, within: Duration) {
         self.core.stop.cancel();
-        tokio::time::timeout(within / 2, self.core.join()).await.ok();
+        tokio::time::timeout(within, self.core.join()).await.ok();
         // Staged files are locked while they are listed; the next owner must be able to take them.
         self.core.listing.update(|snapshot| *snapshot = Snapshot::default());
     }
@@ -269,10 +276,7 @@ impl Mailbox {
         status: ReceiptStatus,
         reason: Option<&str>,
     ) -> Result<(), MailboxError> {
-        let entry = self.core.store.inbox_by_digest(message).await?;
-        let entry = entry.ok_or(MailboxError::NotFound("message"))?;
-        let verified = entry.complete && status == ReceiptStatus::Accepted;
-        receipt::enqueue(&self.core, *message, status, verified, reason).await?;
+        self.enqueue_receipt(message, status, reason).await?;
         let core = Arc::clone(&self.core);
         self.core.spawn(async move {
             if let Err(error) = receipt::flush(&core).await {
@@ -282,12 +286,51 @@ impl Mailbox {
         Ok(())
     }
 
+    /// Gives a receipt and pushes it before this returns; for the command line.
+    ///
+    /// # Errors
+    /// Why it did not go out; it is kept then, and goes out with the next ones.
+    pub async fn acknowledge_now(
+        &self,
+        message: &Digest,
+        status: ReceiptStatus,
+        reason: Option<&str>,
+    ) -> Result<(), MailboxError> {
+        self.enqueue_receipt(message, status, reason).await?;
+        let failures = receipt::flush(&self.core).await?.failures;
+        let failure = failures
+            .into_iter()
+            .find(|(failed, error)| failed == message || error.class().is_transient());
+        if let Some((_message, error)) = failure {
+            return Err(error);
+        }
+        // Asked for a second time while the first one waits for its next attempt.
+        let waiting = self.core.store.due_receipts(Timestamp::from_unix_secs(i64::MAX)).await?;
+        if waiting.iter().any(|queued| queued.message == *message && queued.status == status) {
+            return Err(MailboxError::NotYetSent);
+        }
+        Ok(())
+    }
+
+    async fn enqueue_receipt(
+        &self,
+        message: &Digest,
+        status: ReceiptStatus,
+        reason: Option<&str>,
+    ) -> Result<(), MailboxError> {
+        let entry = self.core.store.inbox_by_digest(message).await?;
+        let entry = entry.ok_or(MailboxError::NotFound("message"))?;
+        let verified = entry.complete && status == ReceiptStatus::Accepted;
+        receipt::enqueue(&self.core, *message, status, verified, reason).await?;
+        Ok(())
+    }
+
     /// Pushes every receipt that is due, now; returns how many went out.
     ///
     /// # Errors
     /// The database's; failures of the registry are recorded and tried again.
     pub async fn flush_receipts(&self) -> Result<usize, MailboxError> {
-        receipt::flush(&self.core).await
+        Ok(receipt::flush(&self.core).await?.count)
     }
 
     /// Looks for receipts of what I sent, now; returns how many are new proof.

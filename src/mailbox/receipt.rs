@@ -40,7 +40,7 @@ pub(super) async fn issue(
     reason: Option<&str>,
 ) {
     let result = match enqueue(core, message, status, verified, reason).await {
-        Ok(true) => flush(core).await.map(|_count| ()),
+        Ok(true) => flush(core).await.map(|_flushed| ()),
         Ok(false) => Ok(()),
         Err(error) => Err(error),
     };
@@ -69,23 +69,38 @@ pub(super) async fn enqueue(
     Ok(is_new)
 }
 
-/// Pushes every receipt that is due; returns how many went out.
-pub(super) async fn flush(core: &Arc<Core>) -> Result<usize, MailboxError> {
+/// What became of the receipts that were due.
+#[derive(Debug, Default)]
+pub(super) struct Flushed {
+    /// How many went out.
+    pub(super) count: usize,
+    /// Which messages' receipts did not, and why; those behind the last one were not tried.
+    pub(super) failures: Vec<(Digest, MailboxError)>,
+}
+
+/// Pushes every receipt that is due, until the registry does not answer; failures are recorded.
+pub(super) async fn flush(core: &Arc<Core>) -> Result<Flushed, MailboxError> {
     let _alone = core.receipting.lock().await;
-    let mut count = 0;
+    let mut flushed = Flushed::default();
     for queued in core.store.due_receipts(core.now()).await? {
         match push(core, &queued).await {
-            Ok(()) => count += 1,
+            Ok(()) => flushed.count += 1,
             Err(error) => {
                 let doublings = queued.attempts.min(16);
                 let pause = (1_i64 << doublings).min(RETRY_SECS_MAX);
                 let next_at = core.now().saturating_add_secs(pause);
                 core.store.retry_receipt(queued.id, next_at).await?;
                 core.record_error(&format!("receipt for {}", queued.message), &error);
+                let is_away = error.class().is_transient();
+                flushed.failures.push((queued.message, error));
+                // Each of the others would wait for as long; they stay due.
+                if is_away {
+                    break;
+                }
             }
         }
     }
-    Ok(count)
+    Ok(flushed)
 }
 
 async fn push(core: &Arc<Core>, queued: &QueuedReceipt) -> Result<(), MailboxError> {

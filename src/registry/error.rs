@@ -23,6 +23,12 @@ pub enum RegistryError {
         /// A short reason of ours.
         reason: String,
     },
+    /// The disk does not let us into a layout directory. Never retried.
+    #[error("{reason}")]
+    DirectoryDenied {
+        /// A short reason of ours.
+        reason: &'static str,
+    },
     /// The bytes do not hash to the requested digest. Refetched once by the caller, never cached.
     #[error("digest mismatch for {expected}")]
     DigestMismatch {
@@ -84,7 +90,7 @@ impl RegistryError {
     pub fn class(&self) -> ErrorClass {
         match self {
             Self::NotFound { .. } => ErrorClass::NotFound,
-            Self::Denied { .. } => ErrorClass::Denied,
+            Self::Denied { .. } | Self::DirectoryDenied { .. } => ErrorClass::Denied,
             Self::DigestMismatch { .. } => ErrorClass::Corrupt,
             Self::TooLarge { .. } | Self::Malformed { .. } | Self::WebPage => ErrorClass::Malformed,
             Self::TimedOut => ErrorClass::TimedOut,
@@ -93,6 +99,18 @@ impl RegistryError {
             Self::NoSpace => ErrorClass::NoSpace,
             Self::Io(_) => ErrorClass::Internal,
             Self::Configuration(_) => ErrorClass::Configuration,
+        }
+    }
+
+    /// Returns what to do next, where the class alone would say something else.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::WebPage => Some("sign in to the network with a browser, then try again"),
+            Self::DirectoryDenied { .. } => Some(
+                "ask the directory's owner for access; to share one, make it empty for a group \
+                 (`chmod 2770 DIR`) before the first message: what is made in it gets its mode",
+            ),
+            _ => None,
         }
     }
 

@@ -1,13 +1,14 @@
 //! The table of exit codes, each by a situation that people really get into.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 use nix::sys::signal::Signal;
 
 use super::{failure, send};
 use crate::common::{
-    ALICE, BOB, Fifo, Home, HttpServer, Running, alice_and_bob, read, repository, run, temp_dir,
-    wait_until, write,
+    ALICE, BOB, Fifo, Home, HttpServer, Running, alice_and_bob, names_in, need_root, read,
+    repository, run, temp_dir, wait_until, write,
 };
 
 /// A reference on a port that nothing listens on.
@@ -28,6 +29,28 @@ fn one_for_what_has_no_meaning_here() {
 
     let text = failure(&ran, 1);
     assert!(text.contains("directory") && text.contains("hint: "), "{text}");
+}
+
+#[test]
+fn one_for_a_machine_that_cannot_mount() {
+    if !need_root() {
+        return;
+    }
+    let dir = temp_dir();
+    let alice = Home::of_ordinary_user();
+    alice.initialise(ALICE, &repository(&dir));
+    let mail = alice.dir().join("mail");
+    let mut mkdir = alice.foreign("mkdir");
+    mkdir.arg(&mail);
+    run(mkdir).ok();
+    let mut command = alice.command();
+    // No `fusermount3` can be found.
+    command.env("PATH", alice.dir()).arg("mount").arg(&mail);
+
+    let ran = run(command);
+
+    let text = failure(&ran, 1);
+    assert!(text.contains("fusermount3") && text.contains("package fuse3"), "{text}");
 }
 
 #[test]
@@ -70,6 +93,24 @@ fn three_for_a_registry_that_lets_nobody_in() {
 
         assert!(failure(&ran, 3).contains("docker login"), "{status}: {ran:?}");
     }
+}
+
+#[test]
+fn three_for_a_directory_of_somebody_else_saying_how_to_share_it() {
+    if !need_root() {
+        return;
+    }
+    let dir = temp_dir();
+    let alice = Home::init(ALICE, &repository(&dir));
+    send(&alice, BOB, "a.txt", b"hello");
+    let bob = Home::of_ordinary_user();
+    bob.initialise(BOB, &repository(&dir));
+    std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o755)).unwrap();
+
+    let received = bob.run(["recv"]);
+
+    let text = failure(&received, 3);
+    assert!(text.contains("chmod") && !text.contains("docker login"), "{text}");
 }
 
 #[test]
@@ -166,6 +207,26 @@ fn seven_for_a_registry_that_cannot_be_reached() {
     // The list is shown all the same, and says that it may be old.
     assert_eq!(listed.code(), 0, "{listed:?}");
     assert!(listed.stderr.contains("may be old"), "{listed:?}");
+}
+
+#[test]
+fn seven_for_a_receipt_that_did_not_go_out_and_it_follows() {
+    let dir = temp_dir();
+    let (alice, bob) = alice_and_bob(&repository(&dir));
+    let digest = send(&alice, BOB, "a.txt", b"hello");
+    bob.run(["ls"]).ok();
+    bob.set("deadline = \"1s\"");
+    bob.set_variable("DOCKERCOMMS_REGISTRY", Some(NOBODY_THERE.as_ref()));
+
+    let said = bob.run(["ack", &digest, "--status", "rejected", "--reason", "wrong version"]);
+    bob.set_variable("DOCKERCOMMS_REGISTRY", None);
+
+    let text = failure(&said, 7);
+    assert!(said.text().is_empty() && text.contains("kept"), "{said:?}");
+    wait_until("it goes out with the next command that sends receipts", || {
+        bob.run(["recv", "--max", "0"]).ok();
+        alice.run(["ls", "receipts"]).ok().contains("rejected")
+    });
 }
 
 #[test]
@@ -272,6 +333,9 @@ fn a_hundred_and_thirty_when_interrupted_and_nothing_is_sent() {
 
     failure(&ran, 130);
     assert_eq!(bob.receive(), []);
+    let staged = names_in(alice.path().join("state/spool"));
+    assert!(staged.is_empty(), "a copy stayed behind: {staged:?}");
+    assert!(alice.json(["ls", "outbox", "--offline"]).is_empty());
 }
 
 #[test]

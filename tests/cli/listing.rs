@@ -1,5 +1,9 @@
 //! `ls`, `ack`, `status`, `doctor`: what people look at.
 
+use std::time::{Duration, SystemTime};
+
+use dockercomms::store::Store;
+
 use super::{failure, send};
 use crate::common::{ALICE, BOB, Home, alice_and_bob, repository, temp_dir, write};
 
@@ -130,5 +134,27 @@ fn what_doctor_writes_is_not_mail() {
     for home in [&alice, &bob] {
         assert!(home.json(["ls"]).is_empty());
         assert!(home.json(["ls", "quarantine"]).is_empty());
+    }
+}
+
+#[test]
+fn doctor_takes_back_a_time_that_a_wrong_clock_has_left() {
+    let dir = temp_dir();
+    let alice = Home::init(ALICE, &repository(&dir));
+    alice.run(["ls"]).ok();
+    let day = Duration::from_hours(24);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let store = Store::open(&alice.path().join("state")).await.unwrap();
+        store.raise_clock((SystemTime::now() + day).into()).await.unwrap();
+    });
+
+    let warned = alice.run(["doctor"]).ok();
+    let trusted = alice.run(["doctor", "--trust-clock"]).ok();
+    let afterwards = alice.run(["doctor"]).ok();
+
+    assert!(warned.contains("warn  expiry") && warned.contains("--trust-clock"), "{warned}");
+    for text in [trusted, afterwards] {
+        assert!(text.contains("ok    expiry"), "{text}");
     }
 }

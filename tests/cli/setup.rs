@@ -185,3 +185,22 @@ fn a_registry_that_cannot_be_is_refused_before_anything_is_written() {
         assert!(!home.path().join("config/config.toml").exists(), "{registry}");
     }
 }
+
+#[test]
+fn a_mount_in_the_background_says_which_directory_it_must_be_able_to_write() {
+    let dir = temp_dir();
+    let alice = Home::of_ordinary_user();
+    alice.initialise("alice@example.com", &repository(&dir));
+    let state = alice.path().join("state");
+    let mail = alice.dir().join("mail");
+    let mut mkdir = alice.foreign("mkdir");
+    mkdir.arg(&mail);
+    run(mkdir).ok();
+    set_mode(&state, 0o500);
+
+    let mounted = alice.run(["mount".as_ref(), mail.as_os_str()]);
+
+    set_mode(&state, 0o700);
+    let text = failure(&mounted, 1);
+    assert!(text.contains("hint: ") && text.contains(state.to_str().unwrap()), "{text}");
+}

@@ -17,6 +17,7 @@ fn nobody_is_trusted_without_a_question_or_yes() {
     let dir = temp_dir();
     let (alice, bob) = (Home::init(ALICE, &repository(&dir)), Home::init(BOB, &repository(&dir)));
     let card = bob.card();
+    let fingerprint = bob.json(["key", "show"])[0]["fingerprint"].as_str().unwrap().to_owned();
 
     let file = alice.run(["trust".as_ref(), "add".as_ref(), card.as_os_str()]);
     let mut command = alice.command();
@@ -25,6 +26,7 @@ fn nobody_is_trusted_without_a_question_or_yes() {
 
     for ran in [file, piped] {
         assert!(failure(&ran, 9).contains("--yes"), "{ran:?}");
+        assert!(ran.stderr.contains(&fingerprint), "what to compare is not shown: {ran:?}");
     }
     assert!(alice.run(["trust", "ls"]).ok().contains("nobody"));
 }

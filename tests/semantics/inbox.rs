@@ -76,8 +76,10 @@ fn rm_dismisses_a_message_locally_and_restore_brings_it_back() {
     receiving.start(&scene.bob, &[]);
     wait_until("the registry was asked", || receiving.status()["last_poll"].is_string());
     let listed_by_next_mount = names_in(receiving.inbox(ALICE));
-    scene.bob.run(["restore", digest.as_str()]).ok();
+    let restored = scene.bob.run(["restore", digest.as_str()]);
 
+    assert_eq!(restored.code(), 0, "{restored:?}");
+    assert!(restored.stderr.contains("at its next look"), "{restored:?}");
     assert!(listed.is_empty() && listed_by_next_mount.is_empty());
     assert_eq!(read(receiving.message(ALICE, "report.pdf")), b"report");
     assert_eq!(scene.tags(""), tags, "the registry is untouched");

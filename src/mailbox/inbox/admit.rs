@@ -39,14 +39,15 @@ pub(crate) struct Note {
     pub(crate) proven_malformed: bool,
 }
 
-/// Judges the manifest `bytes` that a tag of mine pointed to; `listed` holds all bundle tags when
-/// they are known already.
+/// Judges the manifest `bytes` that a tag of `me`, one of my identities, pointed to (P26); `listed`
+/// holds all bundle tags when they are known already.
 ///
 /// # Errors
 /// Only failures after which another attempt may judge differently.
 pub(crate) async fn judge(
     core: &Core,
     trust: &TrustStore,
+    me: &Identity,
     bytes: Bytes,
     listed: Option<&[Tag]>,
 ) -> Result<Verdict, MailboxError> {
@@ -54,13 +55,13 @@ pub(crate) async fn judge(
     let message = match UnverifiedMessage::parse(bytes.clone()) {
         Ok(message) => message,
         Err(ProtocolError::WrongArtifact { .. }) => return Ok(Verdict::Foreign),
-        Err(error) => return judge_malformed(core, trust, &bytes, error, listed).await,
+        Err(error) => return judge_malformed(core, trust, me, &bytes, error, listed).await,
     };
     let digest = *message.digest();
-    let me = &core.options.me;
+    let my_names = std::slice::from_ref(me);
     let accept = |bundle: &Bytes| {
         let bundles = std::slice::from_ref(bundle);
-        verify_message(trust, me, message.clone(), bundles, now).ok()
+        verify_message(trust, my_names, message.clone(), bundles, now).ok()
     };
     let rejected = &core.rejected;
     match discover::search(core.repository.as_ref(), &digest, listed, rejected, accept).await? {
@@ -68,7 +69,7 @@ pub(crate) async fn judge(
         Search::Nothing { offered: bundles, more } => {
             let created_at = message.claims().envelope.created_at;
             let waiting = more || now < created_at.saturating_add_secs(BUNDLE_GRACE_SECS);
-            let verdict = refused(verify_message(trust, me, message, &bundles, now));
+            let verdict = refused(verify_message(trust, my_names, message, &bundles, now));
             Ok(match verdict {
                 Verdict::Refused(note) if waiting && note.code == "no-bundle" => {
                     Verdict::Pending(note)
@@ -113,6 +114,7 @@ fn refused(result: Result<VerifiedMessage, Box<crate::trust::RefusedMessage>>) -
 async fn judge_malformed(
     core: &Core,
     trust: &TrustStore,
+    me: &Identity,
     bytes: &Bytes,
     error: ProtocolError,
     listed: Option<&[Tag]>,
@@ -129,7 +131,7 @@ async fn judge_malformed(
         proven_malformed: false,
     };
     let recipient = text(annotation::RECIPIENT).parse::<Identity>();
-    let mine = recipient.is_ok_and(|recipient| core.options.me.contains(&recipient));
+    let mine = recipient.is_ok_and(|recipient| recipient == *me);
     let sender = note.claimed_sender.parse::<Identity>();
     if let Ok(sender) = sender
         && mine

@@ -11,7 +11,7 @@ use crate::mailbox::MailboxError;
 use crate::mailbox::core::Core;
 use crate::mailbox::receipt;
 use crate::protocol::limits::MANIFEST_LEN_MAX;
-use crate::protocol::{Digest, ErrorClass, ReceiptStatus, Tag, TagKind, Timestamp};
+use crate::protocol::{Digest, ErrorClass, Identity, ReceiptStatus, Tag, TagKind, Timestamp};
 use crate::registry::{ManifestRef, RegistryError};
 use crate::store::{Admission, NewInbox, QuarantineEntry, SeenTag, SeenVerdict};
 use crate::sys::crash;
@@ -74,7 +74,7 @@ pub(super) async fn poll(core: &Arc<Core>) -> Result<PollReport, MailboxError> {
             let rest = candidates.split_off(candidates.len().min(BATCH));
             let batch = std::mem::replace(&mut candidates, rest);
             let bundles = bundles.as_deref();
-            let judged = judge_batch(core, &trust, batch, bundles, &seen, &mut report);
+            let judged = judge_batch(core, &trust, me, batch, bundles, &seen, &mut report);
             if let Some(error) = judged.await? {
                 failure.get_or_insert(error);
             }
@@ -102,13 +102,14 @@ fn wants_look(tag: &Tag, seen: &HashMap<Tag, SeenTag>, again: bool) -> bool {
 async fn judge_batch(
     core: &Arc<Core>,
     trust: &Arc<TrustStore>,
+    me: &Identity,
     tags: Vec<Tag>,
     bundles: Option<&[Tag]>,
     seen: &HashMap<Tag, SeenTag>,
     report: &mut PollReport,
 ) -> Result<Option<MailboxError>, MailboxError> {
     let results: Vec<_> = stream::iter(tags)
-        .map(|tag| judge_tag(core, trust, tag, bundles))
+        .map(|tag| judge_tag(core, trust, me, tag, bundles))
         .buffered(CANDIDATES_AT_ONCE)
         .collect()
         .await;
@@ -141,13 +142,14 @@ async fn judge_batch(
 async fn judge_tag(
     core: &Arc<Core>,
     trust: &TrustStore,
+    me: &Identity,
     tag: Tag,
     bundles: Option<&[Tag]>,
 ) -> Result<Option<Judged>, MailboxError> {
     let reference = ManifestRef::Tag(tag.clone());
     match core.repository.fetch_manifest(&reference, MANIFEST_LEN_MAX).await {
         Ok(fetched) => {
-            let verdict = admit::judge(core, trust, fetched.bytes, bundles).await?;
+            let verdict = admit::judge(core, trust, me, fetched.bytes, bundles).await?;
             Ok(Some(Judged { tag, digest: fetched.digest, verdict }))
         }
         Err(error) => {
@@ -209,6 +211,10 @@ async fn settle(
             quarantine(core, &tag, digest, &note, true).await?;
             report.pending += 1;
             SeenVerdict::Pending
+        }
+        // Listed already: another tag that leads to it takes nothing away.
+        Verdict::Refused(_) if core.store.inbox_by_digest(&digest).await?.is_some() => {
+            SeenVerdict::Ignored
         }
         Verdict::Refused(note) => {
             quarantine(core, &tag, digest, &note, false).await?;

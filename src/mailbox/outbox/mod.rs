@@ -71,22 +71,23 @@ impl Outbox {
         name: &FileName,
         mode: u32,
     ) -> Result<Arc<OutboxFile>, MailboxError> {
-        self.create_in_place_of(recipient, name, mode, None).await
+        self.create_over(recipient, name, mode, None).await
     }
 
-    async fn create_in_place_of(
+    /// The same where `listed` has the name: the new file takes its place in the list, and the
+    /// caller decides what becomes of it.
+    async fn create_over(
         &self,
         recipient: &Identity,
         name: &FileName,
         mode: u32,
-        replaced: Option<&Arc<OutboxFile>>,
+        listed: Option<&Arc<OutboxFile>>,
     ) -> Result<Arc<OutboxFile>, MailboxError> {
         let core = &self.core;
         let taken = |snapshot: &super::Snapshot| {
-            let listed = snapshot.outbox.get(&recipient.dir_name());
-            listed.and_then(|dir| dir.files.get(name.as_str())).is_some_and(|listed| {
-                replaced.is_none_or(|replaced| !Arc::ptr_eq(listed, replaced))
-            })
+            let dir = snapshot.outbox.get(&recipient.dir_name());
+            dir.and_then(|dir| dir.files.get(name.as_str()))
+                .is_some_and(|file| listed.is_none_or(|listed| !Arc::ptr_eq(file, listed)))
         };
         if taken(&core.listing.snapshot()) {
             return Err(MailboxError::Exists);
@@ -121,10 +122,6 @@ impl Outbox {
         if !inserted {
             self.discard(&file).await?;
             return Err(MailboxError::Exists);
-        }
-        if let Some(replaced) = replaced {
-            self.unlink(replaced).await?;
-            crash::point!("outbox.create.replaced");
         }
         Ok(file)
     }
@@ -170,7 +167,16 @@ impl Outbox {
         }
         let name = file.inner.lock().name.clone();
         let mode = file.inner.lock().mode;
-        self.create_in_place_of(&file.recipient, &name, mode, Some(file)).await
+        let new = self.create_over(&file.recipient, &name, mode, Some(file)).await?;
+        self.replace(file).await?;
+        Ok(new)
+    }
+
+    /// Takes a file out of use whose name a new one has taken.
+    async fn replace(&self, file: &Arc<OutboxFile>) -> Result<(), MailboxError> {
+        self.unlink(file).await?;
+        crash::point!("outbox.create.replaced");
+        Ok(())
     }
 
     /// Drops a writer reference; after the last one the settle window begins.

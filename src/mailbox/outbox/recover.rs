@@ -249,7 +249,17 @@ impl Outbox {
             };
             core.store.update_outbox(file.id, change).await?;
         }
-        let displaced = core.listing.update(|snapshot| list(snapshot, &file));
+        let displaced = core.listing.update(|snapshot| {
+            // What is still on its way keeps its name; a message that another process sent under
+            // the same one is listed later.
+            let dir = snapshot.outbox.get(&file.recipient.dir_name());
+            let listed = dir.and_then(|dir| dir.files.get(&file.name()));
+            let keeps_name = listed.is_some_and(|listed| listed.state().is_under_way());
+            if file.state() == SendState::Sent && keeps_name {
+                return None;
+            }
+            list(snapshot, &file)
+        });
         // A crash in the middle of replacing an abandoned file left both under one name; nobody
         // could ever reach the older one again, and it was never whole.
         if let Some(displaced) = displaced

@@ -6,9 +6,11 @@ use std::time::SystemTime;
 
 use tokio_util::sync::CancellationToken;
 
-use super::Outbox;
+use super::spool::Spool;
+use super::{Outbox, OutboxFile, SendState};
 use crate::mailbox::MailboxError;
 use crate::protocol::{FileName, Identity};
+use crate::store::OutboxState;
 
 /// Bytes that the command line stages at once.
 const STAGE_LEN: usize = 1 << 20;
@@ -29,8 +31,32 @@ pub struct SentMessage {
     pub total_bytes: u64,
 }
 
+/// Takes a file away again when its sending is called off before all of it is in the registry.
+struct CalledOff<'a> {
+    outbox: &'a Outbox,
+    file: Option<Arc<OutboxFile>>,
+}
+
+impl Drop for CalledOff<'_> {
+    fn drop(&mut self) {
+        let Some(file) = self.file.take() else { return };
+        file.inner.lock().unlinked = true;
+        let outbox = self.outbox.clone();
+        self.outbox.core.spawn(async move {
+            if let Err(error) = outbox.remove(&file).await {
+                tracing::warn!(%error, "cannot remove what was staged");
+            }
+        });
+    }
+}
+
 impl Outbox {
     /// Stages `content`, prepares and publishes it; for the command line.
+    ///
+    /// A file of the same name that is over leaves the list; one that is still on its way, perhaps
+    /// in a mount beside us, goes on and is a message of its own.
+    ///
+    /// Dropped before everything but the tag is in the registry, it leaves nothing behind.
     ///
     /// # Errors
     /// Nothing was sent, unless the error is the registry's about the tag: then it follows from
@@ -48,12 +74,16 @@ impl Outbox {
             let dir = snapshot.outbox.get(&recipient.dir_name());
             dir.and_then(|dir| dir.files.get(name.as_str())).cloned()
         };
-        let file = self.create_in_place_of(recipient, name, 0o600, listed.as_ref()).await?;
+        let file = self.create_over(recipient, name, 0o600, listed.as_ref()).await?;
+        let mut called_off = CalledOff { outbox: self, file: Some(Arc::clone(&file)) };
         let staged = Arc::clone(&file);
         let copied = tokio::task::spawn_blocking(move || {
             let mut buffer = vec![0; STAGE_LEN];
             let mut offset = 0;
             loop {
+                if staged.is_unlinked() {
+                    return Err(MailboxError::Interrupted);
+                }
                 let count = content.read(&mut buffer).map_err(MailboxError::io("read the file"))?;
                 if count == 0 {
                     return Ok(());
@@ -65,11 +95,20 @@ impl Outbox {
         });
         let copied = copied.await.map_err(|_panicked| MailboxError::TaskLost)?;
         if let Err(error) = copied {
+            called_off.file = None;
             self.remove(&file).await?;
             return Err(error);
         }
+        if let Some(listed) = &listed
+            && self.is_over(listed).await?
+        {
+            self.replace(listed).await?;
+        }
         file.set_mtime(mtime);
-        self.prepare(&file, &CancellationToken::new()).await?;
+        let prepared = self.prepare(&file, &CancellationToken::new()).await;
+        // From here on it is a promise, or a failure that can be tried again.
+        called_off.file = None;
+        prepared?;
         self.publish(&file).await?;
         let inner = file.inner.lock();
         let message = inner.current_message().ok_or(MailboxError::TaskLost)?;
@@ -79,6 +118,22 @@ impl Outbox {
             tag: message.tag.to_string(),
             name: name.as_str().to_owned(),
             total_bytes: inner.len,
+        })
+    }
+
+    /// Returns whether nobody counts on a file any more. The journal is asked: the list is as old as
+    /// this process, and the file may be another one's.
+    async fn is_over(&self, file: &OutboxFile) -> Result<bool, MailboxError> {
+        let Some(entry) = self.core.store.outbox(file.id).await? else { return Ok(false) };
+        Ok(match entry.state {
+            OutboxState::Sent => file.state() == SendState::Sent,
+            OutboxState::Failed | OutboxState::Abandoned => true,
+            OutboxState::Queued | OutboxState::Prepared => false,
+            // Its writer died, unless somebody holds what is staged.
+            OutboxState::Draft => {
+                Spool::adopt(&self.core.spool, &entry.spool)?.is_some()
+                    || Spool::look(&self.core.spool, &entry.spool)?.is_none()
+            }
         })
     }
 }

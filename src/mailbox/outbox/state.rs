@@ -27,6 +27,14 @@ pub enum SendState {
 }
 
 impl SendState {
+    /// Returns whether it may still be sent without anybody's help.
+    pub const fn is_under_way(self) -> bool {
+        match self {
+            Self::Draft | Self::Queued | Self::Preparing | Self::Prepared => true,
+            Self::Sent | Self::Failed | Self::Abandoned => false,
+        }
+    }
+
     /// Returns the word that xattrs, listings and `--json` show.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -611,3 +611,20 @@ async fn a_file_that_got_the_place_of_one_just_sent_is_sent_as_well() {
     until(&next, SendState::Sent).await;
     assert_eq!(bob.receive(&alice).await.len(), 2);
 }
+
+#[tokio::test]
+async fn regression_a_send_of_the_same_name_keeps_what_is_queued() {
+    let world = World::new();
+    let (alice, bob) = alice_and_bob(&world).await;
+    stop_registry(&world);
+    let queued = copy(&alice, &bob, "a.txt", &payload(250)).await;
+
+    alice.send(&bob, "a.txt", &payload(70)).await.unwrap_err();
+    assert!(!queued.is_unlinked(), "{queued:?}");
+    world.faulty.heal();
+
+    until(&queued, SendState::Sent).await;
+    let received = bob.receive(&alice).await;
+    assert_eq!(received.len(), 1);
+    assert_eq!(bob.read(&received[0]).await.unwrap(), payload(250));
+}

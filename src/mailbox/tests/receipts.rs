@@ -1,5 +1,7 @@
 //! Receipts: given after everything was checked, believed only when signed by the recipient.
 
+use std::time::Duration;
+
 use super::{digest_of, payload, tags};
 use crate::protocol::{Descriptor, ReceiptDraft, ReceiptStatus, Tag, TagRandom, Timestamp};
 use crate::protocol::{ImageManifest, media_type};
@@ -187,7 +189,7 @@ async fn a_receipt_survives_a_registry_that_is_down() {
     bob.settle().await;
     bob.restart(&world).await;
     world.faulty.heal();
-    world.clock.advance(std::time::Duration::from_secs(30));
+    world.clock.advance(Duration::from_secs(30));
 
     assert_eq!(bob.mailbox.flush_receipts().await.unwrap(), 1);
     assert_eq!(alice.mailbox.poll_receipts().await.unwrap(), 1);
@@ -203,7 +205,7 @@ async fn a_later_rejection_counts_over_an_earlier_acceptance() {
     bob.settle().await;
     alice.mailbox.poll_receipts().await.unwrap();
 
-    world.clock.advance(std::time::Duration::from_mins(1));
+    world.clock.advance(Duration::from_mins(1));
     bob.mailbox.acknowledge(&item.digest, ReceiptStatus::Rejected, Some("wrong")).await.unwrap();
     bob.settle().await;
     for _ in 0..60 {
@@ -213,4 +215,31 @@ async fn a_later_rejection_counts_over_an_earlier_acceptance() {
     let file = alice.mailbox.snapshot().outbox_files().next().cloned().unwrap();
     assert_eq!(file.receipt(), Some(ReceiptStatus::Rejected));
     assert_eq!(sent_receipts(&alice), ["a.bin.accepted.json", "a.bin.rejected.json"]);
+}
+
+#[tokio::test]
+async fn a_registry_that_does_not_answer_for_one_receipt_is_not_asked_for_the_others() {
+    let world = World::new();
+    let (alice, bob) = world.alice_and_bob().await;
+    for name in ["a", "b", "c"] {
+        alice.send(&bob, name, b"abc").await.unwrap();
+    }
+    let items = bob.receive(&alice).await;
+    let hangs = || Fault::fail(|| RegistryError::TimedOut);
+    world.faulty.inject_always(Operation::BlobExists, hangs());
+    world.faulty.inject_always(Operation::PushBlob, hangs());
+    for item in &items {
+        bob.mailbox.acknowledge(&item.digest, ReceiptStatus::Accepted, None).await.unwrap();
+    }
+    bob.settle().await;
+    world.clock.advance(Duration::from_hours(1));
+
+    let before = world.faulty.counts().of(Operation::BlobExists);
+    let none = bob.mailbox.flush_receipts().await.unwrap();
+    let asked = world.faulty.counts().of(Operation::BlobExists) - before;
+    world.faulty.heal();
+    world.clock.advance(Duration::from_hours(1));
+    let all = bob.mailbox.flush_receipts().await.unwrap();
+
+    assert_eq!((none, asked, all), (0, 1, 3));
 }

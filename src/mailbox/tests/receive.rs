@@ -393,3 +393,23 @@ async fn m37_a_thousand_messages_that_promise_too_much_cost_nothing_until_they_a
     let error = error.read_at(0, 1).await.unwrap_err();
     assert_eq!(error.class(), ErrorClass::Malformed, "{}: {error}", bad.name);
 }
+
+#[tokio::test]
+async fn a_message_to_one_of_my_names_under_the_tag_of_another_one_is_refused() {
+    let world = World::new();
+    let (alice, desk) = (world.person("alice").await, world.person("desk").await);
+    let bob = world.person_with("bob", |options| options.me.push(desk.identity.clone())).await;
+    bob.trust_person(&alice);
+    let manifest = message_manifest(&alice, &desk, "a.txt", 5, b"layer");
+
+    push_signed(&world, &alice, &bob, &manifest, &[b"layer"]);
+    let under_another = bob.receive(&alice).await;
+    let refused = bob.quarantined();
+    push_signed(&world, &alice, &desk, &manifest, &[b"layer"]);
+    let under_its_own = bob.receive(&alice).await;
+
+    assert!(under_another.is_empty(), "P26");
+    assert_eq!(refused, ["readdressed"]);
+    assert_eq!(under_its_own.len(), 1);
+    assert!(bob.quarantined().is_empty(), "what is listed needs no note");
+}

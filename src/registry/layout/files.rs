@@ -33,7 +33,7 @@ pub(super) fn read_bounded(file: &File, len_max: u64) -> io::Result<Vec<u8>> {
 
 /// Says what a failed file operation means for a caller.
 pub(super) fn classify(error: io::Error) -> RegistryError {
-    let denied = |reason: &str| RegistryError::Denied { reason: reason.to_owned() };
+    let denied = |reason| RegistryError::DirectoryDenied { reason };
     let malformed = |reason: &str| RegistryError::Malformed { reason: reason.to_owned() };
     match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => RegistryError::NoSpace,

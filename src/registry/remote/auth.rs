@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use super::challenge::{Bearer, Challenge, choose};
 use super::client::{Client, Request};
-use super::credentials::{Credential, CredentialSource, Secret};
+use super::credentials::{Credential, CredentialError, CredentialSource, Secret};
 use super::origin;
 use crate::registry::RegistryError;
 
@@ -67,6 +67,8 @@ struct State {
     bearer: Option<(Bearer, Instant)>,
     /// Whether a request needed permission to delete, which is not asked for otherwise.
     may_delete: bool,
+    /// Why the last look for a login found none, if there should be one.
+    lookup_failure: Option<CredentialError>,
 }
 
 /// Keeps one repository's password or token.
@@ -204,20 +206,25 @@ impl Authenticator {
 
     async fn lookup(&self) -> Result<Option<Credential>, RegistryError> {
         match self.source.lookup(&self.host, &self.repository).await {
-            Ok(found) => Ok(found),
+            Ok(found) => {
+                self.state.lock().lookup_failure = None;
+                Ok(found)
+            }
             // Anonymous access may do, as when a login file names a helper that is not installed.
             Err(error) => {
                 tracing::warn!(host = self.host, %error, "no credentials, going on without");
+                self.state.lock().lookup_failure = Some(error);
                 Ok(None)
             }
         }
     }
 
     fn no_credentials(&self) -> RegistryError {
-        denied(&format!(
-            "no login for {host} was found; run `docker login {host}`",
-            host = self.host
-        ))
+        let host = &self.host;
+        denied(&match self.state.lock().lookup_failure {
+            Some(failure) => format!("no login for {host} could be read: {failure}"),
+            None => format!("no login for {host} was found; run `docker login {host}`"),
+        })
     }
 }
 

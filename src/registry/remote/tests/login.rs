@@ -263,3 +263,24 @@ async fn another_host_that_asks_for_a_password_is_refused() {
     assert!(matches!(fetched, Err(RegistryError::Denied { .. })), "{fetched:?}");
     assert_eq!(elsewhere.seen().len(), 1);
 }
+
+#[tokio::test]
+async fn a_refusal_names_the_helper_that_failed() {
+    struct Broken;
+    #[async_trait]
+    impl CredentialSource for Broken {
+        async fn lookup(&self, _: &str, _: &str) -> Result<Option<Credential>, CredentialError> {
+            Err(CredentialError::HelperFailed)
+        }
+    }
+    let basic = Server::start(|_seen| unauthorized("Basic realm=\"r\"".to_owned())).await;
+    let bearer = Server::start(guarded(|_seen| Reply::new(401, ""))).await;
+    for server in [basic, bearer] {
+        let options = RemoteOptions { credentials: Arc::new(Broken), ..anonymous() };
+
+        let fetched = open(&server, &options).fetch_blob(&Digest::of(b"x"), 1).await;
+
+        let Err(RegistryError::Denied { reason }) = fetched else { panic!("{fetched:?}") };
+        assert!(reason.contains("credential helper failed"), "{reason}");
+    }
+}

@@ -17,7 +17,7 @@ use nix::unistd::geteuid;
 use crate::protocol::Digest;
 use crate::protocol::limits::{CHUNK_BYTES_MAX, layer_len_max};
 use crate::sys::durable::create_private;
-use crate::sys::crash;
+use crate::sys::{buffer, crash};
 
 /// Why a file was not taken.
 #[derive(Debug)]
@@ -48,7 +48,7 @@ pub(super) fn read(path: &Path, digest: &Digest, len: u64) -> Result<Bytes, Miss
         return Err(Miss::Broken);
     }
     let capacity = usize::try_from(metadata.len()).map_err(|_source| Miss::Broken)?;
-    let mut layer = Vec::with_capacity(capacity);
+    let mut layer = buffer::take(capacity);
     (&file).take(metadata.len()).read_to_end(&mut layer).map_err(broken)?;
     if Digest::of(&layer) != *digest {
         return Err(Miss::Broken);

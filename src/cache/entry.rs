@@ -9,15 +9,15 @@ use std::path::Path;
 
 use bytes::Bytes;
 use nix::errno::Errno;
-use nix::fcntl::OFlag;
+use nix::fcntl::{FallocateFlags, OFlag, fallocate};
 use nix::sys::stat::futimens;
 use nix::sys::time::TimeSpec;
 use nix::unistd::geteuid;
 
 use crate::protocol::Digest;
 use crate::protocol::limits::{CHUNK_BYTES_MAX, layer_len_max};
-use crate::sys::crash;
 use crate::sys::durable::create_private;
+use crate::sys::{buffer, crash};
 
 /// Why a file was not taken.
 #[derive(Debug)]
@@ -48,7 +48,7 @@ pub(super) fn read(path: &Path, digest: &Digest, len: u64) -> Result<Bytes, Miss
         return Err(Miss::Broken);
     }
     let capacity = usize::try_from(metadata.len()).map_err(|_source| Miss::Broken)?;
-    let mut layer = Vec::with_capacity(capacity);
+    let mut layer = buffer::take(capacity);
     (&file).take(metadata.len()).read_to_end(&mut layer).map_err(broken)?;
     if Digest::of(&layer) != *digest {
         return Err(Miss::Broken);
@@ -67,6 +67,7 @@ pub(super) fn write(path: &Path, temporary: &Path, layer: &[u8]) -> io::Result<(
     let written = (|| {
         let mut file = create_private(temporary)?;
         crash::point!("cache.created");
+        reserve(&file, layer.len());
         file.write_all(layer)?;
         drop(file);
         crash::point!("cache.written");
@@ -78,6 +79,13 @@ pub(super) fn write(path: &Path, temporary: &Path, layer: &[u8]) -> io::Result<(
         fs::remove_file(temporary).ok();
     }
     written
+}
+
+/// Asks for the blocks of a file at once. On ext4 the write itself then costs a fraction.
+fn reserve(file: &File, len: usize) {
+    let len = i64::try_from(len).unwrap_or(i64::MAX);
+    // Not every file system can; what is wrong with the disk the write will say.
+    fallocate(file, FallocateFlags::empty(), 0, len).ok();
 }
 
 /// Returns whether a file is a regular one of this user.

@@ -111,6 +111,12 @@ impl ChunkCache {
         self.inner.memory.put(*digest, bytes);
     }
 
+    /// Notes that `len` bytes of a chunk in memory were handed out; one that was read whole gives
+    /// way to others first.
+    pub fn note_read(&self, digest: &Digest, len: usize) {
+        self.inner.memory.note_read(digest, len as u64);
+    }
+
     /// Returns the layer `digest`, which has `len` bytes, from disk.
     ///
     /// Blocks on the disk and hashes what it reads: for a blocking thread.

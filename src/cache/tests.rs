@@ -374,6 +374,46 @@ fn memory_stays_within_its_bound_and_drops_the_least_recently_used() {
 }
 
 #[test]
+fn a_chunk_that_was_read_to_its_last_byte_gives_way_to_others_first() {
+    let limits = CacheLimits { memory_bytes: 16 * (1024 + 256), disk_bytes: 0 };
+    let cache = ChunkCache::open(None, limits);
+    let chunks: Vec<_> = (0..18).map(|seed| chunk(seed, KIB)).collect();
+    for (digest, bytes) in &chunks[..16] {
+        put(&cache, digest, bytes);
+    }
+
+    cache.note_read(&chunks[3].0, KIB);
+    cache.note_read(&chunks[4].0, KIB - 1);
+    cache.get_memory(&chunks[3].0).unwrap();
+    put(&cache, &chunks[16].0, &chunks[16].1);
+    cache.note_read(&chunks[4].0, 1);
+    put(&cache, &chunks[17].0, &chunks[17].1);
+
+    let gone: Vec<_> = (0..18).filter(|&at| !cache.contains(&chunks[at].0)).collect();
+    assert_eq!(gone, [3, 4]);
+    assert_eq!(cache.stats().memory_bytes, limits.memory_bytes);
+}
+
+#[test]
+fn chunks_that_were_read_whole_take_an_eighth_of_the_room() {
+    let limits = CacheLimits { memory_bytes: 16 * (1024 + 256), disk_bytes: 0 };
+    let cache = ChunkCache::open(None, limits);
+    let chunks: Vec<_> = (0..5).map(|seed| chunk(seed, KIB)).collect();
+
+    for (digest, bytes) in &chunks {
+        put(&cache, digest, bytes);
+        cache.note_read(digest, bytes.len());
+    }
+
+    let kept: Vec<_> = chunks.iter().map(|(digest, _)| cache.contains(digest)).collect();
+    assert_eq!(kept, [false, false, false, true, true]);
+    assert_eq!(cache.stats().memory_bytes, limits.memory_bytes / 8);
+    cache.remove(&chunks[4].0);
+    put(&cache, &chunks[3].0, &chunks[3].1);
+    assert_eq!((cache.stats().memory_count, cache.stats().memory_bytes), (1, 1024 + 256));
+}
+
+#[test]
 fn a_chunk_larger_than_the_bound_pushes_nothing_out() {
     let dir = tempfile::tempdir().unwrap();
     let limits = CacheLimits { memory_bytes: 2_000, disk_bytes: 8_192 };

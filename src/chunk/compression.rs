@@ -62,7 +62,8 @@ impl Compressor {
     }
 }
 
-/// Decompresses all of `layer` into `out`, which is empty and never grows beyond `len_max` bytes.
+/// Decompresses all of `layer` into `out`, which is empty and has room for `len_max` bytes;
+/// it never grows.
 ///
 /// # Errors
 /// The rule that is broken: not exactly one frame or member, a wrong checksum, bytes after it, or
@@ -73,8 +74,6 @@ pub(super) fn decompress(
     len_max: usize,
     out: &mut Vec<u8>,
 ) -> Result<(), &'static str> {
-    // Reserved but not touched: a small layer costs no memory however much it promises.
-    out.reserve_exact(len_max);
     match compression {
         Compression::Zstd => unzstd(layer, out)?,
         Compression::Gzip => gunzip(layer, len_max, out)?,

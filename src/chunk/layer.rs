@@ -9,6 +9,7 @@ use super::error::ChunkError;
 use super::frame;
 use crate::protocol::limits::{CHUNK_BYTES_MAX, layer_len_max};
 use crate::protocol::{Compression, Digest};
+use crate::sys::buffer;
 
 /// One compressed chunk, ready to be pushed as a blob.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -117,8 +118,9 @@ pub fn decode_layer(
     if layer.len() as u64 > layer_len_max(chunk_len) {
         return Err(bad("layer is larger than its chunk can be"));
     }
-    let mut framed = Vec::new();
-    decompress(compression, layer, frame::framed_len_max(len), &mut framed).map_err(bad)?;
+    let len_max = frame::framed_len_max(len);
+    let mut framed = buffer::take(len_max);
+    decompress(compression, layer, len_max, &mut framed).map_err(bad)?;
     let data = frame::read(&framed, index, len).map_err(bad)?;
     // Sharing saves a copy, but a cache that counts `chunk_len` bytes must not hold many times that.
     if len < framed.capacity() / 2 {

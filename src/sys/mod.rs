@@ -2,6 +2,7 @@
 //!
 //! Usable by every layer; knows no word of the domain.
 
+pub mod buffer;
 pub mod clock;
 pub(crate) mod crash;
 pub mod durable;

@@ -71,7 +71,7 @@ fn l33_to_l43_streams_that_are_not_one_whole_gzip_member_are_refused() {
 fn l41_a_gzip_bomb_never_fills_more_than_the_promised_bytes() {
     let bomb = gzip(&vec![0; 1 << 22]);
     let len_max = framed_len_max(LEN);
-    let mut out = Vec::new();
+    let mut out = Vec::with_capacity(len_max);
 
     let refused = decompress(Compression::Gzip, &bomb, len_max, &mut out);
 

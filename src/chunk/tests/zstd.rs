@@ -108,7 +108,7 @@ fn l44_to_l58_streams_that_are_not_one_plain_zstd_frame_are_refused() {
 fn l54_a_zstd_bomb_never_fills_more_than_the_promised_bytes() {
     let bomb = frame(17, &rle_blocks(8192));
     let len_max = framed_len_max(LEN);
-    let mut out = Vec::new();
+    let mut out = Vec::with_capacity(len_max);
 
     let refused = decompress(Compression::Zstd, &bomb, len_max, &mut out);
 

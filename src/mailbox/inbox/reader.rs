@@ -98,7 +98,7 @@ impl MessageReader {
         let chunks = try_join_all(chunks).await?;
         let mut slices = parts.iter().zip(chunks).map(|(part, chunk)| {
             let end = part.within.end.min(chunk.len());
-            chunk.slice(part.within.start.min(end)..end)
+            self.hand_out(&core, part.index, chunk.slice(part.within.start.min(end)..end))
         });
         match (slices.next(), parts.len()) {
             (Some(only), 1) => Ok(only),
@@ -127,7 +127,7 @@ impl MessageReader {
         self.note(&core, part.index);
         // A reader that finds everything in memory is the one that read-ahead works for.
         self.read_ahead(&core, offset, len, part.index);
-        Some(chunk.slice(part.within))
+        Some(self.hand_out(&core, part.index, chunk.slice(part.within)))
     }
 
     /// Remembers that all of the message was checked, after every byte of it was read.
@@ -149,6 +149,14 @@ impl MessageReader {
             core.verified.set_complete(shared.digest);
         }
         Ok(())
+    }
+
+    /// Notes that `slice` of a chunk is read, so that its memory may serve another one.
+    fn hand_out(&self, core: &Core, index: u32, slice: Bytes) -> Bytes {
+        if let Some(request) = self.request(index) {
+            core.cache.note_read(&request.layer.digest, slice.len());
+        }
+        slice
     }
 
     /// Notes a read that ends in chunk `last`, and fetches what a sequential reader needs next.

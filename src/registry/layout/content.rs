@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 use serde::Deserialize;
 
@@ -197,7 +198,7 @@ impl Layout {
     ) -> Result<(), RegistryError> {
         let manifest = match directory.read_blob(digest, "manifest", MANIFEST_LEN_MAX) {
             Err(RegistryError::DigestMismatch { .. } | RegistryError::TooLarge { .. }) => None,
-            manifest => manifest?,
+            manifest => manifest?.map(Bytes::from),
         };
         let mut index = Index::clone(&*self.index(directory)?);
         let indexed = index.remove(digest);

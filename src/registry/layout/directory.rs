@@ -18,6 +18,7 @@ use super::files::{
 use super::index::Index;
 use crate::protocol::Digest;
 use crate::registry::RegistryError;
+use crate::sys::buffer::Buffer;
 use crate::sys::crash;
 
 const INDEX_NAME: &str = "index.json";
@@ -135,7 +136,7 @@ impl Directory {
         digest: &Digest,
         what: &'static str,
         len_max: u64,
-    ) -> Result<Option<Vec<u8>>, RegistryError> {
+    ) -> Result<Option<Buffer>, RegistryError> {
         let Some(file) = optional(open_file_at(&self.blobs, &digest.hex()))? else {
             return Ok(None);
         };

@@ -13,17 +13,18 @@ use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::sys::stat::{Mode, fchmod, fstatat, mkdirat};
 
 use crate::registry::RegistryError;
+use crate::sys::buffer::{self, Buffer};
 
 /// Reads an open file of at most `len_max` bytes.
 ///
 /// # Errors
 /// [`io::ErrorKind::FileTooLarge`] when it is longer, also when it grows meanwhile.
-pub(super) fn read_bounded(file: &File, len_max: u64) -> io::Result<Vec<u8>> {
+pub(super) fn read_bounded(file: &File, len_max: u64) -> io::Result<Buffer> {
     let len = file.metadata()?.len();
     if len > len_max {
         return Err(io::ErrorKind::FileTooLarge.into());
     }
-    let mut bytes = Vec::with_capacity(usize::try_from(len).unwrap_or(0));
+    let mut bytes = buffer::take(usize::try_from(len).unwrap_or(0));
     file.take(len_max.saturating_add(1)).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > len_max {
         return Err(io::ErrorKind::FileTooLarge.into());
@@ -90,7 +91,7 @@ pub(super) fn open_file_at(dir: &File, name: &str) -> io::Result<File> {
     Ok(file)
 }
 
-pub(super) fn read_at(dir: &File, name: &str, len_max: u64) -> io::Result<Vec<u8>> {
+pub(super) fn read_at(dir: &File, name: &str, len_max: u64) -> io::Result<Buffer> {
     read_bounded(&open_file_at(dir, name)?, len_max)
 }
 

@@ -1,6 +1,6 @@
 //! Blobs: is it there, and all of it, checked, resumed where the connection broke.
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use reqwest::header::CONTENT_RANGE;
 use reqwest::{Method, StatusCode};
 use sha2::{Digest as _, Sha256};
@@ -11,6 +11,7 @@ use super::auth::Call;
 use super::client::{Redirects, Request};
 use crate::protocol::Digest;
 use crate::registry::RegistryError;
+use crate::sys::buffer::{self, Buffer};
 
 /// Most times that one fetch goes on after its connection broke; a new fetch is the retry layer's.
 const RESUME_COUNT_MAX: usize = 3;
@@ -115,14 +116,14 @@ fn range_start(answer: &Answer) -> Option<u64> {
 /// What has come of a blob.
 struct Part {
     size: u64,
-    bytes: BytesMut,
+    bytes: Buffer,
     hasher: Sha256,
 }
 
 impl Part {
     fn new(size: u64) -> Self {
         let reserve = usize::try_from(size.min(RESERVE_LEN_MAX)).unwrap_or_default();
-        Self { size, bytes: BytesMut::with_capacity(reserve), hasher: Sha256::new() }
+        Self { size, bytes: buffer::take(reserve), hasher: Sha256::new() }
     }
 
     fn len(&self) -> usize {
@@ -160,6 +161,6 @@ impl Part {
             }
             return Err(RegistryError::DigestMismatch { expected: *expected, actual });
         }
-        Ok(self.bytes.freeze())
+        Ok(self.bytes.into())
     }
 }

@@ -1,0 +1,176 @@
+//! Large buffers that are used again.
+//!
+//! Fresh memory is dear: the kernel finds, clears and maps every page of it, which costs as much
+//! as hashing what is put there, and an allocator gives blocks of this size back to the kernel as
+//! soon as they are free. So a few are kept for the next chunk. Start at [`take`].
+//!
+//! **Invariant:** a buffer is empty when it is handed out; nothing of an earlier use is visible.
+
+use std::collections::VecDeque;
+use std::ops::{Deref, DerefMut};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+
+/// Smaller buffers are left to the allocator, which keeps those by itself.
+const LEN_MIN: usize = 1 << 20;
+
+/// Most bytes that are kept: a few layers and chunks of the default size.
+const IDLE_LEN_MAX: usize = 64 << 20;
+
+/// Buffers that nobody uses, the most recently used ones last.
+static IDLE: Mutex<Idle> = Mutex::new(Idle::empty());
+
+/// Returns an empty buffer with room for `capacity` bytes at least.
+///
+/// There may be room for half as much again, but nobody pays for what is not touched.
+pub fn take(capacity: usize) -> Buffer {
+    let idle = if capacity < LEN_MIN { None } else { IDLE.lock().take(capacity) };
+    Buffer(idle.unwrap_or_else(|| {
+        // Layers differ a little in size, and should still fit into each other's buffers.
+        let unit = if capacity < LEN_MIN { 1 } else { LEN_MIN };
+        Vec::with_capacity(capacity.checked_next_multiple_of(unit).unwrap_or(capacity))
+    }))
+}
+
+/// Bytes in a buffer that is used again when it is dropped.
+///
+/// [`Bytes`] made of it keep it until the last slice is gone.
+#[derive(Debug)]
+pub struct Buffer(Vec<u8>);
+
+impl Deref for Buffer {
+    type Target = Vec<u8>;
+
+    fn deref(&self) -> &Vec<u8> {
+        &self.0
+    }
+}
+
+impl DerefMut for Buffer {
+    fn deref_mut(&mut self) -> &mut Vec<u8> {
+        &mut self.0
+    }
+}
+
+impl AsRef<[u8]> for Buffer {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl From<Buffer> for Bytes {
+    fn from(buffer: Buffer) -> Self {
+        Self::from_owner(buffer)
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        if self.0.capacity() >= LEN_MIN {
+            let dropped = IDLE.lock().put(std::mem::take(&mut self.0));
+            // Not under the lock: giving memory back takes the kernel a while.
+            drop(dropped);
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Idle {
+    buffers: VecDeque<Vec<u8>>,
+    len: usize,
+}
+
+impl Idle {
+    const fn empty() -> Self {
+        Self { buffers: VecDeque::new(), len: 0 }
+    }
+
+    /// Takes the last buffer that is large enough and not much larger.
+    fn take(&mut self, capacity: usize) -> Option<Vec<u8>> {
+        let fits = capacity..=capacity.saturating_add(capacity / 2);
+        let at = self.buffers.iter().rposition(|buffer| fits.contains(&buffer.capacity()))?;
+        let buffer = self.buffers.remove(at)?;
+        self.len -= buffer.capacity();
+        Some(buffer)
+    }
+
+    /// Keeps a buffer, and returns those that are too many now.
+    fn put(&mut self, mut buffer: Vec<u8>) -> Vec<Vec<u8>> {
+        buffer.clear();
+        self.len += buffer.capacity();
+        self.buffers.push_back(buffer);
+        let mut dropped = Vec::new();
+        while self.len > IDLE_LEN_MAX
+            && let Some(oldest) = self.buffers.pop_front()
+        {
+            self.len -= oldest.capacity();
+            dropped.push(oldest);
+        }
+        dropped
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: usize = 1 << 20;
+
+    #[test]
+    fn a_buffer_is_used_again_and_nothing_of_its_bytes_is_seen() {
+        let mut idle = Idle::empty();
+        let buffer = vec![7; 3 * MIB];
+        let place = buffer.as_ptr();
+
+        idle.put(buffer);
+        let again = idle.take(2 * MIB + 1).unwrap();
+
+        assert_eq!((again.as_ptr(), again.len()), (place, 0));
+        assert!(idle.take(1).is_none() && idle.len == 0);
+    }
+
+    #[test]
+    fn a_buffer_that_is_too_small_or_much_too_large_is_left() {
+        let mut idle = Idle::empty();
+        idle.put(Vec::with_capacity(3 * MIB));
+
+        assert!(idle.take(3 * MIB + 1).is_none());
+        assert!(idle.take(2 * MIB - 1).is_none());
+        assert!(idle.take(2 * MIB).is_some());
+    }
+
+    #[test]
+    fn what_is_kept_is_bounded_and_the_oldest_goes() {
+        let mut idle = Idle::empty();
+        for mib in 1..=20 {
+            idle.put(Vec::with_capacity(mib * MIB));
+
+            assert!(idle.len <= IDLE_LEN_MAX);
+        }
+
+        assert!(idle.take(20 * MIB).is_some());
+        assert!(idle.take(MIB).is_none());
+        let gone = idle.put(Vec::with_capacity(IDLE_LEN_MAX + 1));
+        assert!(gone.iter().any(|buffer| buffer.capacity() > IDLE_LEN_MAX));
+    }
+
+    #[test]
+    fn bytes_keep_their_buffer_until_the_last_slice_is_gone() {
+        // No other test uses buffers of about this size.
+        let capacity = 47 * MIB;
+        let mut buffer = take(capacity);
+        buffer.extend_from_slice(b"hello");
+        let place = buffer.as_ptr();
+        let is_idle = || IDLE.lock().buffers.iter().any(|buffer| buffer.as_ptr() == place);
+        let slice = Bytes::from(buffer).slice(1..3);
+
+        let was_idle = is_idle();
+        drop(slice.clone());
+
+        assert!(!was_idle && !is_idle());
+        assert_eq!(slice, "el");
+        drop(slice);
+        assert!(is_idle());
+    }
+}

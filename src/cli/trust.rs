@@ -362,5 +362,5 @@ fn export(session: &Session) -> Result<u8, Failure> {
 
 /// Reads an identity that the user typed.
 pub(crate) fn parse_identity(text: &str) -> Result<Identity, Failure> {
-    text.parse().map_err(|error| Failure::from(error).about(format!("{text} is no identity")))
+    text.parse().map_err(|error| Failure::from(error).about(format!("`{text}` is no identity")))
 }

@@ -99,7 +99,9 @@ impl FsError {
             | Self::IsADirectory
             | Self::NotEmpty
             | Self::CrossDevice
-            | Self::NotPermitted => ErrorClass::NotPermitted,
+            | Self::NotPermitted
+            // A machine without FUSE is no defect of ours.
+            | Self::Mount { .. } => ErrorClass::NotPermitted,
             Self::Exists => ErrorClass::Exists,
             Self::NameTooLong | Self::NotUtf8 | Self::Invalid => ErrorClass::InvalidName,
             Self::ReadOnly => ErrorClass::ReadOnly,
@@ -108,8 +110,6 @@ impl FsError {
             Self::AttributesFull => ErrorClass::NoSpace,
             Self::Interrupted => ErrorClass::Interrupted,
             Self::AccessDenied => ErrorClass::Denied,
-            // A machine without FUSE is no defect of ours.
-            Self::Mount { .. } => ErrorClass::NotPermitted,
             Self::EarlierWrite(_) => ErrorClass::Internal,
             Self::MountPoint { class, .. } => *class,
         }

@@ -1,8 +1,9 @@
 //! `ls`, `ack`, `status`, `doctor`: what people look at.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use dockercomms::store::Store;
+use dockercomms::sys::{Clock as _, SystemClock};
 
 use super::{failure, send};
 use crate::common::{ALICE, BOB, Home, alice_and_bob, repository, temp_dir, write};
@@ -146,7 +147,7 @@ fn doctor_takes_back_a_time_that_a_wrong_clock_has_left() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let store = Store::open(&alice.path().join("state")).await.unwrap();
-        store.raise_clock((SystemTime::now() + day).into()).await.unwrap();
+        store.raise_clock((SystemClock.now() + day).into()).await.unwrap();
     });
 
     let warned = alice.run(["doctor"]).ok();

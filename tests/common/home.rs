@@ -196,6 +196,20 @@ pub(crate) fn alice_and_bob(registry: &str) -> (Home, Home) {
     (alice, bob)
 }
 
+/// Makes alice and bob on a layout directory, and mounts alice's mailbox with these lines in her
+/// configuration; it has a directory for bob. The last one holds the layout.
+#[track_caller]
+pub(crate) fn mounted_alice_and_bob(settings: &[&str]) -> (TestMount, Home, Home, TempDir) {
+    let directory = temp_dir();
+    let (alice, bob) = alice_and_bob(&repository(&directory));
+    for setting in settings {
+        alice.set(setting);
+    }
+    let mount = alice.mount();
+    mount.outbox(BOB);
+    (mount, alice, bob, directory)
+}
+
 /// Returns a reference to an image-layout directory in `dir`.
 pub(crate) fn repository(dir: &TempDir) -> String {
     format!("oci:{}", dir.path().join("repository").display())

@@ -20,7 +20,7 @@ mod tools;
 mod wait;
 
 pub(crate) use files::{Fifo, log_like, names_in, random_bytes, read, temp_dir, write};
-pub(crate) use home::{Home, alice_and_bob, repository};
+pub(crate) use home::{Home, alice_and_bob, mounted_alice_and_bob, repository};
 pub(crate) use http::HttpServer;
 pub(crate) use mount::{TestMount, is_mounted};
 pub(crate) use process::{Ran, Running, ended_by, program, run, shell};

@@ -4,9 +4,7 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
-use crate::common::{
-    BOB, Home, Ran, TestMount, alice_and_bob, repository, run, shell, temp_dir, write,
-};
+use crate::common::{BOB, Home, Ran, TestMount, mounted_alice_and_bob, run, shell, write};
 
 /// Alice's mount on a layout directory, and bob, who looks with `recv` after it ended.
 ///
@@ -29,14 +27,8 @@ impl Delivery {
     /// As [`Self::new`], with lines for alice's configuration.
     #[track_caller]
     pub(super) fn with_settings(settings: &[&str]) -> Self {
-        let directory = temp_dir();
-        let (alice, bob) = alice_and_bob(&repository(&directory));
-        for setting in settings {
-            alice.set(setting);
-        }
-        let mount = alice.mount();
-        mount.outbox(BOB);
-        Self { mount, alice, bob, _repository: directory }
+        let (mount, alice, bob, repository) = mounted_alice_and_bob(settings);
+        Self { mount, alice, bob, _repository: repository }
     }
 
     /// Returns the directory that sends to bob.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
-use crate::common::{BOB, Home, TestMount, alice_and_bob, repository, run, temp_dir, write};
+use crate::common::{BOB, Home, TestMount, mounted_alice_and_bob, run, write};
 
 /// A window that does not end while a test looks at what happens in it.
 pub(super) const LONG_WINDOW: &str = "settle = \"60s\"";
@@ -28,14 +28,8 @@ impl Scene {
     /// As [`Self::new`], with lines for alice's configuration.
     #[track_caller]
     pub(super) fn with_settings(settings: &[&str]) -> Self {
-        let directory = temp_dir();
-        let (alice, bob) = alice_and_bob(&repository(&directory));
-        for setting in settings {
-            alice.set(setting);
-        }
-        let mount = alice.mount();
-        mount.outbox(BOB);
-        Self { mount, alice, bob, repository: directory }
+        let (mount, alice, bob, repository) = mounted_alice_and_bob(settings);
+        Self { mount, alice, bob, repository }
     }
 
     /// Returns a path in the mount.

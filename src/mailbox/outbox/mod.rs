@@ -263,12 +263,15 @@ impl Outbox {
         cancel: &CancellationToken,
         is_unattended: bool,
     ) -> Result<(), MailboxError> {
+        // Until the failure is recorded too: the promise of another close must outlast it.
+        let _delivery = tokio::select! {
+            biased;
+            delivery = file.delivery.lock() => delivery,
+            () = cancel.cancelled() => return Err(MailboxError::Interrupted),
+        };
         let result = tokio::select! {
             biased;
-            result = async {
-                let _delivery = file.delivery.lock().await;
-                sender::prepare(&self.core, file).await
-            } => result,
+            result = sender::prepare(&self.core, file) => result,
             () = cancel.cancelled() => Err(MailboxError::Interrupted),
         };
         match &result {
@@ -325,20 +328,22 @@ impl Outbox {
             }
             inner.error = Some((crate::protocol::ErrorClass::Interrupted, why.to_owned()));
         }
-        let core = Arc::clone(&self.core);
-        let change = OutboxChange {
-            updated_at: Some(core.now()),
-            state: Some(OutboxState::Abandoned),
-            len: Some(file.len()),
-            error: Some(Some(crate::store::StoredError {
-                code: "abandoned".into(),
-                text: why.to_owned(),
-            })),
-            ..OutboxChange::default()
-        };
-        let id = file.id;
+        let (core, file) = (Arc::clone(&self.core), Arc::clone(file));
+        let stored = crate::store::StoredError { code: "abandoned".into(), text: why.to_owned() };
         self.core.spawn(async move {
-            if let Err(error) = core.store.update_outbox(id, change).await {
+            let _delivery = file.delivery.lock().await;
+            if file.state() != SendState::Abandoned {
+                // Somebody wrote to it again; perhaps it is promised by now.
+                return;
+            }
+            let change = OutboxChange {
+                updated_at: Some(core.now()),
+                state: Some(OutboxState::Abandoned),
+                len: Some(file.len()),
+                error: Some(Some(stored)),
+                ..OutboxChange::default()
+            };
+            if let Err(error) = core.store.update_outbox(file.id, change).await {
                 tracing::warn!("cannot record an abandoned file: {error}");
             }
             core.listing.touch();

@@ -241,10 +241,9 @@ impl Outbox {
         file: &Arc<OutboxFile>,
         is_unattended: bool,
     ) -> Result<(), MailboxError> {
-        let result = {
-            let _delivery = file.delivery.lock().await;
-            enqueue(&self.core, file).await
-        };
+        // Until the failure is recorded too: the promise of another close must outlast it.
+        let _delivery = file.delivery.lock().await;
+        let result = enqueue(&self.core, file).await;
         if let Err(error) = &result {
             self.core.record_error(&sender::subject(file), error);
             sender::fail(&self.core, file, Event::PrepareFailed, error, is_unattended).await;
@@ -292,7 +291,10 @@ impl Outbox {
                 inner.chunks.forget_layers();
                 inner.prepared = None;
             }
-            enqueue(&self.core, file).await?;
+            if let Err(error) = enqueue(&self.core, file).await {
+                sender::fail(&self.core, file, Event::PrepareFailed, &error, true).await;
+                return Err(error);
+            }
         }
         self.core.listing.touch();
         if file.queue_place().is_some() {

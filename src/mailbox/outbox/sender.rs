@@ -273,6 +273,11 @@ pub(super) async fn publish_once(
     core: &Arc<Core>,
     file: &Arc<OutboxFile>,
 ) -> Result<Digest, MailboxError> {
+    if file.state() == SendState::Preparing {
+        // An attempt met a taken tag, and came to no end under another one.
+        file.unpark(core).await?;
+        prepare(core, file).await?;
+    }
     let message = {
         let inner = file.inner.lock();
         match (inner.state, inner.current_message()) {
@@ -330,7 +335,8 @@ pub(super) async fn publish(core: Arc<Core>, file: Arc<OutboxFile>) {
     let mut pause = Duration::from_secs(1);
     loop {
         let delivery = file.delivery.lock().await;
-        if file.state() != SendState::Prepared || file.is_unlinked() {
+        let is_under_way = matches!(file.state(), SendState::Prepared | SendState::Preparing);
+        if !is_under_way || file.is_unlinked() {
             return;
         }
         let Err(error) = publish_once(&core, &file).await else { return };

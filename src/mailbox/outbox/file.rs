@@ -11,6 +11,7 @@ use tokio::sync::{Notify, watch};
 use super::chunks::ChunkTable;
 use super::failure::FailureNote;
 use super::queue;
+use super::replace::Replaced;
 use super::spool::Spool;
 use super::state::{Event, SendState};
 use super::upload;
@@ -77,6 +78,12 @@ pub(super) struct Inner {
     /// Whether chunks go to the registry while the file is written.
     pub(super) uploading: bool,
     pub(super) unlinked: bool,
+    /// Another file has taken the name: hidden as soon as it is sent.
+    pub(super) is_replaced: bool,
+    /// What this file has taken the name of, until it is promised.
+    pub(super) replaced: Vec<Replaced>,
+    /// Whether the tag of the prepared message may be in the registry.
+    pub(super) is_tag_tried: bool,
     /// Whether it was prepared by an earlier run. The staged bytes may be older than what is in the
     /// registry if the machine went down since, so nobody reads them.
     pub(super) recovered: bool,

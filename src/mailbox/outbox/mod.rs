@@ -17,6 +17,7 @@ mod names;
 mod queue;
 mod recipients;
 mod recover;
+mod replace;
 mod sender;
 mod spool;
 mod stage;
@@ -123,7 +124,7 @@ impl Outbox {
             return Err(MailboxError::Exists);
         }
         if let Some(replaced) = replaced {
-            self.unlink(replaced).await?;
+            self.hold(replaced, &file).await?;
             crash::point!("outbox.create.replaced");
         }
         Ok(file)
@@ -328,6 +329,7 @@ impl Outbox {
             }
             inner.error = Some((crate::protocol::ErrorClass::Interrupted, why.to_owned()));
         }
+        replace::resume_replaced(&self.core, file);
         let (core, file) = (Arc::clone(&self.core), Arc::clone(file));
         let stored = crate::store::StoredError { code: "abandoned".into(), text: why.to_owned() };
         self.core.spawn(async move {
@@ -372,15 +374,10 @@ impl Outbox {
 
     /// Publishes every Prepared file of ours at once, as an unmount does.
     ///
-    /// Without its staged file it belongs to another process, perhaps to a mount beside us, whose
-    /// settle window is not ours to end.
+    /// The settle window of another process's file is not ours to end.
     pub(super) async fn publish_all(&self) {
         for file in self.core.listing.snapshot().outbox_files() {
-            let is_ours = {
-                let inner = file.inner.lock();
-                inner.spool.is_some() || (inner.is_parked && self.core.recover)
-            };
-            if is_ours
+            if self.is_ours(file)
                 && file.state() == SendState::Prepared
                 && file.queue_place().is_none()
                 && let Err(error) = self.publish(file).await

@@ -18,7 +18,7 @@ use super::file::OutboxFile;
 use super::lane::start_lane;
 use super::spool::Spool;
 use super::state::{Event, SendState};
-use super::{Outbox, sender};
+use super::{Outbox, replace, sender};
 use crate::mailbox::core::Core;
 use crate::mailbox::options::Delivery;
 use crate::mailbox::{MailboxError, Snapshot};
@@ -412,10 +412,12 @@ async fn enqueue(core: &Arc<Core>, file: &Arc<OutboxFile>) -> Result<(), Mailbox
             message_id: Some(id),
             error: Some(None),
             unattended: Some(false),
+            replaces: replace::replaced_rows(&inner.replaced),
             ..OutboxChange::default()
         }
     };
     let place = core.store.enqueue_outbox(file.id, change).await?;
+    replace::end_replaced(core, file);
     let (old, is_same) = {
         let mut inner = file.inner.lock();
         inner.reserved_id = Some(id);

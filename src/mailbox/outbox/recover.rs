@@ -7,7 +7,7 @@ use super::chunks::ChunkTable;
 use super::file::{Inner, OutboxFile, Prepared};
 use super::spool::Spool;
 use super::state::SendState;
-use super::{Outbox, empty_dir, list, sender};
+use super::{Outbox, empty_dir, list, queue, sender};
 use crate::mailbox::MailboxError;
 use crate::mailbox::core::Core;
 use crate::protocol::{ErrorClass, FileName, Identity};
@@ -43,6 +43,9 @@ impl OutboxFile {
             epoch: 0,
             uploading: false,
             unlinked: false,
+            is_replaced: false,
+            replaced: Vec::new(),
+            is_tag_tried: false,
             recovered: false,
             error: None,
             is_unattended: false,
@@ -114,6 +117,10 @@ impl OutboxFile {
             epoch: 0,
             uploading: false,
             unlinked: false,
+            is_replaced: false,
+            replaced: Vec::new(),
+            // A row does not tell whether an attempt has come to the tag.
+            is_tag_tried: matches!(state, SendState::Prepared | SendState::Failed),
             error,
             is_unattended: entry.unattended,
             queue_place: entry.queue_place,
@@ -161,32 +168,44 @@ impl Outbox {
 
     /// Lists what another process has sent since, such as a `send` beside a mount.
     pub(in crate::mailbox) async fn follow(&self) -> Result<(), MailboxError> {
-        let snapshot = self.core.listing.snapshot();
+        let core = &self.core;
+        let snapshot = core.listing.snapshot();
         let known: HashSet<i64> = snapshot.outbox_files().map(|file| file.id).collect();
-        let entries = self.core.store.outbox_entries().await?;
+        let entries = core.store.outbox_entries().await?;
         let stored: HashSet<i64> = entries.iter().map(|entry| entry.id).collect();
-        for entry in entries {
-            let sent = entry.state == OutboxState::Sent && !entry.hidden;
-            if sent && !known.contains(&entry.id) {
-                self.load_entry(entry, false).await?;
-            }
-        }
-        // What is over is never removed but by a collection, here or in another process.
+        // What is over is never removed but by a collection, and what is queued only by a `send`
+        // of its name, here or in another process.
         let forgotten = |file: &OutboxFile| {
-            matches!(file.state(), SendState::Sent | SendState::Failed | SendState::Abandoned)
+            let state = file.state();
+            (state == SendState::Queued || state.is_over())
                 && known.contains(&file.id)
                 && !stored.contains(&file.id)
         };
-        if snapshot.outbox_files().any(|file| forgotten(file)) {
-            self.core.listing.update(|snapshot| {
-                for dir in snapshot.outbox.values_mut() {
-                    if dir.files.values().any(|file| forgotten(file)) {
-                        Arc::make_mut(dir).files.retain(|_, file| !forgotten(file));
-                    }
-                }
-            });
+        let gone: Vec<_> =
+            snapshot.outbox_files().filter(|file| forgotten(file)).cloned().collect();
+        for file in gone {
+            file.inner.lock().unlinked = true;
+            self.unlist(&file);
+            if let Some(place) = file.queue_place() {
+                queue::leave(core, &file, place);
+                file.remove_staged(core);
+            }
+        }
+        for entry in entries {
+            let sent = entry.state == OutboxState::Sent && !entry.hidden;
+            if sent && !known.contains(&entry.id) && !self.is_taken(&entry) {
+                self.load_entry(entry, false).await?;
+            }
         }
         self.mark_withdrawn().await
+    }
+
+    /// Returns whether the entry's name is that of a newer file, or of one that is not sent.
+    fn is_taken(&self, entry: &OutboxEntry) -> bool {
+        let snapshot = self.core.listing.snapshot();
+        let listed = snapshot.outbox.get(&entry.recipient.dir_name());
+        let listed = listed.and_then(|dir| dir.files.get(&entry.name));
+        listed.is_some_and(|file| file.id > entry.id || file.state() != SendState::Sent)
     }
 
     /// Shows which sent messages were taken out of the registry again.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::file::{OutboxFile, Prepared};
+use super::replace;
 use super::state::{Event, SendState};
 use super::upload::{self, Uploaded};
 use crate::mailbox::MailboxError;
@@ -138,6 +139,7 @@ async fn message_for(
             complete: false,
             message: message.clone(),
         });
+        inner.is_tag_tried = false;
     }
     Ok(message)
 }
@@ -250,10 +252,13 @@ async fn journal(
             message: Some(Some(message.clone())),
             error: Some(None),
             unattended: Some(false),
+            replaces: replace::replaced_rows(&inner.replaced),
             ..OutboxChange::default()
         }
     };
-    Ok(core.store.update_outbox(file.id, change).await?)
+    core.store.update_outbox(file.id, change).await?;
+    replace::end_replaced(core, file);
+    Ok(())
 }
 
 /// Returns whether the registry still has every layer of the message that is prepared.
@@ -302,6 +307,7 @@ pub(super) async fn publish_once(
         None => {
             let upload =
                 manifest_upload(message.manifest.clone().into(), Some(message.tag.clone()));
+            file.inner.lock().is_tag_tried = true;
             core.repository.push_manifest(&upload).await?;
             crash::point!("outbox.publish.tagged");
             if core.repository.resolve_tag(&message.tag).await? != Some(message.digest) {
@@ -313,6 +319,7 @@ pub(super) async fn publish_once(
         updated_at: Some(core.now()),
         state: Some(OutboxState::Sent),
         mtime: Some(file.mtime().into()),
+        hidden: file.inner.lock().is_replaced.then_some(true),
         ..OutboxChange::default()
     };
     core.store.update_outbox(file.id, change).await?;
@@ -405,6 +412,7 @@ pub(super) async fn fail(
     if let Err(error) = core.store.update_outbox(file.id, change).await {
         tracing::warn!("cannot record a failed file: {error}");
     }
+    replace::resume_replaced(core, file);
     core.listing.touch();
 }
 

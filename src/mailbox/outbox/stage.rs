@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use tokio_util::sync::CancellationToken;
 
-use super::Outbox;
+use super::{Outbox, replace, sender};
 use crate::mailbox::MailboxError;
 use crate::protocol::{FileName, Identity};
 
@@ -31,6 +31,8 @@ pub struct SentMessage {
 
 impl Outbox {
     /// Stages `content`, prepares and publishes it; for the command line.
+    ///
+    /// A listed file of that name stays promised until this one is.
     ///
     /// # Errors
     /// Nothing was sent, unless the error is the registry's about the tag: then it follows from
@@ -65,11 +67,19 @@ impl Outbox {
         });
         let copied = copied.await.map_err(|_panicked| MailboxError::TaskLost)?;
         if let Err(error) = copied {
-            self.remove(&file).await?;
+            self.take_back(&file).await?;
             return Err(error);
         }
         file.set_mtime(mtime);
-        self.prepare(&file, &CancellationToken::new()).await?;
+        if let Err(error) = self.prepare(&file, &CancellationToken::new()).await {
+            // Without one it stays, to be tried again.
+            if replace::has_replaced_unsent(&file)
+                && let Err(second) = self.take_back(&file).await
+            {
+                self.core.record_error(&sender::subject(&file), &second);
+            }
+            return Err(error);
+        }
         self.publish(&file).await?;
         let inner = file.inner.lock();
         let message = inner.current_message().ok_or(MailboxError::TaskLost)?;

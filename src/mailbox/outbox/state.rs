@@ -39,6 +39,11 @@ impl SendState {
             Self::Abandoned => "abandoned",
         }
     }
+
+    /// Returns whether nothing more happens to the file by itself.
+    pub const fn is_over(self) -> bool {
+        matches!(self, Self::Sent | Self::Failed | Self::Abandoned)
+    }
 }
 
 impl fmt::Display for SendState {

@@ -3,6 +3,7 @@
 mod change;
 mod failure;
 mod order;
+mod replace;
 mod restart;
 
 use std::sync::Arc;

@@ -122,6 +122,12 @@ impl OutboxFile {
         self.id
     }
 
+    /// Returns whether `text` is the row's number, or the id of the message.
+    pub fn is_called(&self, text: &str) -> bool {
+        let id: Option<MessageId> = text.parse().ok();
+        self.id.to_string() == text || (id.is_some() && self.message_id() == id)
+    }
+
     /// Returns a name that no other file has, of this mailbox or of another one.
     pub fn unique_name(&self) -> &str {
         &self.spool_name

@@ -315,21 +315,34 @@ impl Outbox {
         Ok(self.core.repository.resolve_tag(&message.tag).await? == Some(message.digest))
     }
 
-    /// Gives a file up that is not sent; for the command line, beside no mount.
+    /// Gives a file up that is not sent, after asking the registry where an earlier attempt may have
+    /// delivered it.
     ///
     /// # Errors
     /// `NotPermitted` when it turns out that it was sent; the registry's when that is not known.
     pub async fn cancel(&self, file: &Arc<OutboxFile>) -> Result<(), MailboxError> {
-        let sent = MailboxError::NotPermitted("it was sent already");
+        let _claim = file.claim();
+        let _delivery = file.delivery.lock().await;
+        let may_be_tagged = {
+            let inner = file.inner.lock();
+            inner.recovered || inner.is_tag_tried
+        };
+        // A crash may have come between the tag and the row, or the answer was lost.
+        if file.state() != SendState::Sent && may_be_tagged && self.is_published(file).await? {
+            if file.state() == SendState::Failed {
+                sender::renew_promise(&self.core, file).await?;
+            }
+            sender::publish_once(&self.core, file).await?;
+            if let Some(place) = file.queue_place() {
+                leave(&self.core, file, place);
+            }
+        }
         if file.state() == SendState::Sent {
-            return Err(sent);
+            return Err(MailboxError::NotPermitted("it was sent already"));
         }
-        // A crash may have come between the tag and the row.
-        if file.state() == SendState::Prepared && self.is_published(file).await? {
-            self.publish(file).await?;
-            return Err(sent);
-        }
-        self.remove(file).await
+        self.unlink(file).await?;
+        self.unlist(file);
+        Ok(())
     }
 
     /// Returns whether the journal says that the file was sent, whatever became of it since; for

@@ -106,3 +106,50 @@ async fn cancelling_what_was_sent_unnoticed_says_so() {
     outbox.remove(&draft).await.unwrap();
     assert!(!outbox.was_sent(&draft).await.unwrap());
 }
+
+#[tokio::test]
+async fn cancelling_a_failed_file_that_was_delivered_says_so() {
+    let world = World::new();
+    let (mut alice, bob) = alice_and_bob(&world).await;
+    world.faulty.inject(Operation::PushManifest, 2..3, Fault::commit_then_fail(denied));
+    let file = copy(&alice, &bob, "a.txt", b"abc").await;
+    until(&file, SendState::Failed).await;
+    drop(file);
+    alice.restart(&world).await;
+    let file = listed(&alice, "a.txt");
+
+    let cancelled = alice.mailbox.outbox().cancel(&file).await;
+
+    assert_eq!(cancelled.unwrap_err().class(), ErrorClass::NotPermitted);
+    assert_eq!(rows(&alice).await, [(file.id(), OutboxState::Sent, false)]);
+    assert_eq!((file.state(), file.failure_note()), (SendState::Sent, None));
+    assert_eq!(bob.receive(&alice).await.len(), 1);
+}
+
+#[tokio::test]
+async fn cancelling_what_may_be_delivered_is_refused_while_nobody_knows() {
+    let world = World::new();
+    let (alice, bob) = alice_and_bob(&world).await;
+    world.faulty.inject(Operation::PushManifest, 2..3, Fault::commit_then_fail(denied));
+    let file = copy(&alice, &bob, "a.txt", b"abc").await;
+    until(&file, SendState::Failed).await;
+    world.faulty.inject_always(Operation::ResolveTag, Fault::fail(|| RegistryError::TimedOut));
+
+    let cancelled = alice.mailbox.outbox().cancel(&file).await;
+
+    assert_eq!(cancelled.unwrap_err().class(), ErrorClass::TimedOut);
+    assert_eq!(rows(&alice).await, [(file.id(), OutboxState::Failed, false)]);
+}
+
+#[tokio::test]
+async fn cancelling_what_the_registry_never_had_needs_no_registry() {
+    let world = World::new();
+    let (alice, bob) = alice_and_bob(&world).await;
+    stop_registry(&world);
+    world.faulty.inject_always(Operation::ResolveTag, Fault::fail(|| RegistryError::TimedOut));
+    let file = copy(&alice, &bob, "a.txt", b"abc").await;
+
+    alice.mailbox.outbox().cancel(&file).await.unwrap();
+
+    assert!(rows(&alice).await.is_empty() && alice.mailbox.snapshot().outbox_files().count() == 0);
+}

@@ -1,7 +1,7 @@
 //! `queue`: what is on its way in the background, and steering it.
 //!
 //! A running mount owns its queue, so it is steered through its own file system: an attribute
-//! tries a file again, removing the file cancels it. Without a mount the state is changed here,
+//! tries a file again, another one gives it up. Without a mount the state is changed here,
 //! under the lock that a mount would take.
 
 use std::io;
@@ -19,9 +19,9 @@ use super::running::{self, RunningMount};
 use super::session::Session;
 use crate::app::{self, Setup};
 use crate::config::{ByteSize, Overrides};
-use crate::fs::xattr::RETRY;
+use crate::fs::xattr::{CANCEL, RETRY};
 use crate::mailbox::{Mailbox, OutboxFile, SendState};
-use crate::protocol::{ErrorClass, MessageId};
+use crate::protocol::ErrorClass;
 use crate::store::Store;
 
 /// How long a mount may take to carry out one request; publishing a tag is let finish.
@@ -56,6 +56,9 @@ enum Action {
     /// Try again what failed, and what waits at once
     Retry(Which),
     /// Give files up that are not sent yet; their copies here are deleted
+    ///
+    /// Where an earlier attempt may have delivered the file although it was told of a failure, the
+    /// registry is asked first: what is there already is said to be sent, and stays listed.
     Cancel(Which),
 }
 
@@ -236,10 +239,8 @@ fn chosen(files: &[Arc<OutboxFile>], which: &Which) -> Result<Vec<Arc<OutboxFile
         return Ok(files.to_vec());
     }
     let find = |text: &String| {
-        let id: Option<MessageId> = text.parse().ok();
         let is_meant = |file: &&Arc<OutboxFile>| {
-            file.id().to_string() == *text
-                || (id.is_some() && file.message_id() == id)
+            file.is_called(text)
                 || format!("{}/{}", file.recipient().dir_name(), file.name()) == *text
                 || format!("{}/{}", file.recipient(), file.name()) == *text
         };
@@ -261,21 +262,26 @@ async fn through_mount(
     let path: PathBuf =
         mount.dir.join("outbox").join(file.recipient().dir_name()).join(file.name());
     let shown = path.display().to_string();
-    let asked = tokio::task::spawn_blocking(move || match order {
-        Order::Retry => {
-            let flags = rustix::fs::XattrFlags::empty();
-            rustix::fs::setxattr(path, RETRY, b"now", flags).map_err(io::Error::from)
+    let (attribute, value) = match order {
+        Order::Retry => (RETRY, "now".to_owned()),
+        // The name may be another file's by now.
+        Order::Cancel => {
+            (CANCEL, file.message_id().map_or_else(|| file.id().to_string(), |id| id.to_string()))
         }
-        Order::Cancel => std::fs::remove_file(path),
+    };
+    let asked = tokio::task::spawn_blocking(move || {
+        let flags = rustix::fs::XattrFlags::empty();
+        rustix::fs::setxattr(path, attribute, value.as_bytes(), flags).map_err(io::Error::from)
     });
     match tokio::time::timeout(ANSWER_TIMEOUT, asked).await {
-        // Removing a file that was sent a moment ago only takes it from the list.
-        Ok(Ok(Ok(()))) if order == Order::Cancel && mailbox.outbox().was_sent(file).await? => {
-            Err(Failure::new(ErrorClass::NotPermitted, format!("{shown} was sent meanwhile")).hint(
-                "it is not listed any more; `dockercomms recall` deletes it from the registry",
-            ))
-        }
         Ok(Ok(Ok(()))) => Ok(said(order)),
+        Ok(Ok(Err(_))) if order == Order::Cancel && mailbox.outbox().was_sent(file).await? => {
+            Err(already_sent(&shown))
+        }
+        Ok(Ok(Err(error))) if error.kind() == io::ErrorKind::NotFound => {
+            let what = format!("{shown} is gone, or is another file by now");
+            Err(Failure::new(ErrorClass::NotFound, what).hint("run `dockercomms queue ls` again"))
+        }
         Ok(Ok(Err(error))) => Err(Failure::io(format!("the mount refused {shown}"), &error)
             .hint("see `dockercomms ls outbox` for its state; it may have been sent meanwhile")),
         Ok(Err(_)) | Err(_) => {
@@ -291,9 +297,20 @@ async fn directly(
 ) -> Result<&'static str, Failure> {
     match order {
         Order::Retry => mailbox.outbox().retry(file).await?,
-        Order::Cancel => mailbox.outbox().cancel(file).await?,
+        Order::Cancel => {
+            let cancelled = mailbox.outbox().cancel(file).await;
+            if cancelled.is_err() && file.state() == SendState::Sent {
+                return Err(already_sent("it"));
+            }
+            cancelled?;
+        }
     }
     Ok(said(order))
+}
+
+fn already_sent(what: &str) -> Failure {
+    Failure::new(ErrorClass::NotPermitted, format!("{what} was delivered already"))
+        .hint("it stays listed as sent; `dockercomms recall` deletes it from the registry")
 }
 
 fn said(order: Order) -> &'static str {

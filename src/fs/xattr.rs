@@ -18,6 +18,10 @@ const RECEIPT: &str = "user.dockercomms.receipt";
 /// tool copies it along.
 pub const RETRY: &str = "user.dockercomms.retry";
 
+/// Written on a file in `outbox/` with its message id or number, it is given up if it is that file
+/// and was not sent; never shown either.
+pub const CANCEL: &str = "user.dockercomms.cancel";
+
 /// Most attributes kept for one file; `cp -p` and file managers bring two or three.
 pub const ATTRIBUTE_COUNT_MAX: usize = 64;
 
@@ -30,6 +34,8 @@ pub enum Write {
     Ignore,
     /// Try to send the file again.
     Retry,
+    /// Give the file up, if this is its message id or number.
+    Cancel(String),
     /// Issue a receipt for the message.
     Acknowledge(ReceiptStatus, Option<String>),
 }
@@ -45,6 +51,10 @@ pub fn on_set(node: &Node, name: &str, value: &[u8]) -> Result<Write, FsError> {
     }
     match node {
         Node::Outgoing(_) if name == RETRY => Ok(Write::Retry),
+        Node::Outgoing(_) if name == CANCEL => {
+            let text = str::from_utf8(value).map_err(|_source| FsError::Invalid)?;
+            Ok(Write::Cancel(text.to_owned()))
+        }
         Node::Outgoing(_) if name.starts_with(OURS) => Ok(Write::Ignore),
         Node::Outgoing(_) => Ok(Write::Keep),
         Node::Message(_) if name == RECEIPT => parse_receipt(value),
@@ -62,7 +72,9 @@ pub fn on_set(node: &Node, name: &str, value: &[u8]) -> Result<Write, FsError> {
 pub fn on_remove(node: &Node, name: &str) -> Result<(), FsError> {
     match on_set(node, name, b"accepted")? {
         Write::Keep => Ok(()),
-        Write::Ignore | Write::Retry | Write::Acknowledge(..) => Err(FsError::NotPermitted),
+        Write::Ignore | Write::Retry | Write::Cancel(_) | Write::Acknowledge(..) => {
+            Err(FsError::NotPermitted)
+        }
     }
 }
 

@@ -172,6 +172,9 @@ pub struct OutboxChange {
     pub receipt: Option<Option<ReceiptStatus>>,
     /// Takes it out of the queue, whatever its state.
     pub leaves_queue: bool,
+    /// Entries whose place this one takes, in the same transaction, with the states that they must
+    /// still have: a sent one is hidden, any other one removed.
+    pub replaces: Vec<(i64, OutboxState)>,
 }
 
 impl OutboxChange {
@@ -235,6 +238,7 @@ impl Store {
         self.write(move |transaction| {
             let mut entry = select(transaction, "id = ?1", id)?
                 .ok_or(StoreError::NotFound { what: "outbox entry" })?;
+            replace(transaction, &change.replaces)?;
             change.apply(&mut entry);
             save(transaction, &entry)
         })
@@ -249,6 +253,7 @@ impl Store {
         self.write(move |transaction| {
             let mut entry = select(transaction, "id = ?1", id)?
                 .ok_or(StoreError::NotFound { what: "outbox entry" })?;
+            replace(transaction, &change.replaces)?;
             change.apply(&mut entry);
             entry.state = OutboxState::Queued;
             let last: Option<i64> = transaction
@@ -327,6 +332,25 @@ impl Store {
         })
         .await
     }
+}
+
+/// Ends entries whose place another one takes, unless they have moved on.
+fn replace(
+    connection: &rusqlite::Connection,
+    replaced: &[(i64, OutboxState)],
+) -> Result<(), StoreError> {
+    for (id, state) in replaced {
+        let sql = match state {
+            OutboxState::Sent => "UPDATE outbox SET hidden = 1 WHERE id = ?1 AND state = ?2",
+            OutboxState::Draft
+            | OutboxState::Queued
+            | OutboxState::Prepared
+            | OutboxState::Failed
+            | OutboxState::Abandoned => "DELETE FROM outbox WHERE id = ?1 AND state = ?2",
+        };
+        connection.prepare_cached(sql)?.execute(rusqlite::params![id, state.as_str()])?;
+    }
+    Ok(())
 }
 
 fn select(

@@ -28,6 +28,8 @@ pub enum Wanted {
     },
     /// Another attempt to send a file.
     Retry(Arc<OutboxFile>),
+    /// The end of a file that is not sent.
+    Cancel(Arc<OutboxFile>),
 }
 
 impl Fs {
@@ -85,11 +87,16 @@ impl Fs {
             (xattr::Write::Retry, Node::Outgoing(file)) => {
                 Ok(Some(Wanted::Retry(Arc::clone(file))))
             }
+            (xattr::Write::Cancel(which), Node::Outgoing(file)) if file.is_called(&which) => {
+                Ok(Some(Wanted::Cancel(Arc::clone(file))))
+            }
+            // Another file has the name by now.
+            (xattr::Write::Cancel(_), _) => Err(FsError::NoEntry),
             _ => Err(FsError::NotSupported),
         }
     }
 
-    /// Issues a receipt, or tries a file again.
+    /// Issues a receipt, tries a file again, or gives it up.
     pub async fn carry_out(&self, wanted: Wanted) -> Result<(), FsError> {
         match wanted {
             Wanted::Acknowledgement { message, status, reason } => {
@@ -101,6 +108,11 @@ impl Fs {
                 self.noted(&subject_of(&file), retried)?;
                 self.note_outbox_change();
                 Ok(())
+            }
+            Wanted::Cancel(file) => {
+                let cancelled = self.mailbox.outbox().cancel(&file).await;
+                self.note_outbox_change();
+                self.noted(&subject_of(&file), cancelled)
             }
         }
     }

@@ -11,6 +11,7 @@ use tokio::sync::{Notify, watch};
 use super::chunks::ChunkTable;
 use super::failure::FailureNote;
 use super::queue;
+use super::replace::Replaced;
 use super::spool::Spool;
 use super::state::{Event, SendState};
 use super::upload;
@@ -77,6 +78,12 @@ pub(super) struct Inner {
     /// Whether chunks go to the registry while the file is written.
     pub(super) uploading: bool,
     pub(super) unlinked: bool,
+    /// Another file has taken the name: hidden as soon as it is sent.
+    pub(super) is_replaced: bool,
+    /// What this file has taken the name of, until it is promised.
+    pub(super) replaced: Vec<Replaced>,
+    /// Whether the tag of the prepared message may be in the registry.
+    pub(super) is_tag_tried: bool,
     /// Whether it was prepared by an earlier run. The staged bytes may be older than what is in the
     /// registry if the machine went down since, so nobody reads them.
     pub(super) recovered: bool,
@@ -113,6 +120,12 @@ impl OutboxFile {
     /// Returns the row's number: stable, never reused.
     pub fn id(&self) -> i64 {
         self.id
+    }
+
+    /// Returns whether `text` is the row's number, or the id of the message.
+    pub fn is_called(&self, text: &str) -> bool {
+        let id: Option<MessageId> = text.parse().ok();
+        self.id.to_string() == text || (id.is_some() && self.message_id() == id)
     }
 
     /// Returns a name that no other file has, of this mailbox or of another one.

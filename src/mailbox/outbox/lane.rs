@@ -79,11 +79,12 @@ async fn send_batch(
             turn.subscribe().wait_for(|turn| *turn == index).await.ok();
             let result = match prepared {
                 Ok(()) if cancel.is_cancelled() => Ok(()),
-                Ok(()) => publish(core, &file).await,
+                Ok(()) => publish(core, &file, &cancel).await,
                 Err(error) => Err(error),
             };
             if let Err(error) = result
-                && let Some(error) = settle_failure(core, &file, error, &cancel).await
+                && !matches!(error, MailboxError::Interrupted)
+                && !cancel.is_cancelled()
             {
                 waiting.lock().get_or_insert((Arc::clone(&file), error));
                 cancel.cancel();
@@ -112,33 +113,35 @@ async fn prepare(
     if file.state() == SendState::Prepared {
         return Ok(());
     }
-    file.unpark(core).await?;
-    let result = tokio::select! {
-        biased;
-        () = file.claimed() => Err(MailboxError::Interrupted),
-        () = cancel.cancelled() => Err(MailboxError::Interrupted),
-        result = sender::prepare(core, file) => result,
+    let result = match file.unpark(core).await {
+        Ok(()) => tokio::select! {
+            biased;
+            () = file.claimed() => Err(MailboxError::Interrupted),
+            () = cancel.cancelled() => Err(MailboxError::Interrupted),
+            result = sender::prepare(core, file) => result,
+        },
+        Err(error) => Err(error),
     };
     core.listing.touch();
     match result {
-        Err(_) if file.state() != SendState::Preparing => Err(MailboxError::Interrupted),
-        Err(error) => {
-            if matches!(error, MailboxError::Interrupted) || is_worth_waiting(&error) {
-                file.apply(Event::Deferred);
-            }
-            Err(error)
-        }
         Ok(()) => Ok(()),
+        Err(error) => Err(conclude(core, file, error, cancel).await),
     }
 }
 
 /// Publishes the tag, unless the file was taken out of the queue.
-async fn publish(core: &Arc<Core>, file: &Arc<OutboxFile>) -> Result<(), MailboxError> {
+async fn publish(
+    core: &Arc<Core>,
+    file: &Arc<OutboxFile>,
+    cancel: &CancellationToken,
+) -> Result<(), MailboxError> {
     let _delivery = file.delivery.lock().await;
     if file.state() != SendState::Prepared || !is_due(file) {
         return Err(MailboxError::Interrupted);
     }
-    sender::publish_once(core, file).await?;
+    if let Err(error) = sender::publish_once(core, file).await {
+        return Err(conclude(core, file, error, cancel).await);
+    }
     if let Some(place) = file.queue_place() {
         leave(core, file, place);
     }
@@ -153,23 +156,34 @@ fn is_due(file: &OutboxFile) -> bool {
         && matches!(inner.state, SendState::Queued | SendState::Prepared)
 }
 
-/// Gives a file up whose failure is final; returns the error of one that waits.
-async fn settle_failure(
+/// Gives a file up whose failure is final; returns the error of one that waits, and else
+/// `Interrupted`.
+///
+/// The caller holds `file.delivery`: as soon as that is free the file may be promised anew, and
+/// nothing that this attempt records may undo that.
+async fn conclude(
     core: &Arc<Core>,
     file: &Arc<OutboxFile>,
     error: MailboxError,
     cancel: &CancellationToken,
-) -> Option<MailboxError> {
+) -> MailboxError {
+    if !matches!(file.state(), SendState::Queued | SendState::Preparing | SendState::Prepared) {
+        // Written meanwhile: what became of the old content says nothing about the new.
+        return MailboxError::Interrupted;
+    }
     if matches!(error, MailboxError::Interrupted) || cancel.is_cancelled() {
-        return None;
+        file.apply(Event::Deferred);
+        return MailboxError::Interrupted;
     }
     if is_worth_waiting(&error) {
-        return Some(error);
+        file.apply(Event::Deferred);
+        return error;
     }
     let place = file.queue_place();
     if matches!(error, MailboxError::Store(StoreError::NotFound { .. })) {
         // Another command replaced the file by one of the same name.
         file.inner.lock().unlinked = true;
+        file.remove_staged(core);
     } else {
         core.record_error(&sender::subject(file), &error);
         sender::fail(core, file, sender::failure_of(file), &error, true).await;
@@ -177,7 +191,7 @@ async fn settle_failure(
     if let Some(place) = place {
         leave(core, file, place);
     }
-    None
+    MailboxError::Interrupted
 }
 
 /// Returns whether the file stays in the queue after this error.

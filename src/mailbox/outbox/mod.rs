@@ -17,6 +17,7 @@ mod names;
 mod queue;
 mod recipients;
 mod recover;
+mod replace;
 mod sender;
 mod spool;
 mod stage;
@@ -71,23 +72,22 @@ impl Outbox {
         name: &FileName,
         mode: u32,
     ) -> Result<Arc<OutboxFile>, MailboxError> {
-        self.create_over(recipient, name, mode, None).await
+        self.create_in_place_of(recipient, name, mode, None).await
     }
 
-    /// The same where `listed` has the name: the new file takes its place in the list, and the
-    /// caller decides what becomes of it.
-    async fn create_over(
+    async fn create_in_place_of(
         &self,
         recipient: &Identity,
         name: &FileName,
         mode: u32,
-        listed: Option<&Arc<OutboxFile>>,
+        replaced: Option<&Arc<OutboxFile>>,
     ) -> Result<Arc<OutboxFile>, MailboxError> {
         let core = &self.core;
         let taken = |snapshot: &super::Snapshot| {
-            let dir = snapshot.outbox.get(&recipient.dir_name());
-            dir.and_then(|dir| dir.files.get(name.as_str()))
-                .is_some_and(|file| listed.is_none_or(|listed| !Arc::ptr_eq(file, listed)))
+            let listed = snapshot.outbox.get(&recipient.dir_name());
+            listed.and_then(|dir| dir.files.get(name.as_str())).is_some_and(|listed| {
+                replaced.is_none_or(|replaced| !Arc::ptr_eq(listed, replaced))
+            })
         };
         if taken(&core.listing.snapshot()) {
             return Err(MailboxError::Exists);
@@ -122,6 +122,10 @@ impl Outbox {
         if !inserted {
             self.discard(&file).await?;
             return Err(MailboxError::Exists);
+        }
+        if let Some(replaced) = replaced {
+            self.hold(replaced, &file).await?;
+            crash::point!("outbox.create.replaced");
         }
         Ok(file)
     }
@@ -167,16 +171,7 @@ impl Outbox {
         }
         let name = file.inner.lock().name.clone();
         let mode = file.inner.lock().mode;
-        let new = self.create_over(&file.recipient, &name, mode, Some(file)).await?;
-        self.replace(file).await?;
-        Ok(new)
-    }
-
-    /// Takes a file out of use whose name a new one has taken.
-    async fn replace(&self, file: &Arc<OutboxFile>) -> Result<(), MailboxError> {
-        self.unlink(file).await?;
-        crash::point!("outbox.create.replaced");
-        Ok(())
+        self.create_in_place_of(&file.recipient, &name, mode, Some(file)).await
     }
 
     /// Drops a writer reference; after the last one the settle window begins.
@@ -269,12 +264,15 @@ impl Outbox {
         cancel: &CancellationToken,
         is_unattended: bool,
     ) -> Result<(), MailboxError> {
+        // Until the failure is recorded too: the promise of another close must outlast it.
+        let _delivery = tokio::select! {
+            biased;
+            delivery = file.delivery.lock() => delivery,
+            () = cancel.cancelled() => return Err(MailboxError::Interrupted),
+        };
         let result = tokio::select! {
             biased;
-            result = async {
-                let _delivery = file.delivery.lock().await;
-                sender::prepare(&self.core, file).await
-            } => result,
+            result = sender::prepare(&self.core, file) => result,
             () = cancel.cancelled() => Err(MailboxError::Interrupted),
         };
         match &result {
@@ -331,20 +329,23 @@ impl Outbox {
             }
             inner.error = Some((crate::protocol::ErrorClass::Interrupted, why.to_owned()));
         }
-        let core = Arc::clone(&self.core);
-        let change = OutboxChange {
-            updated_at: Some(core.now()),
-            state: Some(OutboxState::Abandoned),
-            len: Some(file.len()),
-            error: Some(Some(crate::store::StoredError {
-                code: "abandoned".into(),
-                text: why.to_owned(),
-            })),
-            ..OutboxChange::default()
-        };
-        let id = file.id;
+        replace::resume_replaced(&self.core, file);
+        let (core, file) = (Arc::clone(&self.core), Arc::clone(file));
+        let stored = crate::store::StoredError { code: "abandoned".into(), text: why.to_owned() };
         self.core.spawn(async move {
-            if let Err(error) = core.store.update_outbox(id, change).await {
+            let _delivery = file.delivery.lock().await;
+            if file.state() != SendState::Abandoned {
+                // Somebody wrote to it again; perhaps it is promised by now.
+                return;
+            }
+            let change = OutboxChange {
+                updated_at: Some(core.now()),
+                state: Some(OutboxState::Abandoned),
+                len: Some(file.len()),
+                error: Some(Some(stored)),
+                ..OutboxChange::default()
+            };
+            if let Err(error) = core.store.update_outbox(file.id, change).await {
                 tracing::warn!("cannot record an abandoned file: {error}");
             }
             core.listing.touch();
@@ -374,15 +375,11 @@ impl Outbox {
     /// Ends every settle window of ours, as an unmount does: what is Prepared is published at once,
     /// what is closed and not prepared yet (empty files, late stores of a mapping) is sent.
     ///
-    /// Without its staged file it belongs to another process, perhaps to a mount beside us, whose
-    /// settle window is not ours to end.
+    /// The settle window of another process's file is not ours to end.
     pub(super) async fn publish_all(&self) {
         let snapshot = self.core.listing.snapshot();
-        let is_ours = |file: &&Arc<OutboxFile>| {
-            let inner = file.inner.lock();
-            inner.spool.is_some() || (inner.is_parked && self.core.recover)
-        };
-        for file in snapshot.outbox_files().filter(is_ours) {
+        let ours = || snapshot.outbox_files().filter(|file| self.is_ours(file));
+        for file in ours() {
             if file.state() == SendState::Prepared
                 && file.queue_place().is_none()
                 && let Err(error) = self.publish(file).await
@@ -392,7 +389,7 @@ impl Outbox {
             }
         }
         // Last, for nobody was promised anything about them, and the time is short.
-        for file in snapshot.outbox_files().filter(is_ours) {
+        for file in ours() {
             if file.state() == SendState::Draft {
                 let epoch = file.inner.lock().epoch;
                 self.settle(file, epoch).await;

@@ -11,7 +11,8 @@ use crate::store::{OutboxChange, OutboxState};
 use crate::sys::crash;
 
 impl Outbox {
-    /// Renames inside one recipient; a target of that name leaves the list.
+    /// Renames inside one recipient; a target of that name leaves the list, and is promised until
+    /// this file is.
     ///
     /// The new name needs a new signature: the file is dirty afterwards, and the caller prepares
     /// it when the commit rule says so.
@@ -63,7 +64,7 @@ impl Outbox {
         self.core.store.update_outbox(file.id, change).await?;
         crash::point!("outbox.rename.recorded");
         match replaced {
-            Some(replaced) if !Arc::ptr_eq(&replaced, file) => self.unlink(&replaced).await,
+            Some(replaced) if !Arc::ptr_eq(&replaced, file) => self.hold(&replaced, file).await,
             _ => Ok(()),
         }
     }
@@ -105,7 +106,8 @@ impl Outbox {
             name: Some(from.as_str().to_owned()),
             ..OutboxChange::default()
         };
-        Ok(self.core.store.update_outbox(file.id, change).await?)
+        self.core.store.update_outbox(file.id, change).await?;
+        self.restore_replaced(file).await
     }
 
     /// Removes a file from the list. What is not sent yet never will be.
@@ -116,6 +118,12 @@ impl Outbox {
         let _claim = file.claim();
         let _delivery = file.delivery.lock().await;
         self.unlink(file).await?;
+        self.unlist(file);
+        Ok(())
+    }
+
+    /// Takes a file off the list, unless its name is another one's.
+    pub(super) fn unlist(&self, file: &Arc<OutboxFile>) {
         self.core.listing.update(|snapshot| {
             if let Some(dir) = snapshot.outbox.get_mut(&file.recipient.dir_name()) {
                 let name = file.name();
@@ -124,11 +132,12 @@ impl Outbox {
                 }
             }
         });
-        Ok(())
     }
 
-    /// Takes a file out of use: a sent one is hidden, any other one is forgotten.
+    /// Takes a file out of use: a sent one is hidden, any other one is forgotten. The caller holds
+    /// `file.delivery`.
     pub(super) async fn unlink(&self, file: &Arc<OutboxFile>) -> Result<(), MailboxError> {
+        self.discard_replaced(file).await?;
         if file.state() == SendState::Sent {
             let change = OutboxChange { hidden: Some(true), ..OutboxChange::default() };
             self.core.store.update_outbox(file.id, change).await?;

@@ -18,7 +18,7 @@ use super::file::OutboxFile;
 use super::lane::start_lane;
 use super::spool::Spool;
 use super::state::{Event, SendState};
-use super::{Outbox, sender};
+use super::{Outbox, replace, sender};
 use crate::mailbox::core::Core;
 use crate::mailbox::options::Delivery;
 use crate::mailbox::{MailboxError, Snapshot};
@@ -241,10 +241,9 @@ impl Outbox {
         file: &Arc<OutboxFile>,
         is_unattended: bool,
     ) -> Result<(), MailboxError> {
-        let result = {
-            let _delivery = file.delivery.lock().await;
-            enqueue(&self.core, file).await
-        };
+        // Until the failure is recorded too: the promise of another close must outlast it.
+        let _delivery = file.delivery.lock().await;
+        let result = enqueue(&self.core, file).await;
         if let Err(error) = &result {
             self.core.record_error(&sender::subject(file), error);
             sender::fail(&self.core, file, Event::PrepareFailed, error, is_unattended).await;
@@ -292,7 +291,10 @@ impl Outbox {
                 inner.chunks.forget_layers();
                 inner.prepared = None;
             }
-            enqueue(&self.core, file).await?;
+            if let Err(error) = enqueue(&self.core, file).await {
+                sender::fail(&self.core, file, Event::PrepareFailed, &error, true).await;
+                return Err(error);
+            }
         }
         self.core.listing.touch();
         if file.queue_place().is_some() {
@@ -313,21 +315,34 @@ impl Outbox {
         Ok(self.core.repository.resolve_tag(&message.tag).await? == Some(message.digest))
     }
 
-    /// Gives a file up that is not sent; for the command line, beside no mount.
+    /// Gives a file up that is not sent, after asking the registry where an earlier attempt may have
+    /// delivered it.
     ///
     /// # Errors
     /// `NotPermitted` when it turns out that it was sent; the registry's when that is not known.
     pub async fn cancel(&self, file: &Arc<OutboxFile>) -> Result<(), MailboxError> {
-        let sent = MailboxError::NotPermitted("it was sent already");
+        let _claim = file.claim();
+        let _delivery = file.delivery.lock().await;
+        let may_be_tagged = {
+            let inner = file.inner.lock();
+            inner.recovered || inner.is_tag_tried
+        };
+        // A crash may have come between the tag and the row, or the answer was lost.
+        if file.state() != SendState::Sent && may_be_tagged && self.is_published(file).await? {
+            if file.state() == SendState::Failed {
+                sender::renew_promise(&self.core, file).await?;
+            }
+            sender::publish_once(&self.core, file).await?;
+            if let Some(place) = file.queue_place() {
+                leave(&self.core, file, place);
+            }
+        }
         if file.state() == SendState::Sent {
-            return Err(sent);
+            return Err(MailboxError::NotPermitted("it was sent already"));
         }
-        // A crash may have come between the tag and the row.
-        if file.state() == SendState::Prepared && self.is_published(file).await? {
-            self.publish(file).await?;
-            return Err(sent);
-        }
-        self.remove(file).await
+        self.unlink(file).await?;
+        self.unlist(file);
+        Ok(())
     }
 
     /// Returns whether the journal says that the file was sent, whatever became of it since; for
@@ -410,10 +425,12 @@ async fn enqueue(core: &Arc<Core>, file: &Arc<OutboxFile>) -> Result<(), Mailbox
             message_id: Some(id),
             error: Some(None),
             unattended: Some(false),
+            replaces: replace::replaced_rows(&inner.replaced),
             ..OutboxChange::default()
         }
     };
     let place = core.store.enqueue_outbox(file.id, change).await?;
+    replace::end_replaced(core, file);
     let (old, is_same) = {
         let mut inner = file.inner.lock();
         inner.reserved_id = Some(id);

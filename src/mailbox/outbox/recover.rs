@@ -1,13 +1,14 @@
 //! What a start finds: rows and staged files of an earlier run.
 
 use std::collections::HashSet;
+use std::path::Path;
 use std::sync::{Arc, Weak};
 
 use super::chunks::ChunkTable;
 use super::file::{Inner, OutboxFile, Prepared};
 use super::spool::Spool;
 use super::state::SendState;
-use super::{Outbox, empty_dir, list, sender};
+use super::{Outbox, empty_dir, list, queue, sender};
 use crate::mailbox::MailboxError;
 use crate::mailbox::core::Core;
 use crate::protocol::{ErrorClass, FileName, Identity};
@@ -16,6 +17,9 @@ use crate::sys::crash;
 
 /// Why a draft of an earlier run is not sent.
 const INTERRUPTED: &str = "the mount ended before the copy was complete; copy the file again";
+
+/// Staged files that are held open at once while their rows are looked for.
+const ORPHAN_COUNT_MAX: usize = 64;
 
 impl OutboxFile {
     pub(super) fn draft(
@@ -43,6 +47,9 @@ impl OutboxFile {
             epoch: 0,
             uploading: false,
             unlinked: false,
+            is_replaced: false,
+            replaced: Vec::new(),
+            is_tag_tried: false,
             recovered: false,
             error: None,
             is_unattended: false,
@@ -114,6 +121,10 @@ impl OutboxFile {
             epoch: 0,
             uploading: false,
             unlinked: false,
+            is_replaced: false,
+            replaced: Vec::new(),
+            // A row does not tell whether an attempt has come to the tag.
+            is_tag_tried: matches!(state, SendState::Prepared | SendState::Failed),
             error,
             is_unattended: entry.unattended,
             queue_place: entry.queue_place,
@@ -136,13 +147,10 @@ impl Outbox {
     pub(in crate::mailbox) async fn load(&self, recover: bool) -> Result<(), MailboxError> {
         let core = &self.core;
         let recipients = core.store.recipients().await?;
+        // Before the rows: what is staged from now on is no leftover, whatever they say.
+        let staged = if recover { staged_names(&core.spool)? } else { Vec::new() };
         let entries = core.store.outbox_entries().await?;
-        // A crash between Sent and the removal of the staged file left one that nobody needs.
-        let known: HashSet<String> = entries
-            .iter()
-            .filter(|entry| entry.state != OutboxState::Sent)
-            .map(|entry| entry.spool.clone())
-            .collect();
+        let known = needed(&entries);
         core.listing.update(|snapshot| {
             for recipient in &recipients {
                 snapshot.outbox.entry(recipient.dir_name()).or_insert_with(|| empty_dir(recipient));
@@ -153,7 +161,10 @@ impl Outbox {
         }
         self.mark_withdrawn().await?;
         if recover {
-            self.remove_orphans(&known).await?;
+            let unknown: Vec<_> = staged.into_iter().filter(|name| !known.contains(name)).collect();
+            for names in unknown.chunks(ORPHAN_COUNT_MAX) {
+                self.remove_orphans(names).await?;
+            }
             self.start_lanes();
         }
         Ok(())
@@ -161,32 +172,44 @@ impl Outbox {
 
     /// Lists what another process has sent since, such as a `send` beside a mount.
     pub(in crate::mailbox) async fn follow(&self) -> Result<(), MailboxError> {
-        let snapshot = self.core.listing.snapshot();
+        let core = &self.core;
+        let snapshot = core.listing.snapshot();
         let known: HashSet<i64> = snapshot.outbox_files().map(|file| file.id).collect();
-        let entries = self.core.store.outbox_entries().await?;
+        let entries = core.store.outbox_entries().await?;
         let stored: HashSet<i64> = entries.iter().map(|entry| entry.id).collect();
-        for entry in entries {
-            let sent = entry.state == OutboxState::Sent && !entry.hidden;
-            if sent && !known.contains(&entry.id) {
-                self.load_entry(entry, false).await?;
-            }
-        }
-        // What is over is never removed but by a collection, here or in another process.
+        // What is over is never removed but by a collection, and what is queued only by a `send`
+        // of its name, here or in another process.
         let forgotten = |file: &OutboxFile| {
-            matches!(file.state(), SendState::Sent | SendState::Failed | SendState::Abandoned)
+            let state = file.state();
+            (state == SendState::Queued || state.is_over())
                 && known.contains(&file.id)
                 && !stored.contains(&file.id)
         };
-        if snapshot.outbox_files().any(|file| forgotten(file)) {
-            self.core.listing.update(|snapshot| {
-                for dir in snapshot.outbox.values_mut() {
-                    if dir.files.values().any(|file| forgotten(file)) {
-                        Arc::make_mut(dir).files.retain(|_, file| !forgotten(file));
-                    }
-                }
-            });
+        let gone: Vec<_> =
+            snapshot.outbox_files().filter(|file| forgotten(file)).cloned().collect();
+        for file in gone {
+            file.inner.lock().unlinked = true;
+            self.unlist(&file);
+            if let Some(place) = file.queue_place() {
+                queue::leave(core, &file, place);
+                file.remove_staged(core);
+            }
+        }
+        for entry in entries {
+            let sent = entry.state == OutboxState::Sent && !entry.hidden;
+            if sent && !known.contains(&entry.id) && !self.is_taken(&entry) {
+                self.load_entry(entry, false).await?;
+            }
         }
         self.mark_withdrawn().await
+    }
+
+    /// Returns whether the entry's name is that of a newer file, or of one that is not sent.
+    fn is_taken(&self, entry: &OutboxEntry) -> bool {
+        let snapshot = self.core.listing.snapshot();
+        let listed = snapshot.outbox.get(&entry.recipient.dir_name());
+        let listed = listed.and_then(|dir| dir.files.get(&entry.name));
+        listed.is_some_and(|file| file.id > entry.id || file.state() != SendState::Sent)
     }
 
     /// Shows which sent messages were taken out of the registry again.
@@ -249,17 +272,7 @@ impl Outbox {
             };
             core.store.update_outbox(file.id, change).await?;
         }
-        let displaced = core.listing.update(|snapshot| {
-            // What is still on its way keeps its name; a message that another process sent under
-            // the same one is listed later.
-            let dir = snapshot.outbox.get(&file.recipient.dir_name());
-            let listed = dir.and_then(|dir| dir.files.get(&file.name()));
-            let keeps_name = listed.is_some_and(|listed| listed.state().is_under_way());
-            if file.state() == SendState::Sent && keeps_name {
-                return None;
-            }
-            list(snapshot, &file)
-        });
+        let displaced = core.listing.update(|snapshot| list(snapshot, &file));
         // A crash in the middle of replacing an abandoned file left both under one name; nobody
         // could ever reach the older one again, and it was never whole.
         if let Some(displaced) = displaced
@@ -285,27 +298,68 @@ impl Outbox {
         Ok(())
     }
 
-    /// Removes staged files that no unsent row knows: their creation or removal was cut short.
-    async fn remove_orphans(&self, known: &HashSet<String>) -> Result<(), MailboxError> {
-        let dir = self.core.spool.clone();
-        let known = known.clone();
-        tokio::task::spawn_blocking(move || {
-            let entries = std::fs::read_dir(&dir).map_err(MailboxError::io("list staged files"))?;
-            for entry in entries {
-                let entry = entry.map_err(MailboxError::io("list staged files"))?;
-                let name = entry.file_name().to_string_lossy().into_owned();
-                if known.contains(&name) {
-                    continue;
-                }
-                // One that is locked is being created by another process right now.
-                if let Some(spool) = Spool::adopt(&dir, &name)? {
-                    spool.remove();
-                    crash::point!("outbox.recover.orphan-removed");
-                }
-            }
-            Ok(())
-        })
-        .await
-        .map_err(|_panicked| MailboxError::TaskLost)?
+    /// Removes those of the staged files that no unsent row knows: their creation or removal was cut
+    /// short.
+    async fn remove_orphans(&self, names: &[String]) -> Result<(), MailboxError> {
+        let mut orphans = Vec::new();
+        for name in names {
+            // One that is locked is being created by another process right now.
+            orphans.extend(Spool::adopt(&self.core.spool, name)?);
+        }
+        if orphans.is_empty() {
+            return Ok(());
+        }
+        // Whoever created one held the lock until its row was there: none comes from now on.
+        let known = needed(&self.core.store.outbox_entries().await?);
+        for orphan in orphans.iter().filter(|orphan| !known.contains(&orphan.name())) {
+            orphan.remove();
+            crash::point!("outbox.recover.orphan-removed");
+        }
+        Ok(())
+    }
+}
+
+fn staged_names(dir: &Path) -> Result<Vec<String>, MailboxError> {
+    let failed = MailboxError::io("list staged files");
+    let entries = std::fs::read_dir(dir).map_err(&failed)?;
+    let name = |entry: std::io::Result<std::fs::DirEntry>| {
+        Ok(entry.map_err(&failed)?.file_name().to_string_lossy().into_owned())
+    };
+    entries.map(name).collect()
+}
+
+/// Returns the names of staged files that must be kept.
+///
+/// A crash between Sent and the removal of the staged file left one that nobody needs.
+fn needed(entries: &[OutboxEntry]) -> HashSet<String> {
+    let unsent = entries.iter().filter(|entry| entry.state != OutboxState::Sent);
+    unsent.map(|entry| entry.spool.clone()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::NewOutbox;
+    use crate::testing::World;
+
+    #[tokio::test]
+    async fn what_was_staged_and_recorded_since_the_rows_were_read_is_no_orphan() {
+        let world = World::new();
+        let (alice, bob) = world.alice_and_bob().await;
+        let core = &alice.mailbox.core;
+        let orphan = Spool::create(&core.spool).unwrap().name();
+        // As by a `send` beside us, which has failed and ended meanwhile.
+        let staged = Spool::create(&core.spool).unwrap().name();
+        let new = NewOutbox {
+            recipient: bob.identity.clone(),
+            name: "a".into(),
+            spool: staged.clone(),
+            created_at: core.now(),
+        };
+        core.store.insert_outbox(new).await.unwrap();
+
+        alice.mailbox.outbox().remove_orphans(&[orphan, staged.clone()]).await.unwrap();
+
+        assert_eq!(staged_names(&core.spool).unwrap(), [staged]);
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::file::{OutboxFile, Prepared};
+use super::replace;
 use super::state::{Event, SendState};
 use super::upload::{self, Uploaded};
 use crate::mailbox::MailboxError;
@@ -138,6 +139,7 @@ async fn message_for(
             complete: false,
             message: message.clone(),
         });
+        inner.is_tag_tried = false;
     }
     Ok(message)
 }
@@ -250,10 +252,13 @@ async fn journal(
             message: Some(Some(message.clone())),
             error: Some(None),
             unattended: Some(false),
+            replaces: replace::replaced_rows(&inner.replaced),
             ..OutboxChange::default()
         }
     };
-    Ok(core.store.update_outbox(file.id, change).await?)
+    core.store.update_outbox(file.id, change).await?;
+    replace::end_replaced(core, file);
+    Ok(())
 }
 
 /// Returns whether the registry still has every layer of the message that is prepared.
@@ -273,6 +278,11 @@ pub(super) async fn publish_once(
     core: &Arc<Core>,
     file: &Arc<OutboxFile>,
 ) -> Result<Digest, MailboxError> {
+    if file.state() == SendState::Preparing {
+        // An attempt met a taken tag, and came to no end under another one.
+        file.unpark(core).await?;
+        prepare(core, file).await?;
+    }
     let message = {
         let inner = file.inner.lock();
         match (inner.state, inner.current_message()) {
@@ -297,6 +307,7 @@ pub(super) async fn publish_once(
         None => {
             let upload =
                 manifest_upload(message.manifest.clone().into(), Some(message.tag.clone()));
+            file.inner.lock().is_tag_tried = true;
             core.repository.push_manifest(&upload).await?;
             crash::point!("outbox.publish.tagged");
             if core.repository.resolve_tag(&message.tag).await? != Some(message.digest) {
@@ -308,6 +319,7 @@ pub(super) async fn publish_once(
         updated_at: Some(core.now()),
         state: Some(OutboxState::Sent),
         mtime: Some(file.mtime().into()),
+        hidden: file.inner.lock().is_replaced.then_some(true),
         ..OutboxChange::default()
     };
     core.store.update_outbox(file.id, change).await?;
@@ -330,7 +342,8 @@ pub(super) async fn publish(core: Arc<Core>, file: Arc<OutboxFile>) {
     let mut pause = Duration::from_secs(1);
     loop {
         let delivery = file.delivery.lock().await;
-        if file.state() != SendState::Prepared || file.is_unlinked() {
+        let is_under_way = matches!(file.state(), SendState::Prepared | SendState::Preparing);
+        if !is_under_way || file.is_unlinked() {
             return;
         }
         let Err(error) = publish_once(&core, &file).await else { return };
@@ -399,6 +412,7 @@ pub(super) async fn fail(
     if let Err(error) = core.store.update_outbox(file.id, change).await {
         tracing::warn!("cannot record a failed file: {error}");
     }
+    replace::resume_replaced(core, file);
     core.listing.touch();
 }
 

@@ -2,13 +2,16 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
-use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 
 use crate::mailbox::MailboxError;
 use crate::sys::durable;
+
+/// Most new names tried for a staged file; one that another process takes is unlikely already.
+const CREATE_ATTEMPTS_MAX: usize = 8;
 
 /// A staged file, open and locked for as long as this process may send it.
 ///
@@ -22,10 +25,17 @@ pub(crate) struct Spool {
 impl Spool {
     /// Creates an empty staged file under a random name.
     pub(crate) fn create(dir: &Path) -> Result<Self, MailboxError> {
-        let path = dir.join(uuid::Uuid::new_v4().simple().to_string());
-        let file = durable::create_private(&path).map_err(MailboxError::io("stage the file"))?;
-        file.try_lock().ok();
-        Ok(Self { file, path })
+        let failed = MailboxError::io("stage the file");
+        for _ in 0..CREATE_ATTEMPTS_MAX {
+            let path = dir.join(uuid::Uuid::new_v4().simple().to_string());
+            let file = durable::create_private(&path).map_err(&failed)?;
+            // A start in another process may have taken it for a leftover, before it was locked.
+            let is_taken = matches!(file.try_lock(), Err(TryLockError::WouldBlock));
+            if !is_taken && file.metadata().map_err(&failed)?.nlink() > 0 {
+                return Ok(Self { file, path });
+            }
+        }
+        Err(MailboxError::Busy)
     }
 
     /// Opens the staged file `name`; `None` when it is gone or another process owns it.

@@ -6,11 +6,9 @@ use std::time::SystemTime;
 
 use tokio_util::sync::CancellationToken;
 
-use super::spool::Spool;
-use super::{Outbox, OutboxFile, SendState};
+use super::{Outbox, OutboxFile, replace, sender};
 use crate::mailbox::MailboxError;
 use crate::protocol::{FileName, Identity};
-use crate::store::OutboxState;
 
 /// Bytes that the command line stages at once.
 const STAGE_LEN: usize = 1 << 20;
@@ -43,7 +41,7 @@ impl Drop for CalledOff<'_> {
         file.inner.lock().unlinked = true;
         let outbox = self.outbox.clone();
         self.outbox.core.spawn(async move {
-            if let Err(error) = outbox.remove(&file).await {
+            if let Err(error) = outbox.take_back(&file).await {
                 tracing::warn!(%error, "cannot remove what was staged");
             }
         });
@@ -53,8 +51,7 @@ impl Drop for CalledOff<'_> {
 impl Outbox {
     /// Stages `content`, prepares and publishes it; for the command line.
     ///
-    /// A file of the same name that is over leaves the list; one that is still on its way, perhaps
-    /// in a mount beside us, goes on and is a message of its own.
+    /// A listed file of that name stays promised until this one is.
     ///
     /// Dropped before everything but the tag is in the registry, it leaves nothing behind.
     ///
@@ -74,7 +71,7 @@ impl Outbox {
             let dir = snapshot.outbox.get(&recipient.dir_name());
             dir.and_then(|dir| dir.files.get(name.as_str())).cloned()
         };
-        let file = self.create_over(recipient, name, 0o600, listed.as_ref()).await?;
+        let file = self.create_in_place_of(recipient, name, 0o600, listed.as_ref()).await?;
         let mut called_off = CalledOff { outbox: self, file: Some(Arc::clone(&file)) };
         let staged = Arc::clone(&file);
         let copied = tokio::task::spawn_blocking(move || {
@@ -96,19 +93,22 @@ impl Outbox {
         let copied = copied.await.map_err(|_panicked| MailboxError::TaskLost)?;
         if let Err(error) = copied {
             called_off.file = None;
-            self.remove(&file).await?;
+            self.take_back(&file).await?;
             return Err(error);
-        }
-        if let Some(listed) = &listed
-            && self.is_over(listed).await?
-        {
-            self.replace(listed).await?;
         }
         file.set_mtime(mtime);
         let prepared = self.prepare(&file, &CancellationToken::new()).await;
         // From here on it is a promise, or a failure that can be tried again.
         called_off.file = None;
-        prepared?;
+        if let Err(error) = prepared {
+            // Without one it stays, to be tried again.
+            if replace::has_replaced_unsent(&file)
+                && let Err(second) = self.take_back(&file).await
+            {
+                self.core.record_error(&sender::subject(&file), &second);
+            }
+            return Err(error);
+        }
         self.publish(&file).await?;
         let inner = file.inner.lock();
         let message = inner.current_message().ok_or(MailboxError::TaskLost)?;
@@ -118,22 +118,6 @@ impl Outbox {
             tag: message.tag.to_string(),
             name: name.as_str().to_owned(),
             total_bytes: inner.len,
-        })
-    }
-
-    /// Returns whether nobody counts on a file any more. The journal is asked: the list is as old as
-    /// this process, and the file may be another one's.
-    async fn is_over(&self, file: &OutboxFile) -> Result<bool, MailboxError> {
-        let Some(entry) = self.core.store.outbox(file.id).await? else { return Ok(false) };
-        Ok(match entry.state {
-            OutboxState::Sent => file.state() == SendState::Sent,
-            OutboxState::Failed | OutboxState::Abandoned => true,
-            OutboxState::Queued | OutboxState::Prepared => false,
-            // Its writer died, unless somebody holds what is staged.
-            OutboxState::Draft => {
-                Spool::adopt(&self.core.spool, &entry.spool)?.is_some()
-                    || Spool::look(&self.core.spool, &entry.spool)?.is_none()
-            }
         })
     }
 }

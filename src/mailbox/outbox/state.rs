@@ -27,14 +27,6 @@ pub enum SendState {
 }
 
 impl SendState {
-    /// Returns whether it may still be sent without anybody's help.
-    pub const fn is_under_way(self) -> bool {
-        match self {
-            Self::Draft | Self::Queued | Self::Preparing | Self::Prepared => true,
-            Self::Sent | Self::Failed | Self::Abandoned => false,
-        }
-    }
-
     /// Returns the word that xattrs, listings and `--json` show.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -46,6 +38,11 @@ impl SendState {
             Self::Failed => "failed",
             Self::Abandoned => "abandoned",
         }
+    }
+
+    /// Returns whether nothing more happens to the file by itself.
+    pub const fn is_over(self) -> bool {
+        matches!(self, Self::Sent | Self::Failed | Self::Abandoned)
     }
 }
 

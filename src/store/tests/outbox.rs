@@ -51,6 +51,7 @@ async fn every_change_of_an_entry_survives_a_restart() {
         hidden: Some(true),
         receipt: Some(Some(ReceiptStatus::Rejected)),
         leaves_queue: false,
+        replaces: Vec::new(),
     };
     store.update_outbox(id, change).await.unwrap();
     let store = reopen(&dir, store).await;
@@ -232,4 +233,31 @@ async fn a_prepared_entry_can_leave_the_queue() {
 
     let entry = store.outbox(id).await.unwrap().unwrap();
     assert_eq!((entry.state, entry.queue_place), (OutboxState::Prepared, None));
+}
+
+#[tokio::test]
+async fn a_promise_ends_those_it_replaces_unless_they_have_moved_on() {
+    let (_dir, store) = new_store().await;
+    let in_state = async |name: &str, state: OutboxState| {
+        let id = store.insert_outbox(draft(name)).await.unwrap();
+        let change = OutboxChange { state: Some(state), ..OutboxChange::default() };
+        store.update_outbox(id, change).await.unwrap();
+        id
+    };
+    let sent = in_state("sent", OutboxState::Sent).await;
+    let queued = in_state("queued", OutboxState::Queued).await;
+    let moved_on = in_state("moved on", OutboxState::Prepared).await;
+    let new = in_state("new", OutboxState::Draft).await;
+    let replaces = vec![
+        (sent, OutboxState::Sent),
+        (queued, OutboxState::Queued),
+        (moved_on, OutboxState::Queued),
+    ];
+
+    let change = OutboxChange { replaces, ..OutboxChange::default() };
+    store.enqueue_outbox(new, change).await.unwrap();
+
+    let entries = store.outbox_entries().await.unwrap();
+    let left: Vec<_> = entries.iter().map(|entry| (entry.id, entry.hidden)).collect();
+    assert_eq!(left, [(sent, true), (moved_on, false), (new, false)]);
 }

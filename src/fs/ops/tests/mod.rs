@@ -404,6 +404,27 @@ async fn a_removed_draft_is_not_sent_and_its_recipient_can_go() {
 }
 
 #[tokio::test]
+async fn a_file_is_given_up_only_by_its_own_message_id() {
+    let scene = Scene::new().await;
+    let (attr, handle) = scene.create("x.txt").await;
+    scene.fs.write(handle, 0, b"hello").unwrap();
+    scene.fs.flush(handle, me()).await.unwrap();
+    let id = scene.attribute("x.txt", "message_id");
+    let cancel = |value: &str| {
+        scene.fs.setxattr(attr.ino, OsStr::new(crate::fs::xattr::CANCEL), value.as_bytes(), 0)
+    };
+
+    let other = cancel("12345678-9abc-4def-8123-456789abcdef");
+    let number = cancel("999999");
+    scene.fs.carry_out(cancel(&id).unwrap().unwrap()).await.unwrap();
+    scene.fs.release(handle);
+
+    assert_eq!([code(other), code(number)], [libc::ENOENT; 2]);
+    assert_eq!(code(scene.fs.lookup(scene.to_bob, OsStr::new("x.txt"))), libc::ENOENT);
+    assert_eq!(scene.received().await, []);
+}
+
+#[tokio::test]
 async fn fsync_confirms_a_finished_file_and_never_sends_a_draft() {
     let scene = Scene::new().await;
     let (attr, handle) = scene.create("x.txt").await;

@@ -1,0 +1,128 @@
+//! Queued delivery: what a close promises, and how it is kept. Start at [`alice_and_bob`].
+
+mod change;
+mod failure;
+mod order;
+mod replace;
+mod restart;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::{draft, name, payload, tags};
+use crate::mailbox::{Delivery, OutboxFile, SendState};
+use crate::registry::RegistryError;
+use crate::registry::fault::Fault;
+use crate::registry::memory::Operation;
+use crate::store::OutboxState;
+use crate::testing::{Person, World};
+
+/// Far above what anything here takes; it only ends what hangs.
+const WITHIN: Duration = Duration::from_mins(1);
+
+/// Alice, whose closes are queued, and bob, who trusts her.
+async fn alice_and_bob(world: &World) -> (Person, Person) {
+    let alice = world
+        .person_with("alice", |options| {
+            options.delivery = Delivery::Queued;
+            options.queue_pause = Duration::from_millis(1);
+        })
+        .await;
+    let bob = world.person("bob").await;
+    alice.trust_person(&bob);
+    bob.trust_person(&alice);
+    (alice, bob)
+}
+
+/// Writes and closes a file, as `cp` does.
+async fn copy(alice: &Person, bob: &Person, file: &str, content: &[u8]) -> Arc<OutboxFile> {
+    let copied = draft(alice, bob, file, content).await;
+    alice.mailbox.outbox().enqueue(&copied).await.unwrap();
+    alice.mailbox.outbox().release_writer(&copied);
+    copied
+}
+
+/// Waits until a file is in `state`.
+async fn until(file: &OutboxFile, state: SendState) {
+    let mut states = file.watch_states();
+    let reached = tokio::time::timeout(WITHIN, states.wait_for(|now| *now == state)).await;
+    assert!(reached.is_ok(), "{file:?} is not {state}: {:?}", file.error());
+}
+
+fn listed(alice: &Person, file: &str) -> Arc<OutboxFile> {
+    let snapshot = alice.mailbox.snapshot();
+    let found = snapshot.outbox_files().find(|listed| listed.name() == file).cloned();
+    found.unwrap()
+}
+
+fn denied() -> RegistryError {
+    RegistryError::Denied { reason: "no push".into() }
+}
+
+fn stop_registry(world: &World) {
+    for operation in [Operation::BlobExists, Operation::PushBlob, Operation::PushManifest] {
+        world.faulty.inject_always(operation, Fault::fail(|| RegistryError::TimedOut));
+    }
+}
+
+/// Makes a queued file whose tag nobody can look at for now; its lane waits until it is asked.
+async fn prepared_in_a_waiting_lane(
+    world: &World,
+    alice: &Person,
+    bob: &Person,
+) -> Arc<OutboxFile> {
+    // The first look is for a free tag, the second begins the publish.
+    let from = world.faulty.counts().of(Operation::ResolveTag) + 1;
+    let hour = Some(Duration::from_hours(1));
+    let throttled = Fault::fail(move || RegistryError::Throttled { retry_after: hour });
+    world.faulty.inject(Operation::ResolveTag, from..u64::MAX, throttled);
+    let file = copy(alice, bob, "prepared", b"abc").await;
+    while alice.mailbox.status().next_attempt.is_none() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(file.state(), SendState::Prepared);
+    world.faulty.heal();
+    file
+}
+
+/// Waits until the settle window of a queued file is over.
+async fn until_settled(file: &OutboxFile) {
+    while !file.is_parked() {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Returns what bob has from alice, by name.
+async fn received(alice: &Person, bob: &Person) -> Vec<(String, Vec<u8>)> {
+    let mut received = Vec::new();
+    for item in bob.receive(alice).await {
+        received.push((item.name.clone(), bob.read(&item).await.unwrap().to_vec()));
+    }
+    received
+}
+
+fn named(name: &str, content: &[u8]) -> (String, Vec<u8>) {
+    (name.to_owned(), content.to_vec())
+}
+
+/// Returns the number and state of every row, hidden ones too.
+async fn rows(alice: &Person) -> Vec<(i64, OutboxState, bool)> {
+    let entries = alice.mailbox.core.store.outbox_entries().await.unwrap();
+    entries.into_iter().map(|entry| (entry.id, entry.state, entry.hidden)).collect()
+}
+
+/// Lets every attempt to publish fail with `error`, and nothing before it.
+async fn prepared_with_a_refused_tag(
+    world: &World,
+    alice: &Person,
+    bob: &Person,
+    error: fn() -> RegistryError,
+) -> Arc<OutboxFile> {
+    let file = draft(alice, bob, "a.txt", b"abc").await;
+    alice.mailbox.outbox().prepare(&file, &CancellationToken::new()).await.unwrap();
+    world.faulty.inject_always(Operation::PushManifest, Fault::fail(error));
+    alice.mailbox.outbox().release_writer(&file);
+    file
+}

@@ -1,0 +1,243 @@
+//! A file in the place of another one: the older promise stands until there is a newer one.
+
+use super::*;
+use crate::registry::fault::Gate;
+
+const HOUR: Duration = Duration::from_hours(1);
+
+/// Alice, whose settle windows no test outlasts, and bob.
+async fn patient_alice_and_bob(world: &World) -> (Person, Person) {
+    let alice = world.person_with("alice", |options| options.settle = HOUR).await;
+    let bob = world.person("bob").await;
+    bob.trust_person(&alice);
+    (alice, bob)
+}
+
+/// Makes a file that is prepared and waits for the end of its settle window.
+async fn promise(alice: &Person, bob: &Person, content: &[u8]) -> Arc<OutboxFile> {
+    let file = draft(alice, bob, "a.txt", content).await;
+    alice.mailbox.outbox().prepare(&file, &CancellationToken::new()).await.unwrap();
+    alice.mailbox.outbox().release_writer(&file);
+    file
+}
+
+/// Writes a file under a temporary name and renames it, up to where its delivery begins.
+async fn rename_over(alice: &Person, bob: &Person, content: &[u8]) -> Arc<OutboxFile> {
+    let file = draft(alice, bob, "a.part", content).await;
+    alice.mailbox.outbox().release_writer(&file);
+    alice.mailbox.outbox().rename(&file, &name("a.txt")).await.unwrap();
+    file
+}
+
+#[tokio::test]
+async fn a_promised_file_is_delivered_when_a_rename_over_it_is_cut_off() {
+    let world = World::new();
+    let (mut alice, bob) = patient_alice_and_bob(&world).await;
+    drop(promise(&alice, &bob, b"old").await);
+
+    drop(rename_over(&alice, &bob, b"new").await);
+    alice.restart(&world).await;
+    alice.settle().await;
+
+    assert_eq!(received(&alice, &bob).await, [named("a.txt", b"old")]);
+}
+
+#[tokio::test]
+async fn a_queued_file_is_delivered_when_a_rename_over_it_is_cut_off() {
+    let world = World::new();
+    let (mut alice, bob) = alice_and_bob(&world).await;
+    stop_registry(&world);
+    let old = copy(&alice, &bob, "a.txt", b"old").await.id();
+
+    drop(rename_over(&alice, &bob, b"new").await);
+    alice.restart(&world).await;
+    world.faulty.heal();
+    alice.settle().await;
+
+    assert_eq!(received(&alice, &bob).await, [named("a.txt", b"old")]);
+    assert_eq!(rows(&alice).await[0], (old, OutboxState::Sent, false));
+}
+
+#[tokio::test]
+async fn a_file_that_was_replaced_before_it_was_published_is_not_sent() {
+    let world = World::new();
+    let (alice, bob) = patient_alice_and_bob(&world).await;
+    promise(&alice, &bob, b"old").await;
+    let outbox = alice.mailbox.outbox();
+
+    let new = rename_over(&alice, &bob, b"new").await;
+    outbox.prepare(&new, &CancellationToken::new()).await.unwrap();
+    outbox.publish(&new).await.unwrap();
+
+    assert_eq!(received(&alice, &bob).await, [named("a.txt", b"new")]);
+    assert_eq!(rows(&alice).await, [(new.id(), OutboxState::Sent, false)]);
+    assert_eq!(std::fs::read_dir(alice.home().join("spool")).unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn a_queued_file_that_was_replaced_is_not_sent() {
+    let world = World::new();
+    let (alice, bob) = alice_and_bob(&world).await;
+    let hour = Some(HOUR);
+    let throttled = Fault::fail(move || RegistryError::Throttled { retry_after: hour });
+    world.faulty.inject_next(Operation::BlobExists, 1, throttled);
+    copy(&alice, &bob, "a.txt", b"old").await;
+    let outbox = alice.mailbox.outbox();
+    while alice.mailbox.status().next_attempt.is_none() {
+        tokio::task::yield_now().await;
+    }
+
+    let new = rename_over(&alice, &bob, b"new").await;
+    outbox.enqueue(&new).await.unwrap();
+    outbox.begin_settling(&new);
+    while alice.mailbox.status().outbox_waiting == 0 {
+        tokio::task::yield_now().await;
+    }
+    outbox.retry(&new).await.unwrap();
+
+    until(&new, SendState::Sent).await;
+    assert_eq!(received(&alice, &bob).await, [named("a.txt", b"new")]);
+    assert_eq!(rows(&alice).await, [(new.id(), OutboxState::Sent, false)]);
+}
+
+#[tokio::test]
+async fn a_file_that_is_being_published_keeps_its_row_when_it_is_replaced() {
+    let world = World::new();
+    let (alice, bob) = world.alice_and_bob().await;
+    let outbox = alice.mailbox.outbox();
+    let gate = Gate::closed();
+    let old = draft(&alice, &bob, "a.txt", b"old").await;
+    outbox.prepare(&old, &CancellationToken::new()).await.unwrap();
+    world.faulty.inject_next(Operation::PushManifest, 1, Fault::hold(&gate));
+    outbox.release_writer(&old);
+    gate.wait_for_arrivals(1).await;
+
+    let replacing = async {
+        let new = rename_over(&alice, &bob, b"new").await;
+        outbox.prepare(&new, &CancellationToken::new()).await.unwrap();
+        outbox.publish(&new).await.unwrap();
+        new
+    };
+    let opening = async {
+        while Arc::ptr_eq(&listed(&alice, "a.txt"), &old) {
+            tokio::task::yield_now().await;
+        }
+        // Enough looks into the database for whoever would not wait.
+        for _ in 0..50 {
+            rows(&alice).await;
+        }
+        gate.open();
+    };
+    let (new, ()) = tokio::join!(replacing, opening);
+
+    alice.settle().await;
+    assert_eq!(bob.receive(&alice).await.len(), 2);
+    let expected = [(old.id(), OutboxState::Sent, true), (new.id(), OutboxState::Sent, false)];
+    assert_eq!(rows(&alice).await, expected);
+}
+
+#[tokio::test]
+async fn a_file_whose_tag_may_be_there_goes_its_way_when_it_is_replaced() {
+    let world = World::new();
+    let (alice, bob) = patient_alice_and_bob(&world).await;
+    let outbox = alice.mailbox.outbox();
+    let old = promise(&alice, &bob, b"old").await;
+    let lost = Fault::commit_then_fail(|| RegistryError::TimedOut);
+    world.faulty.inject_next(Operation::PushManifest, 1, lost);
+    outbox.publish(&old).await.unwrap_err();
+
+    let new = rename_over(&alice, &bob, b"new").await;
+    outbox.prepare(&new, &CancellationToken::new()).await.unwrap();
+    outbox.publish(&new).await.unwrap();
+    outbox.publish(&old).await.unwrap();
+
+    let expected = [(old.id(), OutboxState::Sent, true), (new.id(), OutboxState::Sent, false)];
+    assert_eq!(rows(&alice).await, expected);
+    assert_eq!(bob.receive(&alice).await.len(), 2);
+}
+
+#[tokio::test]
+async fn a_rename_that_fails_leaves_the_promise_and_the_name_of_the_file_it_replaced() {
+    let world = World::new();
+    let (alice, bob) = alice_and_bob(&world).await;
+    let outbox = alice.mailbox.outbox();
+    stop_registry(&world);
+    let old = copy(&alice, &bob, "a.txt", b"old").await;
+
+    let new = rename_over(&alice, &bob, b"new").await;
+    outbox.prepare(&new, &CancellationToken::new()).await.unwrap_err();
+    outbox.rename_back(&new, &name("a.part")).await.unwrap();
+    world.faulty.heal();
+
+    assert!(Arc::ptr_eq(&listed(&alice, "a.txt"), &old));
+    until(&old, SendState::Sent).await;
+    assert_eq!(received(&alice, &bob).await, [named("a.txt", b"old")]);
+    assert!(rows(&alice).await.contains(&(old.id(), OutboxState::Sent, false)));
+}
+
+#[tokio::test]
+async fn a_rename_that_fails_leaves_a_sent_file_listed() {
+    let world = World::new();
+    let (mut alice, bob) = world.alice_and_bob().await;
+    alice.send(&bob, "a.txt", b"old").await.unwrap();
+    world.faulty.inject_always(Operation::PushManifest, Fault::fail(denied));
+
+    let new = rename_over(&alice, &bob, b"new").await;
+    let outbox = alice.mailbox.outbox();
+    outbox.prepare(&new, &CancellationToken::new()).await.unwrap_err();
+    outbox.rename_back(&new, &name("a.part")).await.unwrap();
+
+    assert_eq!(listed(&alice, "a.txt").state(), SendState::Sent);
+    alice.restart(&world).await;
+    assert_eq!(listed(&alice, "a.txt").state(), SendState::Sent);
+}
+
+#[tokio::test]
+async fn removing_a_file_that_replaced_another_one_cancels_both() {
+    let world = World::new();
+    let (mut alice, bob) = patient_alice_and_bob(&world).await;
+    drop(promise(&alice, &bob, b"old").await);
+
+    let new = rename_over(&alice, &bob, b"new").await;
+    alice.mailbox.outbox().remove(&new).await.unwrap();
+    drop(new);
+    alice.restart(&world).await;
+    alice.settle().await;
+
+    assert!(received(&alice, &bob).await.is_empty() && rows(&alice).await.is_empty());
+}
+
+#[tokio::test]
+async fn a_send_that_fails_leaves_the_queued_file_of_its_name() {
+    let world = World::new();
+    let (alice, bob) = alice_and_bob(&world).await;
+    stop_registry(&world);
+    let old = copy(&alice, &bob, "a.txt", b"old").await;
+
+    let sent = alice.send(&bob, "a.txt", b"new").await;
+    world.faulty.heal();
+
+    assert!(sent.is_err(), "{sent:?}");
+    assert!(Arc::ptr_eq(&listed(&alice, "a.txt"), &old));
+    until(&old, SendState::Sent).await;
+    assert_eq!(received(&alice, &bob).await, [named("a.txt", b"old")]);
+    assert_eq!(rows(&alice).await, [(old.id(), OutboxState::Sent, false)]);
+}
+
+#[tokio::test]
+async fn a_send_takes_the_place_of_the_failed_file_of_its_name_once_it_is_promised() {
+    let world = World::new();
+    let (alice, bob) = alice_and_bob(&world).await;
+    world.faulty.inject_always(Operation::PushManifest, Fault::fail(denied));
+    let old = copy(&alice, &bob, "a.txt", b"old").await;
+    until(&old, SendState::Failed).await;
+
+    alice.send(&bob, "a.txt", b"new").await.unwrap_err();
+    let kept = rows(&alice).await;
+    world.faulty.heal();
+    alice.send(&bob, "a.txt", b"new").await.unwrap();
+
+    assert_eq!(kept, [(old.id(), OutboxState::Failed, false)]);
+    assert_eq!(received(&alice, &bob).await, [named("a.txt", b"new")]);
+    assert_eq!(rows(&alice).await.len(), 1);
+}

@@ -269,8 +269,10 @@ fn m37_the_longest_message_takes_no_room_and_a_longer_one_is_refused() {
     assert_eq!(read.unwrap_err().raw_os_error(), Some(libc::ENOENT));
     drop(mount);
     assert_eq!(scene.quarantine()["longer"], "bad-field");
+    // Only the good one could come; it may have its receipt already, from the mount.
     let (files, ran) = scene.receive();
-    assert_eq!(files.keys().collect::<Vec<_>>(), [GOOD], "{ran:?}");
+    assert!(!files.contains_key("longest"), "{ran:?}");
+    assert!([5, 6].contains(&ran.code()), "{ran:?}");
 }
 
 #[test]

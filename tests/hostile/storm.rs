@@ -151,13 +151,13 @@ fn h53_faults_at_random_lose_double_and_change_nothing_fourth() {
 /// until the minutes of `scripts/hostile --minutes` are over.
 fn weather_seeds(first: u32) {
     let stopwatch = Stopwatch::start();
-    let minutes = std::env::var(MINUTES).map_or(0, |text| text.parse().expect("a number"));
+    let minutes = std::env::var_os(MINUTES)
+        .map_or(0, |text| text.to_string_lossy().parse().expect("a number of minutes"));
     for seed in (first..).step_by(4) {
         if seed > SEED_COUNT && stopwatch.elapsed() >= Duration::from_mins(minutes) {
             break;
         }
         weather(seed);
-        println!("seed {seed} is over after {:?}", stopwatch.elapsed());
     }
 }
 

@@ -1,4 +1,4 @@
-//! Facts of the process and the machine: clock, durable files, text from outside.
+//! Facts of the process and the machine: clock, durable files, large buffers, text from outside.
 //!
 //! Usable by every layer; knows no word of the domain.
 

@@ -221,6 +221,29 @@ async fn a_chunk_comes_from_disk_when_memory_has_forgotten_it() {
 }
 
 #[tokio::test]
+async fn a_message_that_was_read_whole_leaves_its_memory_to_others() {
+    const MIB: usize = 1 << 20;
+    let world = World::new();
+    let alice = world.person_with("alice", |options| options.chunk_bytes = 4 << 20).await;
+    let bob = world.person("bob").await;
+    bob.trust_person(&alice);
+    alice.send(&bob, "a.bin", &vec![0; 40 * MIB]).await.unwrap();
+    let item = bob.receive(&alice).await.remove(0);
+    let reader = bob.mailbox.inbox().open(&item.digest).unwrap();
+
+    for offset in (0..40 * MIB as u64).step_by(MIB) {
+        if reader.try_read_cached(offset, MIB).is_none() {
+            reader.read_at(offset, MIB).await.unwrap();
+        }
+        bob.settle().await;
+    }
+
+    // An eighth of the 256 MiB that memory may hold.
+    let held = bob.mailbox.status().cache_memory_bytes;
+    assert!(held > 0 && held <= 32 << 20, "{held} bytes are held");
+}
+
+#[tokio::test]
 async fn c02_many_readers_of_one_cold_chunk_cause_one_fetch() {
     let world = World::new();
     let (alice, bob) = world.alice_and_bob().await;

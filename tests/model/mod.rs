@@ -7,6 +7,7 @@
 mod drafts;
 
 use std::collections::BTreeMap;
+use std::str::FromStr;
 use std::time::Duration;
 
 use dockercomms::mailbox::SendState;
@@ -22,6 +23,32 @@ const CASES: u32 = 64;
 
 /// Most steps of one history.
 const STEP_COUNT_MAX: usize = 24;
+
+/// Returns the number that a variable of the environment asks for.
+fn wanted<T: FromStr>(variable: &str, default: T) -> T {
+    let Some(text) = std::env::var_os(variable) else { return default };
+    let number = text.to_str().and_then(|text| text.parse().ok());
+    number.unwrap_or_else(|| panic!("{variable} is a number"))
+}
+
+/// A stream of numbers that a seed decides.
+struct Numbers(u64);
+
+impl Numbers {
+    fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
+    /// Returns the next number below `limit`.
+    fn below(&mut self, limit: usize) -> usize {
+        // xorshift64*
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        let number = self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 32;
+        usize::try_from(number % limit as u64).unwrap()
+    }
+}
 
 /// One step of a history.
 #[derive(Debug, Clone)]
@@ -213,9 +240,7 @@ impl History {
 
 #[test]
 fn whatever_happens_what_was_sent_arrives_once_and_whole() {
-    let cases = std::env::var_os("DOCKERCOMMS_MODEL_CASES")
-        .and_then(|text| text.into_string().ok()?.parse().ok())
-        .unwrap_or(CASES);
+    let cases = wanted("DOCKERCOMMS_MODEL_CASES", CASES);
     let config = Config { cases, failure_persistence: None, ..Config::default() };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     let executed = std::cell::Cell::new(0);

@@ -3,12 +3,13 @@
 //! What happens is in [`step`], what should be there afterwards in [`reference`]; [`object`] carries
 //! the steps out on the mailbox as an object, whose clock and repository the test owns, and
 //! [`mounted`] through two mounts of the real program. [`drafts`] writes one file in every way that
-//! programs have.
+//! programs have, and [`soak`] lets both sides die again and again.
 
 mod drafts;
 mod mounted;
 mod object;
 mod reference;
+mod soak;
 mod step;
 
 use std::str::FromStr;

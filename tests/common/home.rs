@@ -7,11 +7,12 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use tempfile::TempDir;
 
 use super::mount::TestMount;
-use super::process::{Ran, clean, run};
+use super::process::{Ran, Running, clean, run};
 use super::{ALICE, BOB, temp_dir};
 
 /// Whose process runs the program.
@@ -22,6 +23,9 @@ pub(crate) enum User {
     /// `nobody`, when root runs the tests: mounts through `fusermount3` then.
     Nobody,
 }
+
+/// How long a hundred messages may take on a busy machine; it only ends what hangs.
+const RECEIVE_DEADLINE: Duration = Duration::from_mins(8);
 
 /// The user and group `nobody` of Debian.
 const NOBODY: u32 = 65534;
@@ -170,7 +174,9 @@ impl Home {
     #[track_caller]
     pub(crate) fn receive(&self) -> Vec<(String, Vec<u8>)> {
         let dir = temp_dir();
-        self.run(["recv".as_ref(), "--out".as_ref(), dir.path().as_os_str()]).ok();
+        let mut command = self.command();
+        command.arg("recv").arg("--out").arg(dir.path());
+        Running::start(command).end_within(RECEIVE_DEADLINE).ok();
         let named = |name: String| (name.clone(), super::read(dir.path().join(name)));
         super::names_in(dir.path()).into_iter().map(named).collect()
     }

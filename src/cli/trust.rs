@@ -14,7 +14,7 @@ use crate::app::TrustFile;
 use crate::config::Overrides;
 use crate::protocol::{ErrorClass, Identity};
 use crate::sys::durable;
-use crate::trust::{Added, ContactCard, PublicKey, TrustStore};
+use crate::trust::{Added, ContactCard, PublicKey, TrustStore, TrustedSender};
 
 /// Largest card or key file in bytes; a real one has some 500.
 const CARD_LEN_MAX: u64 = 64 << 10;
@@ -27,6 +27,7 @@ const EXAMPLES: &str = "\
 Examples:
   dockercomms trust add bob.card
   dockercomms trust add bob.pub --name bob@example.org
+  dockercomms trust rm bob@example.org --key SHA256:jzWPK2R8nR4xNfUR1cvJ8qkCMiTXWtbWFYYDZAEEmEg
   dockercomms trust pending";
 
 /// Decide whose messages and receipts you believe
@@ -59,11 +60,17 @@ enum Verb {
     },
     /// List whom you trust, with the fingerprints
     Ls,
-    /// Forget a sender with all keys; their messages are refused from now on
+    /// Forget a sender with all keys, or revoke one key; what it signed is refused from now on
+    ///
+    /// A revoked key stays in the trust store, marked, so that no card brings it back by mistake; a
+    /// mount that runs takes it up at once. The sender's other keys go on counting.
     Rm {
         /// The sender's name
         #[arg(value_name = "ID")]
         name: String,
+        /// Revoke only the key with this fingerprint, as `trust ls` shows it
+        #[arg(long, value_name = "FINGERPRINT")]
+        key: Option<String>,
     },
     /// List senders whose messages wait in quarantine because you do not trust them
     Pending,
@@ -76,7 +83,8 @@ pub(crate) fn run(session: &Session, args: &Args) -> Result<u8, Failure> {
     match &args.verb {
         Verb::Add { card, yes, name } => add(session, card, *yes, name.as_deref()),
         Verb::Ls => list(session),
-        Verb::Rm { name } => remove(session, name),
+        Verb::Rm { name, key: None } => remove(session, name),
+        Verb::Rm { name, key: Some(fingerprint) } => revoke(session, name, fingerprint),
         Verb::Pending => pending(session),
         Verb::Export => export(session),
     }
@@ -300,6 +308,52 @@ fn remove(session: &Session, name: &str) -> Result<u8, Failure> {
             .hint("run `dockercomms trust ls`"));
     }
     session.output.show(&SenderRemoved { removed: name.to_owned() });
+    Ok(exit::OK)
+}
+
+#[derive(Debug, Serialize)]
+struct KeyRevoked {
+    name: String,
+    revoked: String,
+    /// Keys and certificate identities of the sender that still count.
+    left_count: usize,
+}
+
+impl Show for KeyRevoked {
+    fn lines(&self) -> Vec<String> {
+        let Self { name, revoked, left_count } = self;
+        let left = match left_count {
+            0 => "nothing else of theirs is trusted: take their new card with `trust add`".into(),
+            count => format!("{count} other keys or identities of theirs still count"),
+        };
+        vec![format!("key {revoked} of {name} counts no more; {left}")]
+    }
+}
+
+fn revoke(session: &Session, name: &str, fingerprint: &str) -> Result<u8, Failure> {
+    let identity = parse_identity(name)?;
+    let path = session.places()?.trust_file();
+    let counts = |sender: &TrustedSender| {
+        sender.keys().iter().filter(|trusted| !trusted.terms.revoked).count()
+            + sender.identities().iter().filter(|rule| !rule.terms.revoked).count()
+    };
+    let has_key = |sender: &TrustedSender| {
+        sender.keys().iter().any(|trusted| trusted.key.fingerprint() == fingerprint)
+    };
+    let revoked = |store: &mut TrustStore| {
+        if !store.get(&identity).is_some_and(has_key) {
+            return Ok(None);
+        }
+        store.revoke(fingerprint);
+        Ok(store.get(&identity).map(counts))
+    };
+    let left = if path.exists() { TrustFile::edit(&path, revoked)? } else { None };
+    let left_count = left.ok_or_else(|| {
+        Failure::new(ErrorClass::NotFound, format!("`{identity}` has no key {fingerprint} here"))
+            .hint("run `dockercomms trust ls` for the fingerprints")
+    })?;
+    let (name, revoked) = (name.to_owned(), fingerprint.to_owned());
+    session.output.show(&KeyRevoked { name, revoked, left_count });
     Ok(exit::OK)
 }
 

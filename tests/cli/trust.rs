@@ -185,6 +185,28 @@ fn who_is_forgotten_is_refused_and_who_is_trusted_again_is_admitted() {
 }
 
 #[test]
+fn a_revoked_key_is_refused_for_good_and_the_sender_s_other_key_counts() {
+    let dir = temp_dir();
+    let (alice, bob) = alice_and_bob(&repository(&dir));
+    let second = Home::init(BOB, &repository(&dir));
+    let fingerprint = bob.json(["key", "show"])[0]["fingerprint"].as_str().unwrap().to_owned();
+
+    let unknown = alice.run(["trust", "rm", BOB, "--key", "SHA256:nobody"]);
+    let only = alice.json(["trust", "rm", BOB, "--key", &fingerprint]);
+    let again = add(&alice, &bob.card());
+    add(&alice, &second.card()).ok();
+
+    assert!(failure(&unknown, 5).contains("trust ls"), "{unknown:?}");
+    assert_eq!(only[0]["left_count"], 0);
+    assert!(failure(&again, 2).contains("revoked"), "{again:?}");
+    let listed = alice.run(["trust", "ls"]).ok();
+    assert!(listed.lines().any(|l| l.contains(&fingerprint) && l.contains("revoked")), "{listed}");
+    send(&bob, ALICE, "old key.txt", b"a");
+    send(&second, ALICE, "new key.txt", b"b");
+    assert_eq!(alice.receive(), [("new key.txt".to_owned(), b"b".to_vec())]);
+}
+
+#[test]
 fn the_exported_store_is_one_that_another_machine_can_use() {
     let dir = temp_dir();
     let (alice, bob) = alice_and_bob(&repository(&dir));

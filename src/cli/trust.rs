@@ -335,11 +335,11 @@ fn revoke(session: &Session, name: &str, fingerprint: &str) -> Result<u8, Failur
         sender.keys().iter().filter(|trusted| !trusted.terms.revoked).count()
             + sender.identities().iter().filter(|rule| !rule.terms.revoked).count()
     };
-    let has_key = |sender: &&TrustedSender| {
+    let has_key = |sender: &TrustedSender| {
         sender.keys().iter().any(|trusted| trusted.key.fingerprint() == fingerprint)
     };
     let revoked = |store: &mut TrustStore| {
-        if store.get(&identity).filter(has_key).is_none() {
+        if !store.get(&identity).is_some_and(has_key) {
             return Ok(None);
         }
         store.revoke(fingerprint);

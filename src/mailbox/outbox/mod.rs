@@ -9,7 +9,9 @@
 //! **Invariant:** after `prepare` or `enqueue` returned Ok the message is published exactly once, also after a
 //! crash; without it, never.
 
+mod attributes;
 mod chunks;
+mod claim;
 mod failure;
 mod file;
 mod lane;

@@ -142,12 +142,15 @@ impl Mailbox {
     async fn follow_others(&self) -> Result<(), MailboxError> {
         let core = &self.core;
         let version = core.store.data_version().await?;
-        if core.data_version.swap(version, Ordering::Relaxed) == version {
+        if core.data_version.load(Ordering::Relaxed) == version {
             return Ok(());
         }
         self.inbox.load().await?;
         receipt::load(core).await?;
-        self.outbox.follow().await
+        self.outbox.follow().await?;
+        // Only now: what could not be looked at is looked at again.
+        core.data_version.store(version, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Publishes what is Prepared at once, sends what is queued while the registry answers, stops

@@ -1,6 +1,7 @@
 //! One chunk: cache, single-flight fetch, digest check, bounded decoding, cache fill.
 
 use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -80,7 +81,7 @@ impl Fetcher {
         flight.await.map_err(MailboxError::from)
     }
 
-    /// Starts fetching a chunk that nobody waits for yet; does nothing under load.
+    /// Starts fetching a chunk that nobody waits for yet, after those that were asked for before.
     pub(crate) fn prefetch(self: &Arc<Self>, core: &Arc<Core>, request: ChunkRequest) {
         if core.cache.get_memory(&request.layer.digest).is_some() {
             return;
@@ -104,7 +105,9 @@ impl Fetcher {
         let task_core = Arc::clone(core);
         core.spawn(async move {
             let started = Instant::now();
-            let outcome = fetcher.load(&task_core, request).await.map_err(Arc::new);
+            // A panic must not leave a flight that never lands.
+            let load = AssertUnwindSafe(fetcher.load(&task_core, request)).catch_unwind();
+            let outcome = load.await.unwrap_or(Err(MailboxError::TaskLost)).map_err(Arc::new);
             let shared_for = match &outcome {
                 Err(error) if error.class().is_transient() => started.elapsed() / 4,
                 _ => Duration::ZERO,

@@ -60,9 +60,19 @@ impl Verified {
                     }
                 }
                 Ok(false) => {}
-                Err(error) => tracing::warn!("cannot remember verified chunks: {error}"),
+                Err(error) => {
+                    tracing::warn!("cannot remember verified chunks: {error}");
+                    // The next read of them tells the database again.
+                    core.verified.forget(message, &new);
+                }
             }
         });
+    }
+
+    fn forget(&self, message: Digest, indices: &[u32]) {
+        if let Some(progress) = self.messages.lock().get_mut(&message) {
+            progress.chunks.retain(|index| !indices.contains(index));
+        }
     }
 
     /// Answers a signed message whose content is not what its manifest promises.
@@ -75,5 +85,23 @@ impl Verified {
             let status = ReceiptStatus::Rejected;
             receipt::issue(&task_core, message, status, false, Some(BAD_LAYER)).await;
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::World;
+
+    #[tokio::test]
+    async fn chunks_that_the_database_did_not_take_are_noted_again() {
+        let world = World::new();
+        let (_alice, bob) = world.alice_and_bob().await;
+        let (core, unknown) = (&bob.mailbox.core, Digest::of(b"a message that it does not know"));
+
+        core.verified.note(core, unknown, &[0, 1]);
+        bob.settle().await;
+
+        assert!(core.verified.messages.lock()[&unknown].chunks.is_empty());
     }
 }

@@ -15,8 +15,8 @@ use parking_lot::Mutex;
 /// Smaller buffers are left to the allocator, which keeps those by itself.
 const LEN_MIN: usize = 1 << 20;
 
-/// Most bytes that are kept: a few layers and chunks of the default size.
-const IDLE_LEN_MAX: usize = 64 << 20;
+/// Most bytes that are kept: layers and chunks of the default size for seven fetches at once.
+const IDLE_LEN_MAX: usize = 128 << 20;
 
 /// Buffers that nobody uses, the most recently used ones last.
 static IDLE: Mutex<Idle> = Mutex::new(Idle::empty());

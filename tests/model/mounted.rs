@@ -99,8 +99,7 @@ impl History {
     fn new(delivery: &str) -> Self {
         let registry = Registry::start();
         let delivery = format!("delivery = \"{delivery}\"");
-        let settings =
-            [&*delivery, "deadline = \"2s\"", "settle = \"0s\"", "chunk_bytes = \"64KiB\""];
+        let settings = [&*delivery, "deadline = \"2s\"", "chunk_bytes = \"64KiB\""];
         let (alice, bob) = Side::alice_and_bob(&registry, &settings);
         alice.mount.outbox(BOB);
         Self { alice, bob, registry, reference: Reference::default() }
@@ -200,7 +199,8 @@ impl History {
     #[track_caller]
     fn finish(mut self) {
         self.registry.heal();
-        self.alice.restart(false, &[]);
+        // Killed: an unmount would send what a start has to.
+        self.alice.restart(true, &[]);
         self.bob.restart(false, &[]);
         self.wait_until_right("what bob has", Reference::compare_received);
         // A mailbox that starts asks also for messages that have a receipt: a later one counts.

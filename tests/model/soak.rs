@@ -148,7 +148,8 @@ impl Soak {
     #[track_caller]
     fn finish(&mut self) -> usize {
         self.registry.heal();
-        self.alice.restart(false, &[]);
+        // Killed: an unmount would send what a start has to.
+        self.alice.restart(true, &[]);
         let alice = &self.alice.mount;
         wait_until_within(SETTLE_DEADLINE, "all is sent", || alice.status()["outbox_queued"] == 0);
         self.bob.restart(false, &[]);

@@ -36,6 +36,8 @@ async fn a_promised_file_is_delivered_when_a_rename_over_it_is_cut_off() {
     drop(promise(&alice, &bob, b"old").await);
 
     drop(rename_over(&alice, &bob, b"new").await);
+    // An orderly end would send it.
+    alice.mailbox.stop(HOUR).await;
     alice.restart(&world).await;
     alice.settle().await;
 
@@ -50,6 +52,8 @@ async fn a_queued_file_is_delivered_when_a_rename_over_it_is_cut_off() {
     let old = copy(&alice, &bob, "a.txt", b"old").await.id();
 
     drop(rename_over(&alice, &bob, b"new").await);
+    // An orderly end would send it.
+    alice.mailbox.stop(HOUR).await;
     alice.restart(&world).await;
     world.faulty.heal();
     alice.settle().await;

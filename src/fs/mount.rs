@@ -23,6 +23,7 @@ use super::fuse::FuseAdapter;
 use super::mountinfo::{FILE_SYSTEM_TYPE, MountEntry, absolute, check_mount_point, ours_at};
 use super::ops::Fs;
 use super::reply::Owner;
+use super::settings::Permissions;
 use super::watchdog::Watchdog;
 use super::{fusermount, notify};
 use crate::mailbox::Mailbox;
@@ -86,9 +87,9 @@ pub struct Mount {
 /// [`FsError::Mount`] when the kernel or `fusermount3` refused.
 pub fn mount(options: &MountOptions, mailbox: Mailbox, runtime: Handle) -> Result<Mount, FsError> {
     let path = prepare_mount_point(options)?;
-    let connection = connect(&path, options.allow_other)?;
+    let (connection, permissions) = connect(&path, options.allow_other)?;
     // From here on the mount exists; an error must take it away again.
-    serve(&path, connection, options, mailbox, runtime).inspect_err(|_error| {
+    serve(&path, connection, permissions, options, mailbox, runtime).inspect_err(|_error| {
         detach(&path).ok();
     })
 }
@@ -96,6 +97,7 @@ pub fn mount(options: &MountOptions, mailbox: Mailbox, runtime: Handle) -> Resul
 fn serve(
     path: &Path,
     connection: OwnedFd,
+    permissions: Permissions,
     options: &MountOptions,
     mailbox: Mailbox,
     runtime: Handle,
@@ -105,7 +107,8 @@ fn serve(
     let tasks = TaskTracker::new();
     let fs = Arc::new(Fs::new(mailbox.clone(), Arc::clone(&options.clock), stop.clone()));
     let owner = Owner { uid: nix::unistd::getuid().as_raw(), gid: nix::unistd::getgid().as_raw() };
-    let adapter = FuseAdapter::new(Arc::clone(&fs), tasks.clone(), runtime.clone(), owner);
+    let adapter =
+        FuseAdapter::new(Arc::clone(&fs), tasks.clone(), runtime.clone(), owner, permissions);
     let acl = if options.allow_other { SessionACL::RootAndOwner } else { SessionACL::Owner };
     let mut config = Config::default();
     config.n_threads = Some(EVENT_THREAD_COUNT);
@@ -245,19 +248,20 @@ fn is_dead(path: &Path) -> bool {
 }
 
 /// Makes the mount: as root by `mount(2)`, otherwise through `fusermount3`.
-fn connect(path: &Path, allow_other: bool) -> Result<OwnedFd, FsError> {
+fn connect(path: &Path, allow_other: bool) -> Result<(OwnedFd, Permissions), FsError> {
     if nix::unistd::geteuid().is_root()
         && let Some(connection) = connect_as_root(path, allow_other)?
     {
-        return Ok(connection);
+        return Ok((connection, Permissions::Kernel));
     }
-    let mut options = "nosuid,nodev,noexec,fsname=dockercomms,subtype=dockercomms".to_owned();
+    let options = "nosuid,nodev,noexec,fsname=dockercomms,subtype=dockercomms";
     // The kernel's own check would refuse an owner the truncation of a sent file, which is 0444,
     // and answer EACCES where we say EROFS. Alone on a mount, the owner needs no check.
-    if allow_other {
-        options.push_str(",default_permissions,allow_other");
+    if !allow_other {
+        return Ok((fusermount::mount(path, options)?, Permissions::Unchecked));
     }
-    fusermount::mount(path, &options)
+    let options = format!("{options},default_permissions,allow_other");
+    Ok((fusermount::mount(path, &options)?, Permissions::Kernel))
 }
 
 /// `None` when we are root without the right to mount, as in a container.

@@ -10,6 +10,10 @@ use crate::fs::xattr;
 use crate::mailbox::{InboxItem, OutboxFile};
 use crate::protocol::{Digest, ReceiptStatus};
 
+/// Access control lists, which no file has. The kernel asks, too, and remembers only that there is
+/// none; it would take "not supported" for a refusal.
+const ACL: &str = "system.posix_acl_";
+
 /// What somebody asked for by writing an attribute, and what takes a while.
 #[derive(Debug)]
 pub enum Wanted {
@@ -30,9 +34,13 @@ impl Fs {
     /// Returns the value of an attribute.
     pub fn getxattr(&self, ino: u64, name: &OsStr) -> Result<Vec<u8>, FsError> {
         let name = name.to_str().ok_or(FsError::NoAttribute)?;
-        if !name.starts_with("user.") {
-            // Asked for on every `ls -l`; there is nothing to look up.
+        if name.starts_with(ACL) {
             return Err(FsError::NoAttribute);
+        }
+        if !name.starts_with("user.") {
+            // On "no such attribute" `ls -l` would ask for the label of every file; it takes this
+            // answer for all.
+            return Err(FsError::NotSupported);
         }
         self.attributes(ino)?
             .into_iter()

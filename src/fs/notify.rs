@@ -7,12 +7,19 @@ use std::sync::Arc;
 
 use fuser::{INodeNo, Notifier};
 use tokio::runtime::Handle;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::announce::Announcer;
 use super::node::{Dir, Node};
 use super::ops::Fs;
 use crate::mailbox::{InboxItem, Mailbox, Snapshot};
+
+/// How many times as long as a look at what changed the rest after it is. A first poll lists
+/// thousands of messages one by one; to look at each, at the listing of all, would cost their
+/// square. After a short look it is short: who reads a message before the kernel was told of its
+/// name reads it a second time from the mailbox, and not from the page cache.
+const REST_FACTOR: u32 = 4;
 
 /// What the kernel keeps and can be told to drop.
 pub trait KernelCache: Send + 'static {
@@ -98,14 +105,20 @@ pub(super) fn watch(
         if !goes_on {
             return;
         }
+        let begin = Instant::now();
         let after = mailbox.snapshot();
         for changed in differences(&before, &after) {
             announce(fs, cache, &changed);
         }
-        // After the kernel forgot what it believed: a watcher looks at once.
+        let rest = begin.elapsed() * REST_FACTOR;
         runtime.block_on(async {
+            let telling = async {
+                // After the kernel forgot what it believed: a watcher looks at once.
+                announcer.announce(fs, &before, &after).await;
+                sleep(rest).await;
+            };
             tokio::select! {
-                () = announcer.announce(fs, &before, &after) => {}
+                () = telling => {}
                 () = stop.cancelled() => {}
             }
         });

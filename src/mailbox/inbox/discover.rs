@@ -60,11 +60,11 @@ impl Rejected {
 
 /// Offers every bundle that may sign `subject` to `accept`, until it takes one.
 ///
-/// `listed` holds all bundle tags of the repository when the caller has just listed them. Our own
-/// tags come first, since they are the authority; referrers follow. Junk candidates are skipped: a
-/// bundle attached by somebody else blocks nothing. At most [`BUNDLE_CANDIDATE_COUNT_MAX`]
-/// candidates are looked at; where there are more, the next search with the same `rejected` goes
-/// on with others, so that a flood only delays the good one.
+/// `listed` holds all bundle tags of the repository, sorted, when the caller has listed them. Our
+/// own tags come first, since they are the authority; referrers follow. Junk candidates are
+/// skipped: a bundle attached by somebody else blocks nothing. At most
+/// [`BUNDLE_CANDIDATE_COUNT_MAX`] candidates are looked at; where there are more, the next search
+/// with the same `rejected` goes on with others, so that a flood only delays the good one.
 ///
 /// # Errors
 /// Only failures after which a later attempt may find more.
@@ -78,9 +78,7 @@ pub(crate) async fn search<T>(
     let mut round = Round::new(repository, subject, rejected.of(subject), accept);
     let prefix = Tag::bundle_prefix(subject);
     let tags = match listed {
-        Some(listed) => {
-            listed.iter().filter(|tag| tag.as_str().starts_with(&prefix)).cloned().collect()
-        }
+        Some(listed) => with_prefix(listed, &prefix).to_vec(),
         None => repository.list_tags(&prefix).await?.tags,
     };
     // The newest first: tags carry their time. A re-attached bundle is then found at once.
@@ -109,6 +107,14 @@ pub(crate) async fn search<T>(
         rejected.forget(subject);
     }
     Ok(Search::Nothing { offered: round.offered, more: round.more })
+}
+
+/// Returns those of sorted `tags` that start with `prefix`; each of thousands of messages asks.
+fn with_prefix<'a>(tags: &'a [Tag], prefix: &str) -> &'a [Tag] {
+    let start = tags.partition_point(|tag| tag.as_str() < prefix);
+    let found = tags.get(start..).unwrap_or_default();
+    let len = found.partition_point(|tag| tag.as_str().starts_with(prefix));
+    found.get(..len).unwrap_or_default()
 }
 
 /// One search under way.

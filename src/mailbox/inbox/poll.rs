@@ -24,7 +24,8 @@ const CANDIDATES_AT_ONCE: usize = 8;
 /// thousands goes on.
 const BATCH: usize = 64;
 
-/// Candidates whose bundles are listed one by one.
+/// Candidates whose bundles are listed one by one. One listing of all bundles costs less than more
+/// of them, above all where a registry answers every listing whole.
 const LIST_EACH_MAX: usize = 4;
 
 /// A candidate, and what became of it.
@@ -63,10 +64,18 @@ pub(super) async fn poll(core: &Arc<Core>) -> Result<PollReport, MailboxError> {
         candidates.extend(recheck::moved(core, settled).await);
         // The date stands first in the rest of the tag: older messages get the plain names.
         candidates.sort();
+        // Their bundles are older than their tags (P18), so that one listing has them all.
+        let bundles = if candidates.len() > LIST_EACH_MAX {
+            Some(core.repository.list_tags("bundle-").await?.tags)
+        } else {
+            None
+        };
         while !candidates.is_empty() {
             let rest = candidates.split_off(candidates.len().min(BATCH));
             let batch = std::mem::replace(&mut candidates, rest);
-            if let Some(error) = judge_batch(core, &trust, batch, &seen, &mut report).await? {
+            let bundles = bundles.as_deref();
+            let judged = judge_batch(core, &trust, batch, bundles, &seen, &mut report);
+            if let Some(error) = judged.await? {
                 failure.get_or_insert(error);
             }
         }
@@ -94,18 +103,12 @@ async fn judge_batch(
     core: &Arc<Core>,
     trust: &Arc<TrustStore>,
     tags: Vec<Tag>,
+    bundles: Option<&[Tag]>,
     seen: &HashMap<Tag, SeenTag>,
     report: &mut PollReport,
 ) -> Result<Option<MailboxError>, MailboxError> {
-    // One listing for a batch costs less than one for each of its messages, above all where a
-    // registry answers every listing whole.
-    let bundles = if tags.len() > LIST_EACH_MAX {
-        Some(core.repository.list_tags("bundle-").await?.tags)
-    } else {
-        None
-    };
     let results: Vec<_> = stream::iter(tags)
-        .map(|tag| judge_tag(core, trust, tag, bundles.as_deref()))
+        .map(|tag| judge_tag(core, trust, tag, bundles))
         .buffered(CANDIDATES_AT_ONCE)
         .collect()
         .await;

@@ -12,10 +12,10 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use fuser::{
-    AccessFlags, BsdFileFlags, Errno, FileHandle, Filesystem, INodeNo, InitFlags, KernelConfig,
-    LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory,
-    ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr,
-    Request, TimeOrNow, WriteFlags,
+    AccessFlags, BsdFileFlags, Errno, FileHandle, Filesystem, INodeNo, KernelConfig, LockOwner,
+    OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus,
+    ReplyEmpty, ReplyEntry, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow,
+    WriteFlags,
 };
 use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
@@ -27,32 +27,7 @@ use super::reply::{
     to_file_attr,
 };
 use super::requester::Requester;
-
-/// Largest write in one request: fewer switches for large copies, one megabyte of buffer each.
-const WRITE_LEN_MAX: u32 = 1 << 20;
-
-/// Most read-ahead requests that the kernel has under way.
-const BACKGROUND_COUNT_MAX: u16 = 64;
-
-/// What the kernel is asked for; what it lacks is left out.
-const CAPABILITIES: [InitFlags; 5] = [
-    InitFlags::FUSE_DO_READDIRPLUS,
-    InitFlags::FUSE_READDIRPLUS_AUTO,
-    InitFlags::FUSE_PARALLEL_DIROPS,
-    // `cp` over a sent file arrives as one open, not as a truncation of an immutable message.
-    InitFlags::FUSE_ATOMIC_O_TRUNC,
-    // Without it the kernel asks for `security.capability` before every write.
-    InitFlags::FUSE_HANDLE_KILLPRIV_V2,
-];
-
-/// Who checks the permission bits of the mount's files.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Permissions {
-    /// The kernel (`default_permissions`).
-    Kernel,
-    /// Nobody: their owner is the only user.
-    Unchecked,
-}
+use super::settings::{Permissions, negotiate};
 
 /// Translates between the kernel and [`Fs`].
 pub(super) struct FuseAdapter {
@@ -86,18 +61,7 @@ impl FuseAdapter {
 
 impl Filesystem for FuseAdapter {
     fn init(&mut self, _request: &Request, config: &mut KernelConfig) -> io::Result<()> {
-        for capability in CAPABILITIES {
-            // An older kernel answers with what it lacks; every one of them is optional.
-            config.add_capabilities(capability).ok();
-        }
-        // Lets the kernel remember that a file has no ACL, which `ls -l` asks of each; where it
-        // checks no permissions yet, it would begin to.
-        if self.permissions == Permissions::Kernel {
-            config.add_capabilities(InitFlags::FUSE_POSIX_ACL).ok();
-        }
-        // Both values are inside the crate's bounds.
-        config.set_max_write(WRITE_LEN_MAX).ok();
-        config.set_max_background(BACKGROUND_COUNT_MAX).ok();
+        negotiate(config, self.permissions);
         Ok(())
     }
 

@@ -25,6 +25,7 @@ pub mod notify;
 pub mod ops;
 mod reply;
 pub mod requester;
+mod settings;
 mod text;
 pub mod tree;
 mod watchdog;

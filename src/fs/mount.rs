@@ -19,10 +19,11 @@ use tokio_util::task::TaskTracker;
 
 use super::announce::Announcer;
 use super::error::FsError;
-use super::fuse::{FuseAdapter, Permissions};
+use super::fuse::FuseAdapter;
 use super::mountinfo::{FILE_SYSTEM_TYPE, MountEntry, absolute, check_mount_point, ours_at};
 use super::ops::Fs;
 use super::reply::Owner;
+use super::settings::Permissions;
 use super::watchdog::Watchdog;
 use super::{fusermount, notify};
 use crate::mailbox::Mailbox;

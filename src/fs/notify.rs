@@ -16,11 +16,10 @@ use super::node::{Dir, Node};
 use super::ops::Fs;
 use crate::mailbox::{InboxItem, Mailbox, Snapshot};
 
-/// Least rest after a look at what changed.
-const REST_MIN: Duration = Duration::from_millis(100);
-
-/// How many times as long as the look a rest is. A first poll lists thousands of messages one by
-/// one; to look at each, at the listing of all, would cost their square.
+/// How many times as long as a look at what changed the rest after it is. A first poll lists
+/// thousands of messages one by one; to look at each, at the listing of all, would cost their
+/// square. After a short look it is short: who reads a message before the kernel was told of its
+/// name reads it a second time from the mailbox, and not from the page cache.
 const REST_FACTOR: u32 = 4;
 
 /// What the kernel keeps and can be told to drop.
@@ -112,15 +111,15 @@ pub(super) fn watch(
         for changed in differences(&before, &after) {
             announce(fs, cache, &changed);
         }
-        let rest = REST_MIN.max(begin.elapsed() * REST_FACTOR);
+        let rest = begin.elapsed() * REST_FACTOR;
         runtime.block_on(async {
-            let announced = async {
+            let telling = async {
                 // After the kernel forgot what it believed: a watcher looks at once.
                 announcer.announce(fs, &before, &after).await;
                 sleep(rest).await;
             };
             tokio::select! {
-                () = announced => {}
+                () = telling => {}
                 () = stop.cancelled() => {}
             }
         });

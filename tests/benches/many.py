@@ -1,101 +1,80 @@
 """The rows of large numbers: an inbox with many messages, a repository with many tags of other people."""
 
-import bisect
 import contextlib
-import http.server
 import json
 import os
 import subprocess
-import threading
-import urllib.parse
+import time
 import urllib.request
 
-from kit import ALICE, BOB, CAROL, MIB, fail, run, timed, wait_until
+import simulated
+from kit import ALICE, BOB, CAROL, MIB, People, fail, run, timed, wait_until
+from simulated import PAGE_COUNT
 
-# Tags in a page, as most registries have it.
-PAGE_COUNT = 1000
+# Most seconds until a first mount has listed all that waits.
+INBOX_WAIT_SECS = 600
 
 
-def inbox(people, table, options):
-    """Many small messages wait: the first mount lists all of them; `ls` is answered from memory."""
+def send(people, _registry, table, options):
+    """Sends many small files in one call."""
     count = options.messages
-    directory = people.work / "many"
+    files = small_files(people.work / "many", count)
+    took = timed(lambda: people.command(ALICE, "send", "--to", CAROL, *files))
+    table.add(f"send {count} files of a few bytes", [took / count], note="each, one `send` of all")
+
+
+def small_files(directory, count):
     directory.mkdir()
     files = [directory / f"note-{index:06}" for index in range(count)]
     for index, file in enumerate(files):
         file.write_text(f"{index}\n")
-    took = timed(lambda: people.command(ALICE, "send", "--to", CAROL, *files))
-    table.add(f"send {count} files of a few bytes", [took / count], note="each, one `send` of all")
-
-    listed = people.work / f"{CAROL}.mnt" / "inbox" / ALICE
-    wanted = {file.name for file in files}
-
-    def first_mount():
-        people.mount(CAROL)
-        wait_until(lambda: listed.exists() and wanted <= set(os.listdir(listed)), f"{count} messages")
-
-    table.add(f"first mount until all of {count} are listed", [timed(first_mount)])
-    ours, theirs = [], []
-    for _ in range(options.rounds):
-        ours.append(timed(lambda: run("ls", "-l", listed)))
-        theirs.append(timed(lambda: run("ls", "-l", directory)))
-    table.add(f"ls -l of {count}", ours, theirs, "local directory")
-    memory = people.mounts[CAROL].peak_bytes()
-    table.add(f"peak memory with {count} in the inbox", [memory], target=256 * MIB, unit="B")
-    people.unmount(CAROL)
+    return files
 
 
-class Tags(http.server.BaseHTTPRequestHandler):
-    """As much of a registry as listing tags needs: sorted pages with links."""
-
-    protocol_version = "HTTP/1.1"
-    names = []
-    page_count = 0
-
-    def do_GET(self):  # noqa: N802 (the name is given)
-        url = urllib.parse.urlsplit(self.path)
-        if url.path == "/v2/":
-            return self.answer({})
-        if not url.path.endswith("/tags/list"):
-            return self.answer({"errors": [{"code": "NOT_FOUND"}]}, status=404)
-        query = dict(urllib.parse.parse_qsl(url.query))
-        size = min(int(query.get("n", PAGE_COUNT)), PAGE_COUNT)
-        start = bisect.bisect_right(Tags.names, query.get("last", ""))
-        page = Tags.names[start:start + size]
-        Tags.page_count += 1
-        following = None
-        if page and start + size < len(Tags.names):
-            following = f"{url.path}?{urllib.parse.urlencode({'n': size, 'last': page[-1]})}"
-        return self.answer({"name": "mail", "tags": page}, following)
-
-    def answer(self, content, following=None, status=200):
-        body = json.dumps(content).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        if following:
-            self.send_header("Link", f'<{following}>; rel="next"')
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_words):
-        """Says nothing."""
+def inbox(program, work, count, rounds):
+    """Lets `count` messages wait in a simulated registry; returns the figures of one who mounts, and mounts again."""
+    small_files(work / "local", count)
+    (work / "note").write_text("a message like all the others\n")
+    figures = {"ls": [], "ls local": []}
+    with contextlib.ExitStack() as stack:
+        people = People(program, f"oci:{work}/template", work)
+        people.command(ALICE, "send", "--to", CAROL, work / "note")
+        repository = simulated.Messages(work / "template", work / ALICE / "config/key.pem", count)
+        host = stack.enter_context(simulated.serving(repository))
+        stack.callback(people.close)
+        for which in ("first", "second"):
+            begin = time.monotonic()
+            carol = people.mount(CAROL, "--registry", f"docker://{host}/mail", "--poll", "60")
+            run("ls", "-l", carol.directory / "inbox")
+            figures[f"{which} answer"] = time.monotonic() - begin
+            status = carol.directory / ".dockercomms/status.json"
+            listed = lambda: json.loads(status.read_text())["inbox_count"] == count
+            wait_until(listed, f"{count} messages", secs=INBOX_WAIT_SECS)
+            figures[which] = time.monotonic() - begin
+            if which == "first":
+                figures["memory"] = carol.peak_bytes()
+        for turn in range(-1, rounds):
+            ours = timed(lambda: run("ls", "-l", carol.directory / "inbox" / ALICE))
+            theirs = timed(lambda: run("ls", "-l", work / "local"))
+            # The first finds nothing in the kernel's caches.
+            if turn >= 0:
+                figures["ls"].append(ours)
+                figures["ls local"].append(theirs)
+    return figures
 
 
-@contextlib.contextmanager
-def many_tags(count):
-    """Serves a repository with `count` tags of other people, half of them before `inbox-` and half after."""
-    half = count // 2
-    Tags.names = [f"app-{index:08}" for index in range(half)] + [f"web-{index:08}" for index in range(count - half)]
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Tags)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+def waiting(people, _registry, table, options):
+    """Many messages wait: a mount answers at once and fills; `ls` is answered from memory."""
+    count, rounds = options.waiting, options.rounds
+    work = people.work / "waiting"
+    work.mkdir()
+    figures = inbox(people.program, work, count, rounds)
+    add = table.add
+    add(f"first mount, {count} messages waiting: until `ls` answers", [figures["first answer"]], target=2)
+    add(f"first mount until all of {count} are listed", [figures["first"]], target=60)
+    add(f"second mount until all of {count} are listed", [figures["second"]], target=1)
+    add(f"ls -l of {count}, warm", figures["ls"], figures["ls local"], "local directory", target=3)
+    add(f"peak memory with {count} in the inbox", [figures["memory"]], target=256 * MIB, unit="B")
 
 
 def every_page(host):
@@ -119,21 +98,22 @@ def run_measured(*command):
     return usage.ru_maxrss * 1024
 
 
-def tags(people, table, options):
+def tags(people, _registry, table, options):
     """A look into a repository with many tags of other people, by a program that has never seen it."""
     count = options.tags
     ours, theirs, pages, peaks = [], [], [], []
-    with many_tags(count) as host:
+    repository = simulated.of_other_people(count)
+    with simulated.serving(repository) as host:
         for turn in range(options.rounds):
             home = people.work / f"tags-{turn}"
             run(people.program, "--home", home, "init", "--me", BOB, "--registry", f"docker://{host}/mail")
-            Tags.page_count = 0
+            repository.page_count = 0
             ours.append(timed(lambda: peaks.append(run_measured(people.program, "--home", home, "ls"))))
-            pages.append(Tags.page_count)
-            Tags.page_count = 0
+            pages.append(repository.page_count)
+            repository.page_count = 0
             theirs.append(timed(lambda: every_page(host)))
-            if Tags.page_count != -(-count // PAGE_COUNT):
-                fail(f"the peer has fetched {Tags.page_count} pages")
+            if repository.page_count != -(-count // PAGE_COUNT):
+                fail(f"the peer has fetched {repository.page_count} pages")
     if min(pages) == 0:
         fail("`ls` has not asked for the tags")
     table.add(f"poll of {count} tags of other people", ours, theirs, "every page, by Python")

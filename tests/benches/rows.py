@@ -4,70 +4,14 @@ import contextlib
 import filecmp
 import os
 import pathlib
-import random
 import shutil
-import statistics
 import threading
 import time
 
 from kit import (
-    ALICE, BOB, CAROL, MIB, cpu_of_children, fail, forget_pages, read_at, read_through, run, shell, timed,
-    write_log, write_random,
+    ALICE, BOB, CAROL, MIB, cpu_of_children, fail, forget_pages, in_turn, read_through, run, shell, timed, write_log,
+    write_random,
 )
-
-# A reader that fetches ahead on its own must be seen doing it before the fetched bytes are counted.
-SETTLE_SECS = 1.0
-# How long an idle mount is watched.
-IDLE_SECS = 20
-
-
-class Table:
-    """The figures of one registry."""
-
-    def __init__(self, registry, options):
-        self.registry = registry
-        self.options = options
-        self.rows = []
-
-    def add(self, what, ours, beside=None, peer="", target=None, unit="s", note=""):
-        """Adds a row. `target` is the largest ratio to the peer, or the largest value where there is none."""
-        row = {
-            "what": what, "registry": self.registry, "unit": unit, "ours": list(ours), "beside": list(beside or []),
-            "peer": peer, "target": target, "note": note,
-        }
-        self.rows.append(row)
-        return row
-
-
-def shown(value, unit):
-    if unit == "B":
-        return f"{value / MIB:.1f} MiB"
-    if unit != "s":
-        return f"{value:.2f} {unit}".strip()
-    return f"{value * 1000:.1f} ms" if value < 0.1 else f"{value:.2f} s"
-
-
-def render(row):
-    """Returns one line of the table."""
-    ours, beside, target = statistics.median(row["ours"]), "", row["target"]
-    measured = ours
-    if row["beside"]:
-        beside = f"{shown(statistics.median(row['beside']), row['unit'])} ({row['peer']})"
-        # Of each turn, since only what ran in the same minute can be compared.
-        measured = statistics.median(one / other for one, other in zip(row["ours"], row["beside"]))
-    ratio = f"{measured:.2f}" if row["beside"] else ""
-    wanted, met = "", ""
-    if target is not None:
-        wanted = f"{target:.2f}" if row["beside"] else shown(target, row["unit"])
-        met = "yes" if measured <= target else "**no**"
-    what = row["what"] + (f" ({row['note']})" if row["note"] else "")
-    return f"| {what} | {row['registry']} | {shown(ours, row['unit'])} | {beside} | {ratio} | {wanted} | {met} |"
-
-
-def in_turn(turn, *actions):
-    """Runs the actions; whoever goes second finds a warmer machine, so they take turns in that as well."""
-    for action in actions if turn % 2 == 0 else reversed(actions):
-        action()
 
 
 def copy_slowly_enough_to_tell(source, target):
@@ -208,61 +152,6 @@ class Files:
         note("disk", timed(lambda: read_through(inbox)))
         note("local cold", timed(lambda: read_through(source)))
 
-    def large(self):
-        """One large message: memory while it is sent; its first and other 4 KiB, never read before."""
-        size = self.options.large_mib * MIB
-        what = f"{self.options.large_mib} MiB"
-        source = self.work / "large"
-        write_random(source, size)
-        with open(source, "rb") as file:
-            head = file.read(4096)
-        os.sync()
-        alice = self.people.mount(ALICE)
-        run("cp", source, self.people.outbox())
-        self.table.add(f"peak memory of the mount, sending {what} random", [alice.peak_bytes()], target=256 * MIB, unit="B")
-        self.people.arrived("large")
-
-        figures = {name: [] for name in ("first", "fetched", "chunk", "random", "blobs")}
-        chunk = None if self.is_layout else self.registry.first_blob()
-        blobs = lambda: 0 if self.is_layout else len(self.registry.fetches())
-        for turn in range(self.options.rounds):
-            bob = self.people.forget_cache(BOB)
-            inbox = self.people.arrived("large")
-            time.sleep(SETTLE_SECS)
-            before, blobs_before = self.registry.bytes_fetched(bob), blobs()
-
-            def first():
-                begin = time.monotonic()
-                with open(inbox, "rb", buffering=0) as file:
-                    got = file.read(4096)
-                figures["first"].append(time.monotonic() - begin)
-                if got != head:
-                    fail("the first 4 KiB differ from what was sent")
-
-            def one_chunk():
-                if self.is_layout:
-                    script = f"head -c 8388608 {source} | openssl dgst -sha256"
-                else:
-                    script = f"curl -sS {chunk} | openssl dgst -sha256"
-                figures["chunk"].append(timed(lambda: shell(script)))
-
-            in_turn(turn, first, one_chunk)
-            time.sleep(SETTLE_SECS)
-            # The peer fetched one of them.
-            figures["fetched"].append(self.registry.bytes_fetched(bob) - before - (0 if self.is_layout else 8 * MIB))
-            figures["blobs"].append(blobs() - blobs_before - (0 if self.is_layout else 1))
-            at = random.randrange(16 * MIB, size - MIB) if size > 32 * MIB else size - MIB
-            figures["random"].append(timed(lambda: read_at(inbox, at)))
-        peer = "8 MiB, hashed" if self.is_layout else "curl of a chunk, hashed"
-        add = self.table.add
-        add(f"first 4 KiB of {what}", figures["first"], figures["chunk"], peer, 1.5)
-        add(f"4 KiB in the middle of {what}", figures["random"], figures["chunk"], peer, 1.5)
-        add("bytes fetched for the first", figures["fetched"], target=8.5 * MIB, unit="B",
-            note="all that the process read" if self.is_layout else "by the access log")
-        if not self.is_layout:
-            add("blobs fetched for the first", figures["blobs"], target=1, unit="")
-        source.unlink()
-
     def readers(self):
         """Four readers of four cold messages beside one reader of one."""
         size = self.options.mib * MIB // 4
@@ -307,15 +196,3 @@ class Files:
             peak = bob.peak_bytes()
         self.table.add(f"peak memory, {count} open files read in turn", [peak], target=(256 + 256) * MIB, unit="B",
                        note="of it 256 MiB are the cache")
-
-    def idle(self):
-        """What a mount costs that nobody uses."""
-        bob = self.people.mount(BOB, "--poll", "5")
-        time.sleep(2)
-        cpu, wakes = bob.cpu(), bob.wake_ups()
-        time.sleep(IDLE_SECS)
-        percent = (bob.cpu() - cpu) * 100 / IDLE_SECS
-        wakes = (bob.wake_ups() - wakes) / IDLE_SECS
-        self.people.mount(BOB)
-        self.table.add("idle mount, --poll 5", [percent], target=0.1, unit="% CPU", note="ticks of 10 ms")
-        self.table.add("idle mount, --poll 5", [wakes], unit="wake-ups/s")

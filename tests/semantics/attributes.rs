@@ -171,11 +171,11 @@ fn what_ls_asks_of_every_file_is_answered_once_for_all() {
         let (answer, answered) = mpsc::channel();
         let path = message.clone();
         receiving.server().signal(Signal::SIGSTOP);
-        let asking = std::thread::spawn(move || answer.send((path.metadata(), ask(&path, acl))));
+        let asking = std::thread::spawn(move || answer.send((path.exists(), ask(&path, acl))));
         let answered = answered.recv_timeout(Duration::from_secs(2));
         receiving.server().signal(Signal::SIGCONT);
         asking.join().unwrap().ok();
-        matches!(answered, Ok((Ok(_), libc::ENODATA)))
+        matches!(answered, Ok((true, libc::ENODATA)))
     });
 }
 

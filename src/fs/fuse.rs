@@ -51,12 +51,14 @@ pub(super) struct FuseAdapter {
     tasks: TaskTracker,
     runtime: Handle,
     owner: Owner,
+    /// Whether the kernel keeps readers right beside writes that bypass its cache.
+    may_bypass: bool,
 }
 
 impl FuseAdapter {
     /// Makes an adapter whose files belong to `owner`; every task is in `tasks`.
     pub(super) fn new(fs: Arc<Fs>, tasks: TaskTracker, runtime: Handle, owner: Owner) -> Self {
-        Self { fs, tasks, runtime, owner }
+        Self { fs, tasks, runtime, owner, may_bypass: false }
     }
 
     /// Runs `work` as a task; its reply went with it.
@@ -77,6 +79,9 @@ impl Filesystem for FuseAdapter {
         // Both values are inside the crate's bounds.
         config.set_max_write(WRITE_LEN_MAX).ok();
         config.set_max_background(BACKGROUND_COUNT_MAX).ok();
+        // Linux 6.6 has learned both at once: to map such files, and to drop the pages that others
+        // have of what is written. Nobody asks for the first here; it tells of the second.
+        self.may_bypass = config.capabilities().contains(InitFlags::FUSE_DIRECT_IO_ALLOW_MMAP);
         Ok(())
     }
 
@@ -236,11 +241,11 @@ impl Filesystem for FuseAdapter {
     fn open(&self, request: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
         let _context = self.runtime.enter();
         if let Some(opened) = self.fs.open_now(ino.0, flags.0) {
-            return answer_open(reply, opened);
+            return answer_open(reply, opened, self.may_bypass);
         }
-        let requester = Requester::new(request.pid());
+        let (requester, may_bypass) = (Requester::new(request.pid()), self.may_bypass);
         self.later(|fs| async move {
-            answer_open(reply, fs.open_writer(ino.0, flags.0, requester).await);
+            answer_open(reply, fs.open_writer(ino.0, flags.0, requester).await, may_bypass);
         });
     }
 
@@ -346,7 +351,7 @@ impl Filesystem for FuseAdapter {
     }
 
     fn opendir(&self, _request: &Request, ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
-        answer_open(reply, self.fs.opendir(ino.0));
+        answer_open(reply, self.fs.opendir(ino.0), self.may_bypass);
     }
 
     fn readdir(
@@ -462,7 +467,7 @@ impl Filesystem for FuseAdapter {
         reply: ReplyCreate,
     ) {
         let name = name.to_owned();
-        let owner = self.owner;
+        let (owner, may_bypass) = (self.owner, self.may_bypass);
         let requester = Requester::new(request.pid());
         self.later(|fs| async move {
             match fs.create(parent.0, &name, mode, flags, requester).await {
@@ -470,7 +475,7 @@ impl Filesystem for FuseAdapter {
                     let shown = to_file_attr(&attr, owner);
                     let handle = FileHandle(opened.handle);
                     // One time to live for both: a new file changes with every write.
-                    let flags = fopen_flags(opened);
+                    let flags = fopen_flags(opened, may_bypass);
                     reply.created(&Duration::ZERO, &shown, GENERATION, handle, flags);
                 }
                 Err(error) => reply.error(to_errno(&error)),

@@ -72,7 +72,7 @@ impl Fs {
         };
         self.note_outbox_change();
         let attr = self.acquire(&Node::Outgoing(Arc::clone(&file)));
-        let opened = self.insert_writer(attr.ino, file, requester);
+        let opened = self.insert_writer(attr.ino, file, flags, requester);
         Ok((attr, opened))
     }
 
@@ -105,7 +105,7 @@ impl Fs {
         let file = self.outgoing(ino)?;
         let truncate = flags & libc::O_TRUNC != 0;
         match self.open_file(ino, &file, truncate).await {
-            Ok(opened) => Ok(self.insert_writer(ino, opened, requester)),
+            Ok(opened) => Ok(self.insert_writer(ino, opened, flags, requester)),
             Err(error) if is_immutable(&error) && may_truncate_next(flags) => {
                 let sealed = Handle::Sealed(Sealed::new(ino, requester.process()));
                 Ok(Opened { handle: self.handles.insert(sealed), caching: Caching::None })
@@ -268,10 +268,18 @@ impl Fs {
         }
     }
 
-    fn insert_writer(&self, ino: u64, file: Arc<OutboxFile>, requester: Requester) -> Opened {
+    fn insert_writer(
+        &self,
+        ino: u64,
+        file: Arc<OutboxFile>,
+        flags: i32,
+        requester: Requester,
+    ) -> Opened {
         let writer = Writer::new(ino, file, requester.process());
         let handle = self.handles.insert(Handle::Writer(Arc::new(writer)));
-        Opened { handle, caching: Caching::None }
+        // Without reading there can be no mapping, and nothing that is worth keeping.
+        let is_write_only = flags & libc::O_ACCMODE == libc::O_WRONLY;
+        Opened { handle, caching: if is_write_only { Caching::Written } else { Caching::None } }
     }
 
     /// Returns directory name, identity and file name for a new file, or why there can be none.

@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use tokio_util::sync::CancellationToken;
 
@@ -20,6 +20,9 @@ use crate::protocol::{ErrorClass, FileName, Identity};
 
 /// Bits that would make a file run as somebody; a message never does.
 const SET_ID_BITS: u32 = 0o6000;
+
+/// Longest time that the answer to a write is held back.
+const HOLD_BACK_MAX: Duration = Duration::from_secs(5);
 
 /// Bits that a new file takes from `open`: mail is private until somebody says otherwise by
 /// `chmod`.
@@ -152,7 +155,7 @@ impl Fs {
     pub async fn hold_back(&self, file: Arc<OutboxFile>, requester: Requester) {
         let cancel = CancellationToken::new();
         let caught_up = async {
-            file.wait_for_uploads().await;
+            file.wait_for_uploads(HOLD_BACK_MAX).await;
             Ok(())
         };
         until_interrupted(requester, &self.stop, &cancel, caught_up).await.ok();

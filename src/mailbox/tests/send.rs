@@ -1,5 +1,7 @@
 //! Sending: what is promised when, and what survives.
 
+use std::time::Duration;
+
 use tokio_util::sync::CancellationToken;
 
 use super::{digest_of, draft, name, payload, tags};
@@ -279,17 +281,42 @@ async fn a_copy_far_ahead_of_the_registry_waits_for_it() {
     let gate = Gate::closed();
     world.faulty.inject_always(Operation::PushBlob, Fault::hold(&gate));
 
-    let file = draft(&alice, &bob, "a.bin", &payload(850)).await;
-    assert!(!file.is_far_ahead(0, 850), "eight chunks may wait");
-    file.write_at(850, &payload(100)).unwrap();
-    assert!(file.is_far_ahead(850, 100));
-    assert!(!file.is_far_ahead(910, 10), "only the write that fills a chunk waits");
+    let file = draft(&alice, &bob, "a.bin", &payload(350)).await;
+    assert!(!file.is_far_ahead(0, 350), "three chunks may wait");
+    file.write_at(350, &payload(100)).unwrap();
+    assert!(file.is_far_ahead(350, 100));
+    assert!(!file.is_far_ahead(410, 10), "only the write that fills a chunk waits");
 
-    let mut waiting = std::pin::pin!(file.wait_for_uploads());
+    let mut waiting = std::pin::pin!(file.wait_for_uploads(Duration::MAX));
     assert!(futures_util::poll!(&mut waiting).is_pending());
     gate.open();
     waiting.await;
-    assert!(!file.is_far_ahead(850, 100));
+    assert!(!file.is_far_ahead(350, 100));
+}
+
+#[tokio::test]
+async fn a_copy_waits_once_for_a_registry_that_takes_nothing() {
+    let world = World::new();
+    let (alice, bob) = world.alice_and_bob().await;
+    let gate = Gate::closed();
+    world.faulty.inject_always(Operation::PushBlob, Fault::hold(&gate));
+    let file = draft(&alice, &bob, "a.bin", &payload(450)).await;
+    assert!(file.is_far_ahead(350, 100));
+
+    file.wait_for_uploads(Duration::ZERO).await;
+    assert!(!file.is_far_ahead(350, 100));
+
+    // Once it has taken a chunk, there is something to wait for again.
+    gate.open();
+    while file.progress().0 < 100 {
+        tokio::task::yield_now().await;
+    }
+    let gate = Gate::closed();
+    world.faulty.heal();
+    world.faulty.inject_always(Operation::PushBlob, Fault::hold(&gate));
+    file.write_at(450, &payload(450)).unwrap();
+    assert!(file.is_far_ahead(450, 450));
+    gate.open();
 }
 
 #[tokio::test]

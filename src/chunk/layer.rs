@@ -20,6 +20,12 @@ pub struct EncodedLayer {
     pub bytes: Bytes,
 }
 
+/// Tells chunks apart before they are compressed: equal for the same index and bytes only.
+///
+/// It never leaves this process: on the wire a layer is named by the SHA-256 of what was pushed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Fingerprint([u8; 32]);
+
 /// Makes layers; keeps one compression context and its buffers, so give each thread its own.
 ///
 /// Memory: about twice the largest chunk that was encoded, and the layers that are handed out.
@@ -46,28 +52,44 @@ impl LayerEncoder {
     /// # Errors
     /// [`ChunkError::TooLarge`] when no receiver would accept a chunk of this size.
     pub fn encode(&mut self, index: u32, payload: &[u8]) -> Result<EncodedLayer, ChunkError> {
-        self.encode_from(index, payload.len() as u64, |place| {
+        self.frame(index, payload.len() as u64, |place| {
             place.copy_from_slice(payload);
             Ok(())
-        })
+        })?;
+        self.compress()
     }
 
-    /// As [`LayerEncoder::encode`], for a chunk of `len` bytes that `fill` puts into their place:
-    /// a chunk that is read from somewhere is not copied once more.
+    /// Frames chunk `index` of `len` bytes, which `fill` puts into their place: a chunk that is read
+    /// from somewhere is not copied once more. [`LayerEncoder::compress`] makes the layer of it.
     ///
     /// # Errors
-    /// As [`LayerEncoder::encode`]; [`ChunkError::Read`] when `fill` fails.
-    pub fn encode_from(
+    /// [`ChunkError::TooLarge`] as for [`LayerEncoder::encode`]; [`ChunkError::Read`] when `fill`
+    /// fails.
+    pub fn frame(
         &mut self,
         index: u32,
         len: u64,
         fill: impl FnOnce(&mut [u8]) -> io::Result<()>,
-    ) -> Result<EncodedLayer, ChunkError> {
+    ) -> Result<(), ChunkError> {
         let too_large = ChunkError::TooLarge { limit: CHUNK_BYTES_MAX };
         let Some(len) = usize::try_from(len).ok().filter(|_| len <= CHUNK_BYTES_MAX) else {
             return Err(too_large);
         };
-        fill(frame::prepare(index, len, &mut self.framed)).map_err(ChunkError::Read)?;
+        fill(frame::prepare(index, len, &mut self.framed)).map_err(ChunkError::Read)
+    }
+
+    /// Returns what tells the chunk that was framed last from all others, whoever made them up.
+    ///
+    /// BLAKE3, because who sends something new pays for it as well: it costs half of SHA-256 or less.
+    pub fn fingerprint(&self) -> Fingerprint {
+        Fingerprint(blake3::hash(&self.framed).into())
+    }
+
+    /// Compresses and hashes the chunk that was framed last.
+    ///
+    /// # Errors
+    /// [`ChunkError::Compressor`] when the compressor fails.
+    pub fn compress(&mut self) -> Result<EncodedLayer, ChunkError> {
         self.compressor
             .compress(&self.framed, &mut self.compressed)
             .map_err(ChunkError::Compressor)?;

@@ -36,6 +36,8 @@ pub(super) struct FuseAdapter {
     runtime: Handle,
     owner: Owner,
     permissions: Permissions,
+    /// Whether the kernel keeps readers right beside writes that bypass its cache.
+    may_bypass: bool,
 }
 
 impl FuseAdapter {
@@ -47,7 +49,7 @@ impl FuseAdapter {
         owner: Owner,
         permissions: Permissions,
     ) -> Self {
-        Self { fs, tasks, runtime, owner, permissions }
+        Self { fs, tasks, runtime, owner, permissions, may_bypass: false }
     }
 
     /// Runs `work` as a task; its reply went with it.
@@ -61,7 +63,7 @@ impl FuseAdapter {
 
 impl Filesystem for FuseAdapter {
     fn init(&mut self, _request: &Request, config: &mut KernelConfig) -> io::Result<()> {
-        negotiate(config, self.permissions);
+        self.may_bypass = negotiate(config, self.permissions);
         Ok(())
     }
 
@@ -221,11 +223,11 @@ impl Filesystem for FuseAdapter {
     fn open(&self, request: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
         let _context = self.runtime.enter();
         if let Some(opened) = self.fs.open_now(ino.0, flags.0) {
-            return answer_open(reply, opened);
+            return answer_open(reply, opened, self.may_bypass);
         }
-        let requester = Requester::new(request.pid());
+        let (requester, may_bypass) = (Requester::new(request.pid()), self.may_bypass);
         self.later(|fs| async move {
-            answer_open(reply, fs.open_writer(ino.0, flags.0, requester).await);
+            answer_open(reply, fs.open_writer(ino.0, flags.0, requester).await, may_bypass);
         });
     }
 
@@ -331,7 +333,7 @@ impl Filesystem for FuseAdapter {
     }
 
     fn opendir(&self, _request: &Request, ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
-        answer_open(reply, self.fs.opendir(ino.0));
+        answer_open(reply, self.fs.opendir(ino.0), self.may_bypass);
     }
 
     fn readdir(
@@ -447,7 +449,7 @@ impl Filesystem for FuseAdapter {
         reply: ReplyCreate,
     ) {
         let name = name.to_owned();
-        let owner = self.owner;
+        let (owner, may_bypass) = (self.owner, self.may_bypass);
         let requester = Requester::new(request.pid());
         self.later(|fs| async move {
             match fs.create(parent.0, &name, mode, flags, requester).await {
@@ -455,7 +457,7 @@ impl Filesystem for FuseAdapter {
                     let shown = to_file_attr(&attr, owner);
                     let handle = FileHandle(opened.handle);
                     // One time to live for both: a new file changes with every write.
-                    let flags = fopen_flags(opened);
+                    let flags = fopen_flags(opened, may_bypass);
                     reply.created(&Duration::ZERO, &shown, GENERATION, handle, flags);
                 }
                 Err(error) => reply.error(to_errno(&error)),

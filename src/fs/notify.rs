@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use fuser::{INodeNo, Notifier};
 use tokio::runtime::Handle;

@@ -54,9 +54,11 @@ pub(super) fn to_errno(error: &FsError) -> Errno {
     Errno::from_i32(errno::of(error))
 }
 
-pub(super) fn fopen_flags(opened: Opened) -> FopenFlags {
+/// `may_bypass` says whether the kernel drops what readers have cached of what is written past it.
+pub(super) fn fopen_flags(opened: Opened, may_bypass: bool) -> FopenFlags {
     match opened.caching {
-        Caching::None => FopenFlags::empty(),
+        Caching::Written if may_bypass => FopenFlags::FOPEN_DIRECT_IO,
+        Caching::None | Caching::Written => FopenFlags::empty(),
         Caching::ReadOnly => FopenFlags::FOPEN_NOFLUSH,
         Caching::Immutable => FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_NOFLUSH,
         Caching::Listing => FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_CACHE_DIR,
@@ -71,9 +73,11 @@ pub(super) fn answer_empty(reply: ReplyEmpty, result: Result<(), FsError>) {
     }
 }
 
-pub(super) fn answer_open(reply: ReplyOpen, result: Result<Opened, FsError>) {
+pub(super) fn answer_open(reply: ReplyOpen, result: Result<Opened, FsError>, may_bypass: bool) {
     match result {
-        Ok(opened) => reply.opened(FileHandle(opened.handle), fopen_flags(opened)),
+        Ok(opened) => {
+            reply.opened(FileHandle(opened.handle), fopen_flags(opened, may_bypass));
+        }
         Err(error) => reply.error(to_errno(&error)),
     }
 }
@@ -209,11 +213,19 @@ mod tests {
 
     #[test]
     fn only_immutable_content_survives_a_close() {
-        let flags = |caching| fopen_flags(Opened { handle: 1, caching });
+        let flags = |caching| fopen_flags(Opened { handle: 1, caching }, true);
 
         assert!(flags(Caching::Immutable).contains(FopenFlags::FOPEN_KEEP_CACHE));
         assert!(!flags(Caching::ReadOnly).contains(FopenFlags::FOPEN_KEEP_CACHE));
         assert!(flags(Caching::Direct).contains(FopenFlags::FOPEN_DIRECT_IO));
         assert!(flags(Caching::None).is_empty());
+    }
+
+    #[test]
+    fn writes_bypass_the_cache_only_where_readers_stay_right() {
+        let written = Opened { handle: 1, caching: Caching::Written };
+
+        assert_eq!(fopen_flags(written, true), FopenFlags::FOPEN_DIRECT_IO);
+        assert!(fopen_flags(written, false).is_empty());
     }
 }

@@ -28,8 +28,9 @@ pub(super) enum Permissions {
     Unchecked,
 }
 
-/// Settles with the kernel how it will ask.
-pub(super) fn negotiate(config: &mut KernelConfig, permissions: Permissions) {
+/// Settles with the kernel how it will ask; returns whether it keeps readers right beside writes
+/// that bypass its cache.
+pub(super) fn negotiate(config: &mut KernelConfig, permissions: Permissions) -> bool {
     for capability in CAPABILITIES {
         // An older kernel answers with what it lacks; every one of them is optional.
         config.add_capabilities(capability).ok();
@@ -42,4 +43,7 @@ pub(super) fn negotiate(config: &mut KernelConfig, permissions: Permissions) {
     // Both values are inside the crate's bounds.
     config.set_max_write(WRITE_LEN_MAX).ok();
     config.set_max_background(BACKGROUND_COUNT_MAX).ok();
+    // Linux 6.6 has learned both at once: to map such files, and to drop the pages that others
+    // have of what is written. Nobody asks for the first here; it tells of the second.
+    config.capabilities().contains(InitFlags::FUSE_DIRECT_IO_ALLOW_MMAP)
 }

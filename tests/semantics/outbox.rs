@@ -95,6 +95,41 @@ fn a_close_without_a_write_sends_nothing() {
 }
 
 #[test]
+fn an_open_reader_and_a_mapping_see_what_a_writer_adds_and_changes() {
+    if crate::common::program("python3").is_none() {
+        return;
+    }
+    let scene = Scene::new();
+    let path = scene.to_bob("log");
+    let mut writer = File::create_new(&path).unwrap();
+    writer.write_all(b"one\n").unwrap();
+    let script = "
+import mmap, os, sys
+file = os.open(sys.argv[1], os.O_RDWR)
+memory = mmap.mmap(file, 4)
+print(memory[:4], os.pread(file, 9, 0), flush=True)
+sys.stdin.readline()
+print(memory[:4], os.pread(file, 9, 0), flush=True)
+";
+    let mut fifo = crate::common::Fifo::new(scene.alice.dir().join("pipe"));
+    let shell = "exec python3 -c \"$1\" \"$2\" < \"$3\"";
+    let arguments = [std::path::Path::new(script), path.as_path(), fifo.path()];
+    let reader = crate::common::Running::start(crate::common::shell(shell, &arguments));
+    fifo.feed(b"");
+    wait_until("the reader has cached the page", || reader.output().contains("b'one\\n' b'one"));
+
+    writer.seek(std::io::SeekFrom::Start(0)).unwrap();
+    writer.write_all(b"six\nten\n").unwrap();
+    fifo.feed(b"go on\n");
+
+    let expected = "b'six\\n' b'six\\nten\\n'";
+    wait_until("the reader sees it", || reader.output().contains(expected));
+    fifo.finish();
+    reader.end().ok();
+    close(writer);
+}
+
+#[test]
 fn a_close_while_another_process_still_writes_sends_nothing() {
     let mut scene = Scene::new();
     let path = scene.to_bob("log");

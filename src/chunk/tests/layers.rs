@@ -22,6 +22,29 @@ fn equal_chunks_give_equal_layers_whatever_was_encoded_before() {
 }
 
 #[test]
+fn a_fingerprint_tells_chunks_apart_by_index_length_and_every_byte() {
+    let fingerprint_of = |encoder: &mut LayerEncoder, index, chunk: &[u8]| {
+        encoder.encode(index, chunk).unwrap();
+        encoder.fingerprint()
+    };
+    let mut encoder = LayerEncoder::new(Compression::Zstd).unwrap();
+    let chunk = payload(LEN);
+    let first = fingerprint_of(&mut encoder, 3, &chunk);
+    let mut changed = chunk.clone();
+    changed[LEN - 1] ^= 1;
+
+    let others = [
+        fingerprint_of(&mut encoder, 4, &chunk),
+        fingerprint_of(&mut encoder, 3, &chunk[..LEN - 1]),
+        fingerprint_of(&mut encoder, 3, &[chunk.as_slice(), &[0]].concat()),
+        fingerprint_of(&mut encoder, 3, &changed),
+    ];
+
+    assert!(others.iter().all(|other| *other != first), "{others:?}");
+    assert_eq!(fingerprint_of(&mut encoder, 3, &chunk), first);
+}
+
+#[test]
 fn a_zstd_layer_states_its_size_and_has_a_checksum() {
     let mut encoder = LayerEncoder::new(Compression::Zstd).unwrap();
 

@@ -18,6 +18,8 @@ use crate::mailbox::OutboxFile;
 pub enum Caching {
     /// Nothing special: cached while open, checked at the next open.
     None,
+    /// Written and never read through this handle: not cached, where readers beside it stay right.
+    Written,
     /// Read only: a close needs no flush.
     ReadOnly,
     /// Immutable and verified: pages stay for ever, a close needs no flush.

@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use tokio_util::sync::CancellationToken;
 
@@ -20,6 +20,9 @@ use crate::protocol::{ErrorClass, FileName, Identity};
 
 /// Bits that would make a file run as somebody; a message never does.
 const SET_ID_BITS: u32 = 0o6000;
+
+/// Longest time that the answer to a write is held back.
+const HOLD_BACK_MAX: Duration = Duration::from_secs(5);
 
 /// Bits that a new file takes from `open`: mail is private until somebody says otherwise by
 /// `chmod`.
@@ -72,7 +75,7 @@ impl Fs {
         };
         self.note_outbox_change();
         let attr = self.acquire(&Node::Outgoing(Arc::clone(&file)));
-        let opened = self.insert_writer(attr.ino, file, requester);
+        let opened = self.insert_writer(attr.ino, file, flags, requester);
         Ok((attr, opened))
     }
 
@@ -105,7 +108,7 @@ impl Fs {
         let file = self.outgoing(ino)?;
         let truncate = flags & libc::O_TRUNC != 0;
         match self.open_file(ino, &file, truncate).await {
-            Ok(opened) => Ok(self.insert_writer(ino, opened, requester)),
+            Ok(opened) => Ok(self.insert_writer(ino, opened, flags, requester)),
             Err(error) if is_immutable(&error) && may_truncate_next(flags) => {
                 let sealed = Handle::Sealed(Sealed::new(ino, requester.process()));
                 Ok(Opened { handle: self.handles.insert(sealed), caching: Caching::None })
@@ -152,7 +155,7 @@ impl Fs {
     pub async fn hold_back(&self, file: Arc<OutboxFile>, requester: Requester) {
         let cancel = CancellationToken::new();
         let caught_up = async {
-            file.wait_for_uploads().await;
+            file.wait_for_uploads(HOLD_BACK_MAX).await;
             Ok(())
         };
         until_interrupted(requester, &self.stop, &cancel, caught_up).await.ok();
@@ -268,10 +271,18 @@ impl Fs {
         }
     }
 
-    fn insert_writer(&self, ino: u64, file: Arc<OutboxFile>, requester: Requester) -> Opened {
+    fn insert_writer(
+        &self,
+        ino: u64,
+        file: Arc<OutboxFile>,
+        flags: i32,
+        requester: Requester,
+    ) -> Opened {
         let writer = Writer::new(ino, file, requester.process());
         let handle = self.handles.insert(Handle::Writer(Arc::new(writer)));
-        Opened { handle, caching: Caching::None }
+        // Without reading there can be no mapping, and nothing that is worth keeping.
+        let is_write_only = flags & libc::O_ACCMODE == libc::O_WRONLY;
+        Opened { handle, caching: if is_write_only { Caching::Written } else { Caching::None } }
     }
 
     /// Returns directory name, identity and file name for a new file, or why there can be none.

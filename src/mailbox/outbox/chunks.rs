@@ -4,6 +4,11 @@ use std::ops::Range;
 
 use crate::protocol::ChunkLayer;
 
+/// Whole chunks that a copy may be ahead of the registry beside the one it has just filled: four are
+/// on their way at once. When one of them ends, the next is filled in a few milliseconds; what
+/// is further ahead would only wait for the close.
+const AHEAD_CHUNK_COUNT_MAX: usize = 3;
+
 /// What is known about the chunks of a draft, kept while it is written.
 ///
 /// Each chunk has a generation that grows after every write into it. An upload remembers the
@@ -13,6 +18,8 @@ use crate::protocol::ChunkLayer;
 pub(crate) struct ChunkTable {
     chunk_bytes: u64,
     slots: Vec<Slot>,
+    /// Somebody has waited for a chunk in vain, and none has been completed since.
+    is_stalled: bool,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -41,7 +48,7 @@ pub(crate) struct Pending {
 
 impl ChunkTable {
     pub(crate) fn new(chunk_bytes: u64) -> Self {
-        Self { chunk_bytes: chunk_bytes.max(1), slots: Vec::new() }
+        Self { chunk_bytes: chunk_bytes.max(1), slots: Vec::new(), is_stalled: false }
     }
 
     pub(crate) fn chunk_bytes(&self) -> u64 {
@@ -109,10 +116,22 @@ impl ChunkTable {
 
     /// Remembers that `pending` is in the registry as `layer`, unless it changed meanwhile.
     pub(crate) fn complete(&mut self, pending: Pending, layer: ChunkLayer) {
+        self.is_stalled = false;
         let slot = self.slot(pending.index);
         if slot.generation == pending.generation {
             slot.done = Some(Done { generation: pending.generation, len: pending.len, layer });
         }
+    }
+
+    /// Notes that nothing was completed for as long as anybody waits.
+    pub(crate) fn note_stall(&mut self) {
+        self.is_stalled = true;
+    }
+
+    /// Returns whether more whole chunks of a payload of `len` bytes wait for the registry than a
+    /// copy should be ahead, and waiting for it makes sense.
+    pub(crate) fn is_far_ahead(&self, len: u64) -> bool {
+        !self.is_stalled && self.unfinished(len, true).nth(AHEAD_CHUNK_COUNT_MAX).is_some()
     }
 
     /// Forgets what is in the registry; what is on its way counts.

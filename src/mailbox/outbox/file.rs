@@ -24,12 +24,6 @@ use crate::protocol::{
 };
 use crate::store::{PreparedMessage, Withdrawal};
 
-/// Whole chunks that a copy may be ahead of the registry: as many again as are on their way.
-const AHEAD_CHUNK_COUNT_MAX: usize = 8;
-
-/// Longest time that the write which fills a chunk waits for the registry.
-const WRITER_WAIT_MAX: Duration = Duration::from_secs(5);
-
 /// A file in `outbox/<recipient>/`.
 ///
 /// Content lies in a staged file until the message is sent. All methods are short and local;
@@ -345,9 +339,10 @@ impl OutboxFile {
         offset / chunk_bytes != offset.saturating_add(len) / chunk_bytes && inner.is_far_ahead()
     }
 
-    /// Waits until the uploads have caught up or ended, or for [`WRITER_WAIT_MAX`]: a registry that
-    /// hangs must not stop a copy into the staged file.
-    pub async fn wait_for_uploads(&self) {
+    /// Waits until the uploads have caught up or ended, but no longer than `limit`: a registry
+    /// that hangs must not stop a copy into the staged file. After that nobody is far ahead until it
+    /// has taken another chunk.
+    pub async fn wait_for_uploads(&self, limit: Duration) {
         let caught_up = async {
             loop {
                 let mut moved = std::pin::pin!(self.uploads_moved.notified());
@@ -358,7 +353,9 @@ impl OutboxFile {
                 moved.await;
             }
         };
-        tokio::time::timeout(WRITER_WAIT_MAX, caught_up).await.ok();
+        if tokio::time::timeout(limit, caught_up).await.is_err() {
+            self.inner.lock().chunks.note_stall();
+        }
     }
 
     /// Cuts or extends the file.
@@ -477,8 +474,7 @@ impl Inner {
 
     /// Returns whether more whole chunks wait for the registry than a copy should be ahead.
     fn is_far_ahead(&self) -> bool {
-        self.uploading
-            && self.chunks.unfinished(self.len, true).nth(AHEAD_CHUNK_COUNT_MAX).is_some()
+        self.uploading && self.chunks.is_far_ahead(self.len)
     }
 
     pub(super) fn fail(&mut self, error: &MailboxError) {

@@ -42,9 +42,17 @@ pub(super) async fn prepare(core: &Arc<Core>, file: &Arc<OutboxFile>) -> Result<
     if renew_promise(core, file).await? {
         return Ok(());
     }
-    sync_spool_name(file).await?;
-    crash::point!("outbox.prepare.staged");
-    let uploaded = upload::upload_all(core, file).await?;
+    let staged = async {
+        sync_spool_name(file).await?;
+        crash::point!("outbox.prepare.staged");
+        Ok(())
+    };
+    // None of these needs another, and each waits for somebody else.
+    let ((), uploaded, ()) = tokio::try_join!(
+        staged,
+        upload::upload_all(core, file),
+        push_small_blob(core.repository.as_ref(), EMPTY_BYTES),
+    )?;
     crash::point!("outbox.prepare.uploaded");
     let message = message_for(core, file, &uploaded).await?;
     if file.is_queued() {
@@ -180,27 +188,42 @@ fn build_message(
     })
 }
 
-/// Pushes manifest and bundle, everything but the inbox tag (P18).
+/// Pushes manifest and bundle, everything but the inbox tag (P18). The blobs that the manifest names
+/// are there.
 async fn push_message(core: &Core, message: &PreparedMessage) -> Result<(), MailboxError> {
-    let repository = core.repository.as_ref();
-    push_small_blob(repository, EMPTY_BYTES).await?;
-    let manifest = Bytes::from(message.manifest.clone());
-    repository.push_manifest(&manifest_upload(manifest, None)).await?;
-    crash::point!("outbox.manifest.pushed");
-    push_bundle(core, &message.manifest, &message.bundle).await
+    let manifest = async {
+        let bytes = Bytes::from(message.manifest.clone());
+        core.repository.push_manifest(&manifest_upload(bytes, None)).await?;
+        crash::point!("outbox.manifest.pushed");
+        Ok(())
+    };
+    // Neither names the other; what is attached next names both.
+    tokio::try_join!(manifest, push_bundle_blob(core, &message.bundle))?;
+    attach_bundle(core, &message.manifest, &message.bundle).await
 }
 
-/// Attaches `bundle` to the manifest with these bytes (P15): blob, manifest, tag, referrers entry.
+/// Pushes `bundle` and attaches it to the manifest with these bytes (P15).
 pub(crate) async fn push_bundle(
     core: &Core,
     subject: &[u8],
     bundle: &[u8],
 ) -> Result<(), MailboxError> {
-    let repository = core.repository.as_ref();
+    push_bundle_blob(core, bundle).await?;
+    attach_bundle(core, subject, bundle).await
+}
+
+/// Pushes the bytes of a bundle, without asking: a new signature is in no registry.
+async fn push_bundle_blob(core: &Core, bundle: &[u8]) -> Result<(), MailboxError> {
+    let bytes = Bytes::copy_from_slice(bundle);
+    core.repository.push_blob(&Digest::of(bundle), bytes).await?;
+    crash::point!("outbox.bundle.blob-pushed");
+    Ok(())
+}
+
+/// Attaches a bundle whose blob is there: manifest, tag, referrers entry (P15).
+async fn attach_bundle(core: &Core, subject: &[u8], bundle: &[u8]) -> Result<(), MailboxError> {
     let subject_descriptor = Descriptor::of(media_type::IMAGE_MANIFEST, subject);
     let annotations = ImageManifest::parse(subject)?.annotations;
-    push_small_blob(repository, bundle).await?;
-    crash::point!("outbox.bundle.blob-pushed");
     let bundle = Descriptor::of(media_type::BUNDLE, bundle);
     let tag = Tag::bundle(&subject_descriptor.digest, core.now(), Core::tag_random());
     let bytes = encode_bundle_manifest(&subject_descriptor, &bundle, &annotations);
@@ -213,7 +236,7 @@ pub(crate) async fn push_bundle(
             artifact_type: media_type::BUNDLE.to_owned(),
         }),
     };
-    repository.push_manifest(&upload).await?;
+    core.repository.push_manifest(&upload).await?;
     crash::point!("outbox.bundle.attached");
     Ok(())
 }

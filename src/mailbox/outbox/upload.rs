@@ -8,12 +8,13 @@ use std::sync::Arc;
 
 use futures_util::stream::FuturesUnordered;
 use futures_util::{StreamExt as _, future};
+use lru::LruCache;
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
 use super::chunks::{ChunkTable, Pending};
 use super::file::OutboxFile;
-use crate::chunk::{ChunkError, ChunkLayout, EncodedLayer, LayerEncoder};
+use crate::chunk::{ChunkError, ChunkLayout, EncodedLayer, Fingerprint, LayerEncoder};
 use crate::mailbox::MailboxError;
 use crate::mailbox::core::Core;
 use crate::protocol::{ChunkLayer, Compression};
@@ -23,17 +24,51 @@ use crate::sys::crash;
 /// Larger chunks are rare, and an idle mailbox must not hold their memory.
 const KEPT_BUFFER_LEN_MAX: usize = 40 << 20;
 
-/// Permits and compression contexts that all uploads of a mailbox share.
+/// Most chunks whose layers are remembered: 32 GiB of them in less than a megabyte.
+const KNOWN_LAYER_COUNT_MAX: usize = 4096;
+
+/// Permits, compression contexts and known layers that all uploads of a mailbox share.
 pub(crate) struct UploadPool {
     permits: Arc<Semaphore>,
     width: usize,
     encoders: Mutex<Vec<(Compression, LayerEncoder)>>,
+    known: Mutex<LruCache<(Compression, Fingerprint), ChunkLayer>>,
+    #[cfg(test)]
+    compressed_count: std::sync::atomic::AtomicU64,
 }
 
 impl UploadPool {
     pub(crate) fn new(width: usize) -> Self {
         let width = width.max(1);
-        Self { permits: Arc::new(Semaphore::new(width)), width, encoders: Mutex::default() }
+        Self {
+            permits: Arc::new(Semaphore::new(width)),
+            width,
+            encoders: Mutex::default(),
+            known: Mutex::new(LruCache::unbounded()),
+            #[cfg(test)]
+            compressed_count: std::sync::atomic::AtomicU64::new(0),
+        }
+    }
+
+    /// Returns how many chunks were compressed so far.
+    #[cfg(test)]
+    pub(in crate::mailbox) fn compressed_count(&self) -> u64 {
+        self.compressed_count.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    /// Returns the layer that a chunk has become before; whether the registry still has it is to
+    /// be asked.
+    fn known(&self, compression: Compression, chunk: Fingerprint) -> Option<ChunkLayer> {
+        self.known.lock().get(&(compression, chunk)).copied()
+    }
+
+    /// Remembers what a chunk has become, for whoever is sent the same.
+    fn remember(&self, compression: Compression, chunk: Fingerprint, layer: ChunkLayer) {
+        let mut known = self.known.lock();
+        known.put((compression, chunk), layer);
+        if known.len() > KNOWN_LAYER_COUNT_MAX {
+            known.pop_lru();
+        }
     }
 
     /// Returns a kept encoder or a new one: making one costs a fifth of a chunk.
@@ -194,31 +229,37 @@ async fn upload_chunk(core: &Arc<Core>, claim: Claim) -> Result<(), MailboxError
     let permit = permit.map_err(|_closed| MailboxError::TaskLost)?;
     let compression = core.options.compression_for(claim.file.recipient());
     let encoder = core.uploads.take(compression)?;
-    let (mut encoder, layer) = encode(encoder, &claim).await?;
-    let descriptor = ChunkLayer { digest: layer.digest, size: layer.bytes.len() as u64 };
-    if !core.repository.blob_exists(&layer.digest).await? {
-        core.repository.push_blob(&layer.digest, layer.bytes.clone()).await?;
-        crash::point!("outbox.chunk.pushed");
-    }
-    encoder.reuse(layer.bytes);
+    let (encoder, fingerprint) = frame(encoder, &claim).await?;
+    let known = core.uploads.known(compression, fingerprint);
+    let (encoder, layer) = match known {
+        Some(layer) if core.repository.blob_exists(&layer.digest).await? => (encoder, layer),
+        Some(_) | None => {
+            let (encoder, layer) = push_framed(core, encoder).await?;
+            core.uploads.remember(compression, fingerprint, layer);
+            (encoder, layer)
+        }
+    };
     core.uploads.keep(compression, encoder);
     drop(permit);
-    claim.file.inner.lock().chunks.complete(claim.chunk, descriptor);
+    claim.file.inner.lock().chunks.complete(claim.chunk, layer);
     Ok(())
 }
 
-/// Reads, frames, compresses and hashes one chunk on a blocking thread.
-async fn encode(
+/// Reads and frames one chunk on a blocking thread.
+async fn frame(
     mut encoder: LayerEncoder,
     claim: &Claim,
-) -> Result<(LayerEncoder, EncodedLayer), MailboxError> {
+) -> Result<(LayerEncoder, Fingerprint), MailboxError> {
     let chunk = claim.chunk;
     let spool = claim.file.inner.lock().spool.clone();
     let spool = spool.ok_or(MailboxError::NotFound("staged file"))?;
     tokio::task::spawn_blocking(move || {
         let read = |place: &mut [u8]| spool.read_exact_at(chunk.offset, place);
-        match encoder.encode_from(chunk.index, chunk.len, read) {
-            Ok(layer) => Ok((encoder, layer)),
+        match encoder.frame(chunk.index, chunk.len, read) {
+            Ok(()) => {
+                let fingerprint = encoder.fingerprint();
+                Ok((encoder, fingerprint))
+            }
             // Shortened after it was planned; the table says so and it is planned again.
             Err(ChunkError::Read(source)) if source.kind() == io::ErrorKind::UnexpectedEof => {
                 Err(MailboxError::Busy)
@@ -231,4 +272,26 @@ async fn encode(
     })
     .await
     .map_err(|_panicked| MailboxError::TaskLost)?
+}
+
+/// Compresses and hashes the chunk that is framed, and pushes it unless it is there.
+async fn push_framed(
+    core: &Core,
+    mut encoder: LayerEncoder,
+) -> Result<(LayerEncoder, ChunkLayer), MailboxError> {
+    #[cfg(test)]
+    core.uploads.compressed_count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    let compressed = tokio::task::spawn_blocking(move || {
+        let layer = encoder.compress()?;
+        Ok::<_, ChunkError>((encoder, layer))
+    });
+    let (mut encoder, EncodedLayer { digest, bytes }) =
+        compressed.await.map_err(|_panicked| MailboxError::TaskLost)??;
+    let layer = ChunkLayer { digest, size: bytes.len() as u64 };
+    if !core.repository.blob_exists(&digest).await? {
+        core.repository.push_blob(&digest, bytes.clone()).await?;
+        crash::point!("outbox.chunk.pushed");
+    }
+    encoder.reuse(bytes);
+    Ok((encoder, layer))
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use super::{Changes, Fs, Read};
+use super::{Caching, Changes, Fs, Read};
 use crate::fs::attr::Attr;
 use crate::fs::errno;
 use crate::fs::error::FsError;
@@ -121,6 +121,24 @@ fn code<T>(result: Result<T, FsError>) -> i32 {
 
 fn pairs(files: &[(&str, &[u8])]) -> Vec<(String, Vec<u8>)> {
     files.iter().map(|(name, content)| ((*name).to_owned(), content.to_vec())).collect()
+}
+
+#[tokio::test]
+async fn only_what_is_never_read_bypasses_the_cache() {
+    let scene = Scene::new().await;
+    let create = async |name: &str, access| {
+        let name = OsStr::new(name);
+        let flags = libc::O_CREAT | libc::O_EXCL | access;
+        scene.fs.create(scene.to_bob, name, 0o644, flags, me()).await.unwrap()
+    };
+
+    let (attr, copied) = create("copied", libc::O_WRONLY).await;
+    let (_, edited) = create("edited", libc::O_RDWR).await;
+    let open = async |flags| scene.fs.open_writer(attr.ino, flags, me()).await.unwrap().caching;
+
+    assert_eq!((copied.caching, edited.caching), (Caching::Written, Caching::None));
+    assert_eq!(open(libc::O_WRONLY | libc::O_APPEND).await, Caching::Written);
+    assert_eq!(open(libc::O_RDWR).await, Caching::None);
 }
 
 #[tokio::test]

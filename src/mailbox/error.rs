@@ -1,6 +1,7 @@
 //! Why a verb of the mailbox failed, and what to do next.
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -73,6 +74,14 @@ pub enum MailboxError {
         /// What it names now.
         now: Digest,
     },
+    /// A staged file that no row knows: the row was lost, or a removal was cut short.
+    #[error("{} ({len} bytes) was staged, and nothing says for whom; it is kept", path.display())]
+    Unrecorded {
+        /// The staged file.
+        path: PathBuf,
+        /// Its length in bytes.
+        len: u64,
+    },
     /// A task of ours ended without an answer.
     #[error("background task ended early")]
     TaskLost,
@@ -102,6 +111,7 @@ impl MailboxError {
             Self::Busy => ErrorClass::Busy,
             Self::NotYetSent => ErrorClass::TimedOut,
             Self::TagMoved { .. } => ErrorClass::Malformed,
+            Self::Unrecorded { .. } => ErrorClass::Corrupt,
             Self::TaskLost => ErrorClass::Internal,
         }
     }
@@ -155,6 +165,10 @@ impl MailboxError {
             }
             _ if matches!(self, Self::TagMoved { .. }) => {
                 "ask who else may push to the repository; the sender can say which is right"
+            }
+            _ if matches!(self, Self::Unrecorded { .. }) => {
+                "look whether it is a file that never arrived, and copy it from there; \
+                 `dockercomms gc` removes it"
             }
             class => return Self::hint_of(class),
         };

@@ -116,6 +116,29 @@ fn f10_a_log_that_is_lost_after_a_crash_sends_nothing_twice() {
 }
 
 #[test]
+fn f10_a_queued_file_whose_row_is_lost_is_kept_and_told() {
+    let scene = Scene::new();
+    scene.bob.set("delivery = \"queued\"");
+    scene.registry.fail(Class::UploadPut, Fault::status(503));
+    let mut mount = scene.bob.mount();
+    copy(&scene, &mount, ALICE, "plan.bin").ok();
+    mount.kill();
+    let staged = scene.bob.path().join("state/spool");
+    let before = names_in(&staged);
+    assert_eq!(before.len(), 1);
+
+    std::fs::remove_file(database(&scene).with_file_name("state.db-wal")).unwrap();
+    scene.registry.heal();
+    mount.start(&scene.bob, &[]);
+
+    assert_eq!(names_in(&staged), before);
+    assert!(read(staged.join(&before[0])) == payload(2000));
+    let errors = mount.errors();
+    assert!(errors.contains(&before[0]) && errors.contains("never arrived"), "{errors}");
+    mount.unmount();
+}
+
+#[test]
 fn f10_an_older_copy_of_the_state_sends_nothing_twice_and_fills_up_again() {
     let (scene, tag_count) = scene_with_history();
     let backup = back_up(&scene);

@@ -298,8 +298,8 @@ impl Outbox {
         Ok(())
     }
 
-    /// Removes those of the staged files that no unsent row knows: their creation or removal was cut
-    /// short.
+    /// Removes those of the staged files that no unsent row knows and that nobody can miss: their
+    /// message is sent, or nothing was ever written. One with content may have lost its row.
     async fn remove_orphans(&self, names: &[String]) -> Result<(), MailboxError> {
         let mut orphans = Vec::new();
         for name in names {
@@ -310,10 +310,18 @@ impl Outbox {
             return Ok(());
         }
         // Whoever created one held the lock until its row was there: none comes from now on.
-        let known = needed(&self.core.store.outbox_entries().await?);
+        let entries = self.core.store.outbox_entries().await?;
+        let known = needed(&entries);
+        let sent: HashSet<&str> = entries.iter().map(|entry| entry.spool.as_str()).collect();
         for orphan in orphans.iter().filter(|orphan| !known.contains(&orphan.name())) {
-            orphan.remove();
-            crash::point!("outbox.recover.orphan-removed");
+            let (name, len) = (orphan.name(), orphan.len()?);
+            if len == 0 || sent.contains(name.as_str()) {
+                orphan.remove();
+                crash::point!("outbox.recover.orphan-removed");
+            } else {
+                let error = MailboxError::Unrecorded { path: self.core.spool.join(name), len };
+                self.core.record_error("outbox", &error);
+            }
         }
         Ok(())
     }

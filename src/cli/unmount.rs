@@ -23,7 +23,7 @@ use crate::protocol::ErrorClass;
 const END_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// How long a mount point may stay busy before that is an error: a file manager that looks at an
-/// arrival, or our own helper that announces one ([`fs::arrivals`]), is there for a moment only.
+/// arrival, or our own helper that announces one (`fs/announce.rs`), is there for a moment only.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Time between two looks whether it is gone, and between two attempts at a busy one.

@@ -3,21 +3,33 @@
 //! Nothing here is durable. A torn, truncated or altered file is noticed when it is read.
 
 use std::fs::{self, File, Metadata, OpenOptions};
-use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::io::{self, Read as _};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
 use bytes::Bytes;
 use nix::errno::Errno;
-use nix::fcntl::{FallocateFlags, OFlag, fallocate};
+use nix::fcntl::{FallocateFlags, FcntlArg, OFlag, fallocate, fcntl};
 use nix::sys::stat::futimens;
 use nix::sys::time::TimeSpec;
 use nix::unistd::geteuid;
+use tokio::sync::Semaphore;
 
 use crate::protocol::Digest;
 use crate::protocol::limits::{CHUNK_BYTES_MAX, layer_len_max};
 use crate::sys::durable::create_private;
 use crate::sys::{buffer, crash};
+
+/// Shorter layers go through the page cache.
+const DIRECT_LEN_MIN: usize = 1 << 20;
+
+/// What address and length of a write past the page cache are multiples of: the largest block that
+/// disks have. One that wants more refuses, and gets the layer the other way.
+const DIRECT_ALIGNMENT: usize = 4096;
+
+/// Who may write past the page cache, and so wait for the disk. What comes meanwhile does not: a
+/// slow disk must not hold up who reads.
+static DIRECT: Semaphore = Semaphore::const_new(2);
 
 /// Why a file was not taken.
 #[derive(Debug)]
@@ -65,10 +77,9 @@ pub(super) fn read(path: &Path, digest: &Digest, len: u64) -> Result<Bytes, Miss
 #[expect(clippy::disallowed_methods, reason = "a cache file that a power cut tears is a miss")]
 pub(super) fn write(path: &Path, temporary: &Path, layer: &[u8]) -> io::Result<()> {
     let written = (|| {
-        let mut file = create_private(temporary)?;
+        let file = create_private(temporary)?;
         crash::point!("cache.created");
-        reserve(&file, layer.len());
-        file.write_all(layer)?;
+        fill(&file, layer)?;
         drop(file);
         crash::point!("cache.written");
         fs::rename(temporary, path)?;
@@ -79,6 +90,40 @@ pub(super) fn write(path: &Path, temporary: &Path, layer: &[u8]) -> io::Result<(
         fs::remove_file(temporary).ok();
     }
     written
+}
+
+/// Writes a large layer past the page cache where that is possible.
+///
+/// The kernel keeps the pages of what programs read from the mount. Those of this file would be a
+/// second copy, in fresh memory, which costs several times what the copying does.
+fn fill(file: &File, layer: &[u8]) -> io::Result<()> {
+    if layer.len() >= DIRECT_LEN_MIN
+        && let Ok(_turn) = DIRECT.try_acquire()
+        && fill_directly(file, layer).is_ok()
+    {
+        return Ok(());
+    }
+    reserve(file, layer.len());
+    file.write_all_at(layer, 0)
+}
+
+fn fill_directly(file: &File, layer: &[u8]) -> io::Result<()> {
+    let mut aligned = buffer::take(layer.len() + 2 * DIRECT_ALIGNMENT);
+    let start = aligned.as_ptr().align_offset(DIRECT_ALIGNMENT);
+    aligned.resize(start, 0);
+    aligned.extend_from_slice(layer);
+    aligned.resize(start + layer.len().next_multiple_of(DIRECT_ALIGNMENT), 0);
+    set_direct(file, OFlag::O_DIRECT)?;
+    let written = file.write_all_at(aligned.get(start..).unwrap_or_default(), 0);
+    set_direct(file, OFlag::empty())?;
+    written?;
+    file.set_len(layer.len() as u64)
+}
+
+/// Not every file system offers `O_DIRECT`.
+fn set_direct(file: &File, flags: OFlag) -> io::Result<()> {
+    fcntl(file, FcntlArg::F_SETFL(flags))?;
+    Ok(())
 }
 
 /// Asks for the blocks of a file at once. On ext4 the write itself then costs a fraction.
@@ -102,4 +147,38 @@ pub(super) fn is_of_this_user(metadata: &Metadata) -> bool {
 fn touch(file: &File) {
     // A cache that cannot be touched forgets in a worse order; nothing more.
     futimens(file, &TimeSpec::UTIME_OMIT, &TimeSpec::UTIME_NOW).ok();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn filled(len: usize, fill: impl Fn(&File, &[u8]) -> io::Result<()>) -> (Vec<u8>, Vec<u8>) {
+        let layer: Vec<u8> = (0..=u8::MAX).cycle().take(len).collect();
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("layer");
+        fill(&create_private(&path).unwrap(), &layer).unwrap();
+        (fs::read(path).unwrap(), layer)
+    }
+
+    #[test]
+    fn a_layer_of_any_length_is_written_whole_and_no_byte_more() {
+        for len in [0, 1, DIRECT_LEN_MIN - 1, DIRECT_LEN_MIN, DIRECT_LEN_MIN + 1, 3_000_001] {
+            let (found, layer) = filled(len, fill);
+
+            assert!(found == layer, "{len}: {} bytes", found.len());
+        }
+    }
+
+    #[test]
+    fn what_was_begun_past_the_page_cache_can_be_finished_in_it() {
+        let (found, layer) = filled(DIRECT_LEN_MIN + 5, |file, layer| {
+            // Where there is no `O_DIRECT` this fails, and the file is written all the same.
+            fill_directly(file, layer).ok();
+            let _all_turns = DIRECT.try_acquire_many(2);
+            fill(file, layer)
+        });
+
+        assert!(found == layer, "{} bytes", found.len());
+    }
 }

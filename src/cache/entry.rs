@@ -27,9 +27,12 @@ const DIRECT_LEN_MIN: usize = 1 << 20;
 /// disks have. One that wants more refuses, and gets the layer the other way.
 const DIRECT_ALIGNMENT: usize = 4096;
 
+/// Layers that are written past the page cache at once.
+const DIRECT_COUNT_MAX: u32 = 2;
+
 /// Who may write past the page cache, and so wait for the disk. What comes meanwhile does not: a
 /// slow disk must not hold up who reads.
-static DIRECT: Semaphore = Semaphore::const_new(2);
+static DIRECT: Semaphore = Semaphore::const_new(DIRECT_COUNT_MAX as usize);
 
 /// Why a file was not taken.
 #[derive(Debug)]
@@ -175,7 +178,7 @@ mod tests {
         let (found, layer) = filled(DIRECT_LEN_MIN + 5, |file, layer| {
             // Where there is no `O_DIRECT` this fails, and the file is written all the same.
             fill_directly(file, layer).ok();
-            let _all_turns = DIRECT.try_acquire_many(2);
+            let _all_turns = DIRECT.try_acquire_many(DIRECT_COUNT_MAX);
             fill(file, layer)
         });
 

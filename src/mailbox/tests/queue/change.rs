@@ -111,12 +111,7 @@ async fn cancelling_what_was_sent_unnoticed_says_so() {
 async fn cancelling_a_failed_file_that_was_delivered_says_so() {
     let world = World::new();
     let (mut alice, bob) = alice_and_bob(&world).await;
-    world.faulty.inject(Operation::PushManifest, 2..3, Fault::commit_then_fail(denied));
-    let file = copy(&alice, &bob, "a.txt", b"abc").await;
-    until(&file, SendState::Failed).await;
-    drop(file);
-    alice.restart(&world).await;
-    let file = listed(&alice, "a.txt");
+    let file = sent_unnoticed(&world, &mut alice, &bob).await;
 
     let cancelled = alice.mailbox.outbox().cancel(&file).await;
 

@@ -145,12 +145,7 @@ async fn a_file_whose_tag_was_refused_is_sent_anew_when_a_chunk_is_gone() {
 async fn a_failed_file_that_was_sent_unnoticed_is_not_sent_twice() {
     let world = World::new();
     let (mut alice, bob) = alice_and_bob(&world).await;
-    world.faulty.inject(Operation::PushManifest, 2..3, Fault::commit_then_fail(denied));
-    let file = copy(&alice, &bob, "a.txt", b"abc").await;
-    until(&file, SendState::Failed).await;
-    drop(file);
-    alice.restart(&world).await;
-    let file = listed(&alice, "a.txt");
+    let file = sent_unnoticed(&world, &mut alice, &bob).await;
 
     alice.mailbox.outbox().retry(&file).await.unwrap();
 

@@ -126,3 +126,21 @@ async fn prepared_with_a_refused_tag(
     alice.mailbox.outbox().release_writer(&file);
     file
 }
+
+/// Waits until alice's queue waits for its next attempt.
+async fn until_paused(alice: &Person) {
+    while alice.mailbox.status().next_attempt.is_none() {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Makes a file whose tag is in the registry, although alice was told that it was refused and has
+/// started anew since.
+async fn sent_unnoticed(world: &World, alice: &mut Person, bob: &Person) -> Arc<OutboxFile> {
+    world.faulty.inject(Operation::PushManifest, 2..3, Fault::commit_then_fail(denied));
+    let file = copy(alice, bob, "a.txt", b"abc").await;
+    until(&file, SendState::Failed).await;
+    drop(file);
+    alice.restart(world).await;
+    listed(alice, "a.txt")
+}

@@ -78,9 +78,7 @@ async fn a_registry_that_asks_for_time_gets_it_unless_a_person_is_in_a_hurry() {
     let throttled = move || RegistryError::Throttled { retry_after: hour };
     world.faulty.inject_always(Operation::BlobExists, Fault::fail(throttled));
     let file = copy(&alice, &bob, "a.txt", b"abc").await;
-    while alice.mailbox.status().next_attempt.is_none() {
-        tokio::task::yield_now().await;
-    }
+    until_paused(&alice).await;
     let asked = world.faulty.counts().of(Operation::BlobExists);
 
     alice.mailbox.core.queue.registry_answers();
@@ -101,9 +99,7 @@ async fn a_queue_that_pauses_goes_on_when_the_registry_answers_a_poll() {
     let (alice, bob) = alice_and_bob(&world).await;
     stop_registry(&world);
     let file = copy(&alice, &bob, "a.txt", b"abc").await;
-    while alice.mailbox.status().next_attempt.is_none() {
-        tokio::task::yield_now().await;
-    }
+    until_paused(&alice).await;
     world.faulty.heal();
 
     alice.mailbox.core.queue.registry_answers();
@@ -134,9 +130,7 @@ async fn a_file_in_the_queue_is_not_held_open() {
     stop_registry(&world);
 
     let file = copy(&alice, &bob, "a.txt", b"abc").await;
-    while alice.mailbox.status().next_attempt.is_none() {
-        tokio::task::yield_now().await;
-    }
+    until_paused(&alice).await;
 
     assert!(file.is_parked());
     assert_eq!(file.read_at(1, 10).unwrap(), "bc");

@@ -87,9 +87,7 @@ async fn a_queued_file_that_was_replaced_is_not_sent() {
     world.faulty.inject_next(Operation::BlobExists, 1, throttled);
     copy(&alice, &bob, "a.txt", b"old").await;
     let outbox = alice.mailbox.outbox();
-    while alice.mailbox.status().next_attempt.is_none() {
-        tokio::task::yield_now().await;
-    }
+    until_paused(&alice).await;
 
     let new = rename_over(&alice, &bob, b"new").await;
     outbox.enqueue(&new).await.unwrap();

@@ -69,7 +69,8 @@ impl OutboxFile {
 
     /// Removes the staged file's name, open or not.
     pub(super) fn remove_staged(&self, core: &Core) {
-        // Gone already is as good; anything else leaves a file that the next start removes.
+        // Gone already is as good; anything else leaves a file that the next start removes, or
+        // tells of when no row knows it any more.
         std::fs::remove_file(core.spool.join(&self.spool_name)).ok();
     }
 }

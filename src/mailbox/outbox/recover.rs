@@ -312,10 +312,10 @@ impl Outbox {
         // Whoever created one held the lock until its row was there: none comes from now on.
         let entries = self.core.store.outbox_entries().await?;
         let known = needed(&entries);
-        let sent: HashSet<&str> = entries.iter().map(|entry| entry.spool.as_str()).collect();
+        let recorded: HashSet<&str> = entries.iter().map(|entry| entry.spool.as_str()).collect();
         for orphan in orphans.iter().filter(|orphan| !known.contains(&orphan.name())) {
             let (name, len) = (orphan.name(), orphan.len()?);
-            if len == 0 || sent.contains(name.as_str()) {
+            if len == 0 || recorded.contains(name.as_str()) {
                 orphan.remove();
                 crash::point!("outbox.recover.orphan-removed");
             } else {

@@ -54,13 +54,25 @@ impl Setup {
                 return Err(ConfigError::NoProfile { profile, file }.into());
             }
         };
-        require_known_key(&places)?;
-        if !places.key_file().exists() {
+        if !has_key(&places)? {
             return Err(ConfigError::NotSetUp { missing: places.key_file() }.into());
         }
         let created = Created { repaired: protect(&places)?, ..Created::default() };
         let settings = Settings::resolve(overrides, &file, &places, local_identity())?;
         Ok((Self { places, settings }, created))
+    }
+
+    /// Returns where the files of a profile lie, in which somebody was set up once; changes and
+    /// reads nothing, so that trust can be taken back beside a damaged configuration.
+    ///
+    /// # Errors
+    /// [`ConfigError::NotSetUp`] when there is neither a key nor its card.
+    pub fn places(variables: &HomeVariables, profile: &str) -> Result<Places, AppError> {
+        let places = Places::find(variables, profile)?;
+        if !places.key_file().exists() && !places.card_file().exists() {
+            return Err(ConfigError::NotSetUp { missing: places.key_file() }.into());
+        }
+        Ok(places)
     }
 
     /// As [`Setup::load`], but makes what is missing: directories, configuration, key.
@@ -89,8 +101,7 @@ impl Setup {
         }
         let me = settings.me.first().ok_or(AppError::NoIdentity)?;
         complete_key(&places, me)?;
-        require_known_key(&places)?;
-        if !places.key_file().exists() {
+        if !has_key(&places)? {
             let key = create_key(&places, KeyAlgorithm::EcdsaP256)?;
             created.key = Some(places.key_file());
             ContactCardFile::save(&places, me, &key)?;
@@ -160,14 +171,16 @@ impl Setup {
     }
 }
 
-/// Refuses a profile whose key is gone although its card, which is made after it, is there.
+/// Returns whether there is a key; refuses when it is gone although its card, which is made after
+/// it, is there.
 ///
 /// Another key in its place would sign what was promised under the old one, for nobody to believe.
-fn require_known_key(places: &Places) -> Result<(), AppError> {
-    if !places.key_file().exists() && places.card_file().exists() {
-        return Err(AppError::KeyGone { path: places.key_file() });
+fn has_key(places: &Places) -> Result<bool, AppError> {
+    let path = places.key_file();
+    match path.exists() {
+        false if places.card_file().exists() => Err(AppError::KeyGone { path }),
+        is_there => Ok(is_there),
     }
-    Ok(())
 }
 
 /// Creates what directories are missing and tightens what others could enter or read.

@@ -48,7 +48,7 @@ Examples:
 /// DIR/inbox/SENDER/ lists what was verified, DIR/receipts/ the signed receipts, and
 /// DIR/.dockercomms/status what goes on. Ends with `dockercomms umount DIR`.
 /// Without any configuration it makes a key, the identity user@host and a local directory as the
-/// registry.
+/// registry; a home or profile that is named must have been set up with `dockercomms init`.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
@@ -123,10 +123,15 @@ pub(crate) fn run(session: &Session, args: &Args) -> Result<u8, Failure> {
             session.output.show(&Mounted { mounted, notes });
         });
     }
-    let places = session.places()?;
-    for repaired in places.create()? {
-        session.output.note(&repaired);
-    }
+    let places = if session.is_named() {
+        session.setup(wanted.overrides.clone())?.places
+    } else {
+        let places = session.places()?;
+        for repaired in places.create()? {
+            session.output.note(&repaired);
+        }
+        places
+    };
     let arguments = child_arguments(session, &dir, &wanted)?;
     let notes = daemon::start(&arguments, &places.log_file())?;
     session.output.show(&Mounted { mounted: dir.display().to_string(), notes });
@@ -233,7 +238,8 @@ fn serve(
     ready: impl FnOnce(Vec<String>),
 ) -> Result<u8, Failure> {
     let overrides = Session::overrides(wanted.overrides.clone());
-    let (setup, created) = Setup::create(&session.variables, &session.profile, &overrides)?;
+    let prepare = if session.is_named() { Setup::load } else { Setup::create };
+    let (setup, created) = prepare(&session.variables, &session.profile, &overrides)?;
     let mut notes = notes(&setup, &created);
     // The key in memory must not reach a core dump.
     nix::sys::prctl::set_dumpable(false)

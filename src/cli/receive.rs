@@ -97,7 +97,7 @@ pub(crate) fn run(session: &Session, args: &Args) -> Result<u8, Failure> {
             .hint("make it first, or name another one with `--out`"));
     }
     let overrides = Overrides { limit_download: args.limit_download, ..Overrides::default() };
-    let setup = session.setup_or_create(overrides)?;
+    let setup = session.setup(overrides)?;
     PartFile::remove_stale(&args.out);
     session.with_mailbox(&setup, async |mailbox| {
         let report = mailbox.inbox().poll().await?;

@@ -93,7 +93,7 @@ pub(crate) fn run(session: &Session, args: &Args) -> Result<u8, Failure> {
         limit_upload: args.limit_upload,
         ..Overrides::default()
     };
-    let setup = session.setup_or_create(overrides)?;
+    let setup = session.setup(overrides)?;
     session.with_mailbox(&setup, async |mailbox| {
         let mut failures = Vec::new();
         for file in &args.files {

@@ -10,7 +10,7 @@ use super::failure::Failure;
 use super::output::Output;
 use super::{Global, env, telemetry};
 use crate::app::{self, Created, Role, Setup};
-use crate::config::{HomeVariables, Overrides, Places};
+use crate::config::{DEFAULT_PROFILE, HomeVariables, Overrides, Places};
 use crate::mailbox::Mailbox;
 use crate::protocol::ErrorClass;
 
@@ -43,9 +43,21 @@ impl Session {
         }
     }
 
-    /// Returns where the profile's files lie.
+    /// Returns where the profile's files lie, whether it was set up or not.
     pub(crate) fn places(&self) -> Result<Places, Failure> {
         Ok(Places::find(&self.variables, &self.profile)?)
+    }
+
+    /// Returns where the profile's files lie, which must have been set up.
+    pub(crate) fn own_places(&self) -> Result<Places, Failure> {
+        Ok(Setup::places(&self.variables, &self.profile)?)
+    }
+
+    /// Returns whether somebody said which home or profile is meant.
+    ///
+    /// What is named must be there: a typing mistake must not become another identity.
+    pub(crate) fn is_named(&self) -> bool {
+        self.variables.dockercomms_home.is_some() || self.profile != DEFAULT_PROFILE
     }
 
     /// Fills in from the environment what no flag has said.
@@ -61,16 +73,6 @@ impl Session {
     pub(crate) fn setup(&self, overrides: Overrides) -> Result<Setup, Failure> {
         let (setup, created) =
             Setup::load(&self.variables, &self.profile, &Self::overrides(overrides))?;
-        for note in notes(&setup, &created) {
-            self.output.note(&note);
-        }
-        Ok(setup)
-    }
-
-    /// Reads the profile and makes what is missing, saying so.
-    pub(crate) fn setup_or_create(&self, overrides: Overrides) -> Result<Setup, Failure> {
-        let (setup, created) =
-            Setup::create(&self.variables, &self.profile, &Self::overrides(overrides))?;
         for note in notes(&setup, &created) {
             self.output.note(&note);
         }

@@ -115,9 +115,9 @@ impl Show for CardTaken {
 }
 
 fn add(session: &Session, source: &str, yes: bool, name: Option<&str>) -> Result<u8, Failure> {
+    let places = session.own_places()?;
     let card = read_card(source, name)?;
     let fingerprint = card.public_key.fingerprint();
-    let places = session.places()?;
     let known = TrustFile::load(&places.trust_file())?;
     let vouched_by = known.predecessor(&card).map(|trusted| trusted.key.fingerprint());
     if !yes {
@@ -259,7 +259,7 @@ impl Show for TrustList {
 }
 
 fn list(session: &Session) -> Result<u8, Failure> {
-    let store = TrustFile::load(&session.places()?.trust_file())?;
+    let store = TrustFile::load(&session.own_places()?.trust_file())?;
     session.output.show(&TrustList { senders: senders(&store) });
     Ok(exit::OK)
 }
@@ -300,7 +300,7 @@ impl Show for SenderRemoved {
 
 fn remove(session: &Session, name: &str) -> Result<u8, Failure> {
     let identity = parse_identity(name)?;
-    let path = session.places()?.trust_file();
+    let path = session.own_places()?.trust_file();
     if !path.exists() || !TrustFile::edit(&path, |store| Ok(store.remove(&identity)))? {
         return Err(Failure::new(ErrorClass::NotFound, format!("`{identity}` is not trusted"))
             .hint("run `dockercomms trust ls`"));
@@ -330,7 +330,7 @@ impl Show for KeyRevoked {
 
 fn revoke(session: &Session, name: &str, fingerprint: &str) -> Result<u8, Failure> {
     let identity = parse_identity(name)?;
-    let path = session.places()?.trust_file();
+    let path = session.own_places()?.trust_file();
     let counts = |sender: &TrustedSender| {
         sender.keys().iter().filter(|trusted| !trusted.terms.revoked).count()
             + sender.identities().iter().filter(|rule| !rule.terms.revoked).count()
@@ -405,7 +405,7 @@ fn pending(session: &Session) -> Result<u8, Failure> {
 }
 
 fn export(session: &Session) -> Result<u8, Failure> {
-    let store = TrustFile::load(&session.places()?.trust_file())?;
+    let store = TrustFile::load(&session.own_places()?.trust_file())?;
     if session.output.is_json() {
         session.output.show(&TrustList { senders: senders(&store) });
     } else {

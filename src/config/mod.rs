@@ -128,8 +128,8 @@ pub enum ConfigError {
         /// Why.
         source: io::Error,
     },
-    /// There is no configuration or key yet.
-    #[error("dockercomms is not set up yet: {} is missing", missing.display())]
+    /// Nobody has set this home and profile up yet.
+    #[error("there is no identity here: {} is missing", missing.display())]
     NotSetUp {
         /// The file that is missing.
         missing: PathBuf,
@@ -153,7 +153,8 @@ impl ConfigError {
                 Some(format!("run `dockercomms --profile {profile} init` to add it"))
             }
             Self::NotSetUp { .. } => Some(
-                "run `dockercomms init`, and give the same `--home` and `--profile` each time"
+                "run `dockercomms init` (`dockercomms init --home DIR` for another home) to begin, \
+                 or look for a typing mistake in `--home` and `--profile`"
                     .to_owned(),
             ),
             Self::NoIdentity => Some("run `dockercomms init --me you@example.org`".to_owned()),

@@ -278,13 +278,42 @@ fn nine_for_a_usage_or_a_configuration_that_cannot_be() {
 #[test]
 fn nine_before_anything_is_set_up() {
     let home = Home::new();
+    let card = Home::init(BOB, "oci:/nowhere").card();
+    let card = card.to_str().unwrap();
+    std::fs::create_dir(home.dir().join("mail")).unwrap();
 
-    for verb in [vec!["ls"], vec!["status"], vec!["key", "show"], vec!["doctor"]] {
+    for verb in [
+        vec!["ls"],
+        vec!["status"],
+        vec!["key", "show"],
+        vec!["doctor"],
+        vec!["send", "a.txt", "--to", BOB],
+        vec!["recv"],
+        vec!["mount", "mail"],
+        vec!["mount", "mail", "--foreground"],
+        vec!["trust", "add", card, "--yes"],
+        vec!["trust", "ls"],
+        vec!["trust", "rm", BOB],
+    ] {
         let ran = home.run(&verb);
 
         assert_eq!(ran.code(), 9, "{ran:?}");
-        assert!(format!("{ran:?}").contains("dockercomms init"), "{ran:?}");
+        let text = format!("{ran:?}");
+        assert!(text.contains("no identity") && text.contains("init --home"), "{ran:?}");
         assert!(!home.path().exists(), "{verb:?} wrote something");
+    }
+}
+
+#[test]
+fn nine_for_a_mistyped_profile_in_a_home_that_is_set_up() {
+    let home = Home::init(ALICE, "oci:/nowhere");
+    std::fs::create_dir(home.dir().join("mail")).unwrap();
+
+    for verb in [vec!["send", "a.txt", "--to", BOB], vec!["recv"], vec!["mount", "mail"]] {
+        let ran = home.run(["--profile", "wrok"].into_iter().chain(verb));
+
+        assert!(failure(&ran, 9).contains("--profile wrok init"), "{ran:?}");
+        assert!(!home.path().join("config/profiles").exists(), "{ran:?}");
     }
 }
 

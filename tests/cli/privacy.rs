@@ -101,7 +101,9 @@ fn a_password_in_a_reference_is_neither_shown_nor_kept() {
 
     for verb in ["doctor", "status", "recv", "send", "init"] {
         let mut command = home.command();
-        command.args(["--profile", "other", "-vvv"]);
+        // Only a profile that is new takes the reference.
+        let profile = if verb == "init" { "other" } else { "default" };
+        command.args(["--profile", profile, "-vvv"]);
         command.env("DOCKERCOMMS_REGISTRY", reference).arg(verb);
         if verb == "send" {
             command.args(["a.txt", "--to", BOB]);

@@ -18,7 +18,7 @@ pub(crate) fn code(class: ErrorClass) -> u8 {
         | ErrorClass::SignerUnknown
         | ErrorClass::Expired
         | ErrorClass::Revoked => 2,
-        ErrorClass::Denied => 3,
+        ErrorClass::Denied | ErrorClass::DirectoryDenied => 3,
         ErrorClass::Corrupt | ErrorClass::Malformed => 4,
         ErrorClass::NotFound => 5,
         ErrorClass::Unreachable | ErrorClass::TimedOut => 7,
@@ -50,6 +50,7 @@ mod tests {
             (ErrorClass::Expired, 2),
             (ErrorClass::Revoked, 2),
             (ErrorClass::Denied, 3),
+            (ErrorClass::DirectoryDenied, 3),
             (ErrorClass::Corrupt, 4),
             (ErrorClass::Malformed, 4),
             (ErrorClass::NotFound, 5),

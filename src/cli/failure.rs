@@ -10,7 +10,7 @@ use crate::app::AppError;
 use crate::config::ConfigError;
 use crate::mailbox::MailboxError;
 use crate::protocol::{ErrorClass, ProtocolError};
-use crate::registry::RegistryError;
+use crate::registry::{DIRECTORY_DENIED_HINT, RegistryError};
 use crate::trust::TrustError;
 
 /// Most causes shown; a longer chain repeats itself.
@@ -106,6 +106,7 @@ fn default_hint(class: ErrorClass) -> Option<&'static str> {
         ErrorClass::Denied => Some(
             "run `docker login HOST` for the registry's host, or ask for the right to pull and push",
         ),
+        ErrorClass::DirectoryDenied => Some(DIRECTORY_DENIED_HINT),
         ErrorClass::Unreachable | ErrorClass::TimedOut => {
             Some("check the network and the registry's name; `dockercomms doctor` tests both")
         }

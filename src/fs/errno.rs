@@ -9,7 +9,7 @@ use crate::protocol::ErrorClass;
 pub fn of_class(class: ErrorClass) -> i32 {
     match class {
         ErrorClass::NotFound => libc::ENOENT,
-        ErrorClass::Denied => libc::EACCES,
+        ErrorClass::Denied | ErrorClass::DirectoryDenied => libc::EACCES,
         ErrorClass::SignatureBad => libc::EKEYREJECTED,
         ErrorClass::SignerUnknown => libc::ENOKEY,
         ErrorClass::Expired => libc::EKEYEXPIRED,
@@ -68,6 +68,7 @@ mod tests {
         let table = [
             (ErrorClass::NotFound, libc::ENOENT),
             (ErrorClass::Denied, libc::EACCES),
+            (ErrorClass::DirectoryDenied, libc::EACCES),
             (ErrorClass::SignatureBad, libc::EKEYREJECTED),
             (ErrorClass::SignerUnknown, libc::ENOKEY),
             (ErrorClass::Expired, libc::EKEYEXPIRED),

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::chunk::ChunkError;
 use crate::protocol::{Digest, ErrorClass, ProtocolError};
-use crate::registry::RegistryError;
+use crate::registry::{DIRECTORY_DENIED_HINT, RegistryError};
 use crate::store::StoreError;
 use crate::trust::{Refusal, TrustError};
 
@@ -179,11 +179,12 @@ impl MailboxError {
     pub fn hint_of(class: ErrorClass) -> Option<String> {
         let hint = match class {
             ErrorClass::Denied => "run `docker login` for the registry, or ask for push permission",
+            ErrorClass::DirectoryDenied => DIRECTORY_DENIED_HINT,
             ErrorClass::Unreachable | ErrorClass::TimedOut => {
-                "check the network and the registry with `dockercomms doctor`, then copy again"
+                "check the network and the registry with `dockercomms doctor`, then try again"
             }
             ErrorClass::NoSpace | ErrorClass::QuotaExceeded => {
-                "free space where the state or the repository lies, then copy again"
+                "free space where the state or the repository lies, then try again"
             }
             ErrorClass::Corrupt => {
                 "the registry returned other bytes than were signed; ask its operator, or read again"

@@ -9,6 +9,8 @@ pub enum ErrorClass {
     NotFound,
     /// The registry refused our credentials or our permission.
     Denied,
+    /// The disk does not let us into a directory that serves as the registry.
+    DirectoryDenied,
     /// A signature does not verify or speaks about something else.
     SignatureBad,
     /// The signer is not one that we trust for this sender.
@@ -62,6 +64,7 @@ impl ErrorClass {
         match self {
             Self::NotFound => "not-found",
             Self::Denied => "denied",
+            Self::DirectoryDenied => "directory-denied",
             Self::SignatureBad => "bad-signature",
             Self::SignerUnknown => "untrusted-signer",
             Self::Expired => "expired",
@@ -90,9 +93,10 @@ impl ErrorClass {
         Self::ALL.into_iter().find(|class| class.code() == code)
     }
 
-    const ALL: [Self; 22] = [
+    const ALL: [Self; 23] = [
         Self::NotFound,
         Self::Denied,
+        Self::DirectoryDenied,
         Self::SignatureBad,
         Self::SignerUnknown,
         Self::Expired,

@@ -85,12 +85,17 @@ pub enum RegistryError {
     Configuration(String),
 }
 
+/// What to do about [`ErrorClass::DirectoryDenied`].
+pub const DIRECTORY_DENIED_HINT: &str = "ask the directory's owner for access; to share one, make it \
+    empty for a group (`chmod 2770 DIR`) before the first message: what is made in it gets its mode";
+
 impl RegistryError {
     /// Returns the class that decides errno, exit code and retries.
     pub fn class(&self) -> ErrorClass {
         match self {
             Self::NotFound { .. } => ErrorClass::NotFound,
-            Self::Denied { .. } | Self::DirectoryDenied { .. } => ErrorClass::Denied,
+            Self::Denied { .. } => ErrorClass::Denied,
+            Self::DirectoryDenied { .. } => ErrorClass::DirectoryDenied,
             Self::DigestMismatch { .. } => ErrorClass::Corrupt,
             Self::TooLarge { .. } | Self::Malformed { .. } | Self::WebPage => ErrorClass::Malformed,
             Self::TimedOut => ErrorClass::TimedOut,
@@ -106,10 +111,7 @@ impl RegistryError {
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::WebPage => Some("sign in to the network with a browser, then try again"),
-            Self::DirectoryDenied { .. } => Some(
-                "ask the directory's owner for access; to share one, make it empty for a group \
-                 (`chmod 2770 DIR`) before the first message: what is made in it gets its mode",
-            ),
+            Self::DirectoryDenied { .. } => Some(DIRECTORY_DENIED_HINT),
             _ => None,
         }
     }

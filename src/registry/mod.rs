@@ -22,7 +22,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-pub use error::{BoxError, RegistryError};
+pub use error::{BoxError, DIRECTORY_DENIED_HINT, RegistryError};
 pub use layout::LayoutRepository;
 #[cfg(any(test, feature = "testing"))]
 pub use layout::rewrite_index;

@@ -69,6 +69,7 @@ impl FailureNote {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::registry::RegistryError;
 
     #[test]
     fn the_note_says_what_failed_why_and_what_to_do() {
@@ -83,6 +84,21 @@ mod tests {
             assert!(note.text.contains(part), "{part}: {}", note.text);
         }
         assert!(note.text.contains("dockercomms queue retry"), "{}", note.text);
+    }
+
+    #[test]
+    fn the_note_about_a_directory_that_refuses_speaks_of_permissions_not_of_a_login() {
+        let bob = "bob@example.com".parse().unwrap();
+        let denied = RegistryError::DirectoryDenied { reason: "no permission" };
+
+        let time = SystemTime::UNIX_EPOCH;
+        let note = FailureNote::new("a", &bob, denied.class(), &denied.to_string(), time);
+
+        assert!(
+            note.text.contains("chmod") && !note.text.contains("docker login"),
+            "{}",
+            note.text
+        );
     }
 
     #[test]

@@ -428,9 +428,9 @@ fn f27_errors_of_the_disk_have_their_classes() {
 
     assert_eq!(class_of(libc::ENOSPC), ErrorClass::NoSpace);
     assert_eq!(class_of(libc::EDQUOT), ErrorClass::NoSpace);
-    assert_eq!(class_of(libc::EROFS), ErrorClass::Denied);
-    assert_eq!(class_of(libc::EACCES), ErrorClass::Denied);
-    assert_eq!(class_of(libc::EPERM), ErrorClass::Denied);
+    assert_eq!(class_of(libc::EROFS), ErrorClass::DirectoryDenied);
+    assert_eq!(class_of(libc::EACCES), ErrorClass::DirectoryDenied);
+    assert_eq!(class_of(libc::EPERM), ErrorClass::DirectoryDenied);
     assert_eq!(class_of(libc::ELOOP), ErrorClass::Malformed);
     assert_eq!(class_of(libc::EIO), ErrorClass::Internal);
     assert_eq!(class_of(libc::EMFILE), ErrorClass::Internal);

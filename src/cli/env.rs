@@ -10,7 +10,8 @@
 //! | `NOTIFY_SOCKET` | systemd's, told when a mount is ready |
 //! | `PATH` | where `fusermount3` and, for `doctor`, `cosign` are |
 //!
-//! `registry` besides reads `docker login`'s files (`DOCKER_CONFIG`, `REGISTRY_AUTH_FILE`).
+//! `registry` besides finds the files of `docker login` and `podman login` (`DOCKER_CONFIG`,
+//! `REGISTRY_AUTH_FILE`, `XDG_RUNTIME_DIR`).
 
 use std::ffi::OsString;
 use std::path::PathBuf;

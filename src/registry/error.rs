@@ -23,6 +23,12 @@ pub enum RegistryError {
         /// A short reason of ours.
         reason: String,
     },
+    /// The registry refused us, and the login that is configured cannot be read. Never retried.
+    #[error("registry refused access: {reason}")]
+    LoginUnreadable {
+        /// The login file, and what is wrong with it.
+        reason: String,
+    },
     /// The disk does not let us into a layout directory. Never retried.
     #[error("{reason}")]
     DirectoryDenied {
@@ -94,7 +100,7 @@ impl RegistryError {
     pub fn class(&self) -> ErrorClass {
         match self {
             Self::NotFound { .. } => ErrorClass::NotFound,
-            Self::Denied { .. } => ErrorClass::Denied,
+            Self::Denied { .. } | Self::LoginUnreadable { .. } => ErrorClass::Denied,
             Self::DirectoryDenied { .. } => ErrorClass::DirectoryDenied,
             Self::DigestMismatch { .. } => ErrorClass::Corrupt,
             Self::TooLarge { .. } | Self::Malformed { .. } | Self::WebPage => ErrorClass::Malformed,
@@ -111,6 +117,9 @@ impl RegistryError {
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::WebPage => Some("sign in to the network with a browser, then try again"),
+            Self::LoginUnreadable { .. } => {
+                Some("mend what is named there or remove it, then run `docker login` again")
+            }
             Self::DirectoryDenied { .. } => Some(DIRECTORY_DENIED_HINT),
             _ => None,
         }

@@ -1,5 +1,7 @@
 //! A registry that asks for a login, over HTTPS with a certificate that nobody else knows.
 
+use std::os::unix::fs::PermissionsExt;
+
 use base64::Engine as _;
 
 use crate::common::{
@@ -66,6 +68,41 @@ fn without_a_login_mount_and_send_are_denied_and_say_what_to_do() {
     for ran in [mounted, sent] {
         assert_eq!(ran.code(), 3, "{ran:?}");
         assert!(ran.stderr.contains(&login), "{ran:?}");
+    }
+}
+
+#[test]
+fn a_login_that_cannot_be_read_is_said_to_be_that_and_not_to_be_missing() {
+    let Some(registry) = Registry::docker_private() else { return };
+    let (alice, _bob) = people(&registry);
+    let source = write(alice.dir().join("report.pdf"), b"report");
+    let helper = write(alice.dir().join("docker-credential-locked"), "#!/bin/sh\nexit 1\n");
+    std::fs::set_permissions(&helper, PermissionsExt::from_mode(0o755)).unwrap();
+    log_in(&alice, &registry);
+    let file = alice.dir().join(".docker/config.json");
+    let send = || {
+        let mut command = alice.command();
+        let mut path = alice.dir().as_os_str().to_owned();
+        path.push(":");
+        path.push(std::env::var_os("PATH").unwrap_or_default());
+        command.env("PATH", path).args(["send", "--to", BOB]).arg(&source);
+        run(command)
+    };
+    send().ok();
+
+    for (content, expected) in [
+        ("{\"auths\": {", "line 1"),
+        (r#"{"credsStore": "not-installed"}"#, "docker-credential-not-installed"),
+        (r#"{"credsStore": "locked"}"#, "docker-credential-locked"),
+    ] {
+        write(&file, content);
+
+        let ran = send();
+
+        assert_eq!(ran.code(), 3, "{ran:?}");
+        for part in [file.to_str().unwrap(), expected, "hint: mend"] {
+            assert!(ran.stderr.contains(part), "{part}: {ran:?}");
+        }
     }
 }
 

@@ -221,10 +221,16 @@ impl Authenticator {
 
     fn no_credentials(&self) -> RegistryError {
         let host = &self.host;
-        denied(&match self.state.lock().lookup_failure {
-            Some(failure) => format!("no login for {host} could be read: {failure}"),
-            None => format!("no login for {host} was found; run `docker login {host}`"),
+        self.unreadable_login().unwrap_or_else(|| {
+            denied(&format!("no login for {host} was found; run `docker login {host}`"))
         })
+    }
+
+    /// Returns why we are nobody to the registry, when a login is configured that cannot be read.
+    pub(super) fn unreadable_login(&self) -> Option<RegistryError> {
+        let failure = self.state.lock().lookup_failure.clone()?;
+        let reason = format!("no login for {} could be read: {failure}", self.host);
+        Some(RegistryError::LoginUnreadable { reason })
     }
 }
 

@@ -206,6 +206,13 @@ impl Client {
                 self.auth.answer(self, call, response.headers(), &grant).await?;
                 continue;
             }
+            let is_refused = matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
+            if is_refused
+                && is_ours
+                && let Some(error) = self.auth.unreadable_login()
+            {
+                return Err(error);
+            }
             if !is_redirect(status) || request.redirects == Redirects::None {
                 return Ok(self.answer(response));
             }

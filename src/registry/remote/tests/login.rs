@@ -270,17 +270,24 @@ async fn a_refusal_names_the_helper_that_failed() {
     #[async_trait]
     impl CredentialSource for Broken {
         async fn lookup(&self, _: &str, _: &str) -> Result<Option<Credential>, CredentialError> {
-            Err(CredentialError::HelperFailed)
+            Err(CredentialError::new("/home/me/config.json: the credential helper failed"))
         }
     }
     let basic = Server::start(|_seen| unauthorized("Basic realm=\"r\"".to_owned())).await;
     let bearer = Server::start(guarded(|_seen| Reply::new(401, ""))).await;
-    for server in [basic, bearer] {
+    // Lets anybody in to read, and nobody to do this.
+    let reading = guarded(|_seen| Reply::json(r#"{"token":"reads"}"#));
+    let forbidden = Server::start(move |seen| match seen.header("authorization") {
+        Some("Bearer reads") => Reply::new(403, ""),
+        _ => reading(seen),
+    })
+    .await;
+    for server in [basic, bearer, forbidden] {
         let options = RemoteOptions { credentials: Arc::new(Broken), ..anonymous() };
 
         let fetched = open(&server, &options).fetch_blob(&Digest::of(b"x"), 1).await;
 
-        let Err(RegistryError::Denied { reason }) = fetched else { panic!("{fetched:?}") };
-        assert!(reason.contains("credential helper failed"), "{reason}");
+        let Err(RegistryError::LoginUnreadable { reason }) = fetched else { panic!("{fetched:?}") };
+        assert!(reason.contains("/home/me/config.json: the credential helper"), "{reason}");
     }
 }

@@ -18,7 +18,7 @@ use crate::protocol::{
 };
 use crate::registry::{ManifestUpload, ReferrerEntry, RegistryError, Repository};
 use crate::store::Store;
-use crate::sys::{Clock as _, SystemClock};
+use crate::sys::{Clock as _, Counted, SystemClock};
 
 /// How long the registry may take for the whole examination.
 const REGISTRY_TIMEOUT: Duration = Duration::from_mins(1);
@@ -31,6 +31,9 @@ const CLOCK_LEAD_MAX_SECS: i64 = 3_600;
 
 /// The artifact type of what `--write` pushes.
 const PROBE_TYPE: &str = "application/vnd.dockercomms.doctor.v1";
+
+/// What to do about a registry that does not answer.
+const UNREACHABLE_HINT: &str = "check the network, its proxy, and the registry's name in config.toml (`curl https://HOST/v2/`)";
 
 /// Shown below the help.
 const EXAMPLES: &str = "\
@@ -255,7 +258,7 @@ fn files(setup: &Setup) -> Vec<Check> {
     checks.push(match TrustFile::load_whole(&setup.places.trust_file()) {
         Ok(store) if store.is_empty() => Check::new("trust", Outcome::Warning, "you trust nobody")
             .hint("take a contact card with `dockercomms trust add CARD`"),
-        Ok(store) => Check::new("trust", Outcome::Ok, format!("{} senders", store.len())),
+        Ok(store) => Check::new("trust", Outcome::Ok, Counted(store.len(), "sender").to_string()),
         Err(error) => Check::failed("trust", error.into()),
     });
     checks.push(match running::find(&setup.places) {
@@ -275,9 +278,10 @@ async fn registry(setup: &Setup, write: bool) -> Vec<Check> {
         Err(error) => return vec![Check::failed("registry", error.into())],
     };
     let examined = examine(repository.as_ref(), write);
-    tokio::time::timeout(REGISTRY_TIMEOUT, examined)
-        .await
-        .unwrap_or_else(|_elapsed| vec![Check::failed("registry", RegistryError::TimedOut.into())])
+    tokio::time::timeout(REGISTRY_TIMEOUT, examined).await.unwrap_or_else(|_elapsed| {
+        let check = Check::failed("registry", RegistryError::TimedOut.into());
+        vec![check.hint(UNREACHABLE_HINT)]
+    })
 }
 
 async fn examine(repository: &dyn Repository, write: bool) -> Vec<Check> {
@@ -290,7 +294,13 @@ async fn examine(repository: &dyn Repository, write: bool) -> Vec<Check> {
             format!("{reference} does not exist yet; the first message makes it"),
         ),
         Err(error) => {
-            return vec![Check::failed("registry", Failure::from(error).about(reference))];
+            let hint = match error.class() {
+                // The class's own hint is to run this.
+                ErrorClass::Unreachable | ErrorClass::TimedOut => Some(UNREACHABLE_HINT),
+                _ => None,
+            };
+            let check = Check::failed("registry", Failure::from(error).about(reference));
+            return vec![hint.into_iter().fold(check, Check::hint)];
         }
     }];
     if write {

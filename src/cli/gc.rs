@@ -10,6 +10,7 @@ use super::recall::{Left, refused_deletion};
 use super::session::Session;
 use crate::config::{ByteSize, Overrides};
 use crate::mailbox::{CollectedMessage, Garbage, Leftovers, Removal};
+use crate::sys::Counted;
 
 /// Shown below the help.
 const EXAMPLES: &str = "\
@@ -84,12 +85,13 @@ impl Show for Summary {
     fn lines(&self) -> Vec<String> {
         let size = |bytes: u64| ByteSize(bytes).to_string();
         let verb = if self.dry_run { "would delete" } else { "deleted" };
-        let mut lines = vec![format!("{verb} {} expired messages", self.message_count)];
+        let mut lines = vec![format!("{verb} {}", Counted(self.message_count, "expired message"))];
         if self.kept_count > 0 {
-            lines.push(format!("{} expired messages stay in the registry", self.kept_count));
+            let kept = Counted(self.kept_count, "expired message");
+            lines.push(format!("left in the registry: {kept}"));
         }
-        if let (Some(count), Some(bytes)) = (self.swept_blob_count, self.swept_blob_bytes) {
-            lines.push(format!("{verb} {count} unnamed blobs ({}) of the layout", size(bytes)));
+        if let Some(bytes) = self.swept_blob_bytes {
+            lines.push(format!("{verb} {} in unnamed blobs of the layout", size(bytes)));
         }
         lines.push(format!(
             "{verb} here: {} sent and {} unsent entries, {} staged files ({}), {} inbox entries, {} \
@@ -123,7 +125,10 @@ pub(crate) fn run(session: &Session, args: &Args) -> Result<u8, Failure> {
                 let kept = garbage.kept_count;
                 let what = match kept {
                     0 => "the registry was not cleaned up".to_owned(),
-                    _ => format!("{kept} expired messages were not deleted from the registry"),
+                    _ => format!(
+                        "not deleted from the registry: {}",
+                        Counted(kept, "expired message")
+                    ),
                 };
                 Err(refused_deletion(error).about(what))
             }

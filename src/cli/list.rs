@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::exit;
 use super::failure::Failure;
-use super::output::{Show, table};
+use super::output::{Show, fit, table};
 use super::running;
 use super::session::Session;
 use crate::config::{ByteSize, Overrides};
@@ -76,7 +76,7 @@ impl Row {
         vec![
             short,
             self.peer.clone(),
-            self.name.clone(),
+            fit(&self.name),
             self.bytes.map(|bytes| ByteSize(bytes).to_string()).unwrap_or_default(),
             text(&self.at),
             text(&self.state),

@@ -147,6 +147,27 @@ impl Output {
     }
 }
 
+/// Most characters of a name in a column on a terminal.
+const NAME_CHARS_MAX: usize = 40;
+
+/// Returns a file's name for a column: cut in its middle when a terminal shows it, whole otherwise.
+pub(crate) fn fit(name: &str) -> String {
+    if io::stdout().is_terminal() { cut(name) } else { name.to_owned() }
+}
+
+/// The end stays, since it tells the kind of file.
+fn cut(name: &str) -> String {
+    const ELLIPSIS: &str = "...";
+    const END_CHARS: usize = 12;
+    let shown: Vec<char> = Untrusted(name).to_string().chars().collect();
+    if shown.len() <= NAME_CHARS_MAX {
+        return name.to_owned();
+    }
+    let (start, _) = shown.split_at(NAME_CHARS_MAX - END_CHARS - ELLIPSIS.len());
+    let (_, end) = shown.split_at(shown.len() - END_CHARS);
+    start.iter().chain(&ELLIPSIS.chars().collect::<Vec<_>>()).chain(end).collect()
+}
+
 /// Lays out rows as columns of equal width, two spaces apart.
 pub(crate) fn table(rows: &[Vec<String>]) -> Vec<String> {
     let escaped: Vec<Vec<String>> = rows
@@ -233,6 +254,18 @@ mod tests {
 
         assert!(!line.chars().any(is_deceptive), "{line}");
         assert_eq!(serde_json::from_str::<String>(&line).unwrap(), name);
+    }
+
+    #[test]
+    fn a_long_name_is_cut_in_its_middle_and_a_short_one_is_not() {
+        let long = format!("{}-end.pdf", "\u{e9}\n".repeat(120));
+
+        let shown = cut(&long);
+
+        assert_eq!(shown.chars().count(), NAME_CHARS_MAX);
+        assert!(shown.contains("...") && shown.ends_with("-end.pdf"), "{shown}");
+        assert!(!shown.contains('\n'), "{shown}");
+        assert_eq!(cut("report.pdf"), "report.pdf");
     }
 
     #[test]

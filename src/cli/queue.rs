@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use super::exit;
 use super::failure::Failure;
-use super::output::{Show, table};
+use super::output::{Show, fit, table};
 use super::running::{self, RunningMount};
 use super::session::Session;
 use crate::app::{self, Setup};
@@ -63,12 +63,13 @@ enum Action {
 }
 
 #[derive(Debug, ClapArgs)]
+#[group(required = true, multiple = false)]
 struct Which {
     /// The files: numbers of `queue ls`, message ids, or RECIPIENT/NAME
-    #[arg(value_name = "FILE", required_unless_present = "all")]
+    #[arg(value_name = "FILE")]
     files: Vec<String>,
     /// Every listed file
-    #[arg(long, conflicts_with = "files")]
+    #[arg(long)]
     all: bool,
 }
 
@@ -106,7 +107,7 @@ impl Row {
         vec![
             self.id.to_string(),
             self.recipient.clone(),
-            self.name.clone(),
+            fit(&self.name),
             ByteSize(self.bytes).to_string(),
             self.state.clone(),
             self.why.clone().unwrap_or_default(),

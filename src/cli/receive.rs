@@ -20,7 +20,7 @@ use super::session::Session;
 use crate::config::{ByteSize, Overrides, Span};
 use crate::mailbox::{InboxItem, Mailbox, Snapshot};
 use crate::protocol::{Digest, ErrorClass, FileName, ReceiptStatus, Timestamp};
-use crate::sys::{Clock as _, SystemClock, crash, durable};
+use crate::sys::{Clock as _, Counted, SystemClock, crash, durable};
 
 /// Bytes asked for at once; a chunk is fetched whole in any case.
 const READ_LEN: usize = 1 << 20;
@@ -118,8 +118,8 @@ pub(crate) fn run(session: &Session, args: &Args) -> Result<u8, Failure> {
         }
         if report.quarantined > 0 {
             session.output.note(&format!(
-                "{} messages were refused; `dockercomms ls quarantine` says why",
-                report.quarantined
+                "refused: {}; `dockercomms ls quarantine` says why",
+                Counted(report.quarantined, "message")
             ));
         }
         send::conclude(session, wanted.len(), failures)

@@ -13,7 +13,7 @@ use super::session::Session;
 use crate::app::TrustFile;
 use crate::config::Overrides;
 use crate::protocol::{ErrorClass, Identity};
-use crate::sys::durable;
+use crate::sys::{Counted, durable};
 use crate::trust::{Added, ContactCard, PublicKey, TrustStore, TrustedSender};
 
 /// Largest card or key file in bytes; a real one has some 500.
@@ -248,7 +248,8 @@ impl Show for TrustList {
             }
             if sender.certificate_identity_count > 0 {
                 let count = sender.certificate_identity_count;
-                rows.push(vec![sender.name.clone(), format!("{count} certificate identities")]);
+                let count = Counted(count, "certificate identity").to_string();
+                rows.push(vec![sender.name.clone(), count]);
             }
         }
         if rows.is_empty() {
@@ -322,6 +323,7 @@ impl Show for KeyRevoked {
         let Self { name, revoked, left_count } = self;
         let left = match left_count {
             0 => "nothing else of theirs is trusted: take their new card with `trust add`".into(),
+            1 => "one other key or identity of theirs still counts".into(),
             count => format!("{count} other keys or identities of theirs still count"),
         };
         vec![format!("key {revoked} of {name} counts no more; {left}")]
@@ -374,7 +376,7 @@ impl Show for PendingList {
             return vec!["nobody waits to be trusted".to_owned()];
         }
         let row = |sender: &PendingSender| {
-            let count = format!("{} messages", sender.message_count);
+            let count = Counted(sender.message_count, "message").to_string();
             vec![sender.claimed_sender.clone(), count, sender.why.clone()]
         };
         table(&self.pending.iter().map(row).collect::<Vec<_>>())

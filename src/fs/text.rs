@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::mailbox::{ErrorLine, Status};
-use crate::sys::Untrusted;
+use crate::sys::{Counted, Untrusted};
 
 /// Returns `.dockercomms/errors`: one line for each error, newest last.
 pub(super) fn errors(lines: &[ErrorLine]) -> String {
@@ -40,7 +40,7 @@ pub(super) fn status(status: &Status) -> String {
     line("repository", &Untrusted(&status.repository));
     line("registry", &Untrusted(&status.registry));
     line("last poll", status.last_poll.as_ref().unwrap_or(&never));
-    line("inbox", &format_args!("{} messages", status.inbox_count));
+    line("inbox", &Counted(status.inbox_count, "message"));
     line(
         "outbox",
         &format_args!("{} under way, {} failed", status.outbox_queued, status.outbox_failed),

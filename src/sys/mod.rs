@@ -4,9 +4,11 @@
 
 pub mod buffer;
 pub mod clock;
+pub mod counted;
 pub(crate) mod crash;
 pub mod durable;
 pub mod untrusted;
 
 pub use clock::{Clock, ManualClock, SystemClock};
+pub use counted::Counted;
 pub use untrusted::Untrusted;

@@ -11,6 +11,7 @@ use super::verdict::UnverifiedMessage;
 use super::verify::{Question, candidates, check_envelope, verify_signature};
 use crate::protocol::limits::BUNDLE_CANDIDATE_COUNT_MAX;
 use crate::protocol::{Identity, Timestamp};
+use crate::sys::Counted;
 
 /// How a check ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,9 +74,9 @@ pub fn explain(
             "sender",
             true,
             format!(
-                "`{sender}` is in the trust store with {} keys and {} certificate identities",
-                entry.keys().len(),
-                entry.identities().len()
+                "`{sender}` is in the trust store with {} and {}",
+                Counted(entry.keys().len(), "key"),
+                Counted(entry.identities().len(), "certificate identity")
             ),
         ),
         None => Check::new("sender", false, format!("`{sender}` is not in the trust store")),

@@ -61,6 +61,16 @@ fn the_help_of_every_verb_says_what_it_does_and_shows_an_example() {
 }
 
 #[test]
+fn the_usage_of_queue_says_that_all_is_an_alternative_to_files() {
+    for verb in ["retry", "cancel"] {
+        let text = help(&["queue", verb, "--help"]);
+
+        let usage = text.lines().find(|line| line.starts_with("Usage:")).unwrap_or_default();
+        assert!(usage.contains("--all") && usage.contains("FILE"), "{text}");
+    }
+}
+
+#[test]
 fn help_needs_no_home_and_writes_nothing() {
     let home = Home::new();
     let mut command = home.bare_command();

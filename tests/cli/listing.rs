@@ -30,6 +30,56 @@ fn each_listing_shows_its_own() {
 }
 
 #[test]
+fn a_long_name_is_cut_for_a_terminal_only() {
+    let dir = temp_dir();
+    let (alice, bob) = alice_and_bob(&repository(&dir));
+    let long = format!("{}.pdf", "n".repeat(251));
+    send(&alice, BOB, &long, b"hello");
+
+    let Some(ran) = super::on_terminal(&bob, "ls", "") else { return };
+    let shown = ran.text();
+    let piped = bob.run(["ls"]).ok();
+    let json = bob.json(["ls"]);
+
+    let line = shown.lines().find(|line| line.contains(ALICE)).unwrap_or_default();
+    assert!(line.len() < 160 && line.contains("...") && line.contains("n.pdf"), "{shown}");
+    assert!(piped.contains(&long), "{piped}");
+    assert_eq!(json[0]["name"], long.as_str());
+}
+
+#[test]
+fn one_thing_is_not_called_several() {
+    let dir = temp_dir();
+    let (alice, bob) = (Home::init(ALICE, &repository(&dir)), Home::init(BOB, &repository(&dir)));
+    alice.trust(&bob);
+    send(&alice, BOB, "a.txt", b"hello");
+
+    let received = bob.run(["recv"]);
+    let pending = bob.run(["trust", "pending"]).ok();
+    let examined = alice.run(["doctor"]).text();
+
+    for (text, expected) in
+        [(received.stderr, "1 message;"), (pending, "1 message "), (examined, "1 sender\n")]
+    {
+        assert!(text.contains(expected), "{expected:?}: {text}");
+    }
+}
+
+#[test]
+fn doctor_recommends_something_else_than_doctor() {
+    let alice = Home::init(ALICE, "docker://127.0.0.1:1/mail");
+    alice.set("deadline = \"1s\"");
+
+    let ran = alice.run(["doctor"]);
+
+    let text = ran.text();
+    assert_eq!(ran.code(), 7, "{ran:?}");
+    let after = text.lines().skip_while(|line| !line.contains("FAIL  registry"));
+    let hint = after.skip(1).find(|line| line.contains("hint: ")).unwrap_or_default();
+    assert!(hint.contains("network") && !hint.contains("doctor"), "{ran:?}");
+}
+
+#[test]
 fn looking_at_the_list_issues_no_receipt() {
     let dir = temp_dir();
     let (alice, bob) = alice_and_bob(&repository(&dir));

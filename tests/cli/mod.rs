@@ -13,7 +13,7 @@ mod streams;
 mod transfer;
 mod trust;
 
-use crate::common::{Home, Ran, write};
+use crate::common::{Home, Ran, Running, write};
 
 /// Checks the exit code and the shape `error: ...`, `cause: ...`, `hint: ...`; returns that text.
 #[track_caller]
@@ -26,6 +26,20 @@ fn failure(ran: &Ran, code: i32) -> &str {
         assert!(known.iter().any(|start| line.starts_with(start)), "`{line}` of {ran:?}");
     }
     &ran.stderr
+}
+
+/// Runs a verb on a terminal of its own, where `typed` is typed.
+fn on_terminal(home: &Home, verb: &str, typed: &str) -> Option<Ran> {
+    let script = crate::common::tool("script")?;
+    let program = home.command();
+    let words: Vec<String> = std::iter::once(program.get_program())
+        .chain(program.get_args())
+        .map(|word| format!("'{}'", word.to_string_lossy()))
+        .collect();
+    let mut command = home.foreign(script);
+    let line = format!("{} {verb}", words.join(" "));
+    command.args(["-qec", &line, "/dev/null"]).env("TERM", "xterm");
+    Some(Running::start_with_input(command, typed.as_bytes()).end())
 }
 
 /// Sends one small file; returns the digest of the message.

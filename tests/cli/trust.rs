@@ -1,9 +1,8 @@
 //! `trust`: asking before trusting, contact cards by bad people, forgetting.
 
 use std::path::Path;
-use std::process::Command;
 
-use super::{failure, send};
+use super::{failure, on_terminal, send};
 use crate::common::{
     ALICE, BOB, Home, Ran, Running, alice_and_bob, read, repository, run, temp_dir, write,
 };
@@ -33,16 +32,7 @@ fn nobody_is_trusted_without_a_question_or_yes() {
 
 /// Runs `trust add` on a terminal of its own, where `answer` is typed.
 fn add_on_terminal(home: &Home, card: &Path, answer: &str) -> Option<Ran> {
-    let script = crate::common::tool("script")?;
-    let program = home.command();
-    let words: Vec<String> = std::iter::once(program.get_program())
-        .chain(program.get_args())
-        .map(|word| format!("'{}'", word.to_string_lossy()))
-        .collect();
-    let line = format!("{} trust add '{}'", words.join(" "), card.display());
-    let mut command: Command = home.foreign(script);
-    command.args(["-qec", &line, "/dev/null"]).env("TERM", "xterm");
-    Some(Running::start_with_input(command, format!("{answer}\n").as_bytes()).end())
+    on_terminal(home, &format!("trust add '{}'", card.display()), &format!("{answer}\n"))
 }
 
 #[test]

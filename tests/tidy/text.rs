@@ -22,7 +22,7 @@ const TRACES: [&str; 5] = [
 ];
 
 /// The hosts that product, scripts and settings may name: an unknown one is a mirror or a mistake.
-const HOSTS: [&str; 14] = [
+const HOSTS: [&str; 15] = [
     "apache.org",
     "auth.docker.io",
     "deb.debian.org",
@@ -36,6 +36,7 @@ const HOSTS: [&str; 14] = [
     "nexte.st",
     "registry-1.docker.io",
     "rustup.rs",
+    "sigstage.dev",
     "sigstore.dev",
 ];
 

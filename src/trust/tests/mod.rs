@@ -12,6 +12,7 @@ mod rotation;
 mod signature;
 mod standin;
 mod store;
+mod vectors;
 
 use bytes::Bytes;
 use p256::elliptic_curve::zeroize::Zeroizing;

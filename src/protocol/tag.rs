@@ -183,6 +183,7 @@ mod tests {
 
     use super::*;
 
+    /// P2, P3, P4 and P5: the parts of the tags.
     #[test]
     fn tags_have_the_forms_of_the_specification() {
         let identity: crate::protocol::Identity = "bob".parse().unwrap();

@@ -1,4 +1,4 @@
-//! Signs a manifest: the bundle v0.3 that every tool of the Sigstore family reads.
+//! Signs a manifest: the bundle v0.3 that every tool of the Sigstore family reads (P17).
 
 use serde::Serialize;
 

@@ -1,4 +1,4 @@
-//! The in-toto statement inside a bundle: exact building, strict reading.
+//! The in-toto statement inside a bundle: exact building, strict reading (P17).
 
 use base64::Engine as _;
 use serde::Serialize;

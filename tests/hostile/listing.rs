@@ -128,6 +128,7 @@ fn h34_a_page_on_another_host_is_not_asked_for() {
     assert_eq!(elsewhere.count(Class::Any), 0);
 }
 
+/// P24: no watermark by time.
 #[test]
 fn h35_what_was_delivered_stays_and_what_was_hidden_comes_later() {
     let scene = Scene::new();

@@ -1,4 +1,5 @@
-//! Rules about the code itself: layers, homes of crates, sizes, orphans, documentation, text.
+//! Rules about the code itself: layers, homes of crates, sizes, orphans, documentation, text, the
+//! protocol's rules.
 //!
 //! Each rule is a pure function from text to complaints. One test runs it over the tree, the others
 //! feed it a small violation, so that a rule that can no longer fail is noticed. The source is
@@ -10,6 +11,7 @@ mod homes;
 mod layers;
 mod orphans;
 mod paths;
+mod protocol;
 mod scan;
 mod size;
 mod text;

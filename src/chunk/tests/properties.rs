@@ -225,6 +225,7 @@ fn the_go_peers_layouts_are_readable() {
     assert!(small.span(3..10).eq([ChunkPart { index: 0, within: 3..5 }]));
 }
 
+/// P10: the number of chunks is bounded by making them larger.
 #[test]
 fn a_payload_that_needs_too_many_chunks_gets_larger_ones() {
     let one_more = u64::from(CHUNK_COUNT_MAX) * (8 << 20) + 1;

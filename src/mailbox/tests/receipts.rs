@@ -54,6 +54,7 @@ async fn verified_chunks_are_remembered_over_a_restart() {
     assert_eq!(tags(&world, "receipt-").len(), 1);
 }
 
+/// P23.
 #[tokio::test]
 async fn the_same_receipt_is_given_once() {
     let world = World::new();
@@ -85,6 +86,24 @@ async fn a_manual_rejection_reaches_the_sender_with_its_reason() {
     let receipt = &snapshot.receipts_sent["bob"]["a.bin.rejected.json"];
     assert!(receipt.json.contains("not for me?[2J"), "{}", receipt.json);
     assert!(receipt.json.contains("\"proof\": \"signed\""), "{}", receipt.json);
+}
+
+/// P21: `verified` needs every chunk, whatever the status says.
+#[tokio::test]
+async fn a_receipt_given_before_everything_was_read_does_not_say_verified() {
+    let world = World::new();
+    let (alice, bob) = world.alice_and_bob().await;
+    alice.send(&bob, "a.bin", &payload(250)).await.unwrap();
+    let item = bob.receive(&alice).await.remove(0);
+    bob.mailbox.inbox().open(&item.digest).unwrap().read_at(0, 100).await.unwrap();
+
+    bob.mailbox.acknowledge(&item.digest, ReceiptStatus::Accepted, None).await.unwrap();
+    bob.settle().await;
+    alice.mailbox.poll_receipts().await.unwrap();
+
+    let snapshot = alice.mailbox.snapshot();
+    let receipt = &snapshot.receipts_sent["bob"]["a.bin.accepted.json"];
+    assert!(receipt.json.contains("\"verified\": false"), "{}", receipt.json);
 }
 
 #[tokio::test]
@@ -133,6 +152,7 @@ async fn a_stranger_gets_no_receipt_at_all() {
     assert!(tags(&world, "receipt-").is_empty());
 }
 
+/// P22.
 #[tokio::test]
 async fn an_unsigned_receipt_is_a_claim_and_never_proof() {
     let world = World::new();

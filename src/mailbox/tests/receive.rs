@@ -54,6 +54,7 @@ async fn one_bad_message_hides_no_good_one() {
     assert_eq!(bob.quarantined(), ["not-json"]);
 }
 
+/// P18: peers that tag first are waited for.
 #[tokio::test]
 async fn a_message_without_a_bundle_waits_ten_minutes_and_is_then_refused() {
     let world = World::new();
@@ -73,6 +74,7 @@ async fn a_message_without_a_bundle_waits_ten_minutes_and_is_then_refused() {
     assert_eq!((refused.pending, refused.quarantined), (0, 1));
 }
 
+/// P26.
 #[tokio::test]
 async fn a_message_retagged_to_somebody_else_is_not_theirs() {
     let world = World::new();

@@ -6,7 +6,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{digest_of, draft, name, payload, tags};
 use crate::mailbox::{MailboxError, SendState};
-use crate::protocol::{Compression, ErrorClass};
+use crate::protocol::{Compression, ErrorClass, Tag};
 use crate::registry::RegistryError;
 use crate::registry::fault::{Fault, Gate};
 use crate::registry::memory::Operation;
@@ -40,6 +40,7 @@ async fn whom_i_trust_has_a_directory_and_i_have_none() {
     assert_eq!(dirs, [bob.identity.dir_name(), carol.identity.dir_name()]);
 }
 
+/// P18: the tag is the commit.
 #[tokio::test]
 async fn nothing_is_tagged_before_it_is_published() {
     let world = World::new();
@@ -449,6 +450,27 @@ async fn what_one_compression_has_made_is_not_sent_to_who_wants_the_other() {
     assert_eq!(carol.read(&listed[0]).await.unwrap(), payload(950));
 }
 
+/// P3: one session for one mount or one command.
+#[tokio::test]
+async fn tags_of_one_run_share_their_session_and_another_run_has_another() {
+    let world = World::new();
+    let (mut alice, bob) = world.alice_and_bob().await;
+    let sessions = || -> std::collections::BTreeSet<String> {
+        let part = |tag: &Tag| tag.as_str().rsplit('-').nth(1).map(str::to_owned);
+        tags(&world, "inbox-").iter().filter_map(part).collect()
+    };
+
+    alice.send(&bob, "a.txt", b"abc").await.unwrap();
+    alice.send(&bob, "b.txt", b"abcd").await.unwrap();
+    let first = sessions();
+    alice.restart(&world).await;
+    alice.send(&bob, "c.txt", b"abcde").await.unwrap();
+
+    assert_eq!(first.len(), 1, "{first:?}");
+    assert_eq!(sessions().len(), 2, "{:?}", sessions());
+}
+
+/// P4.
 #[tokio::test]
 async fn a_taken_tag_gets_a_new_message_id() {
     let world = World::new();

@@ -86,6 +86,7 @@ fn m28_to_m34_what_is_not_exactly_one_json_object_is_refused() {
     assert!(Message::parse(format!(" \r\n\t{text}\n").as_bytes()).is_ok());
 }
 
+/// P14: what is accepted.
 #[test]
 fn m33_a_manifest_of_four_mebibytes_is_accepted_and_no_larger_one() {
     let mut bytes = text().into_bytes();
@@ -136,6 +137,7 @@ fn a_descriptor_without_one_of_its_three_members_is_refused() {
     assert_eq!(Descriptor::from_json("config", &full.to_json()), Ok(full));
 }
 
+/// P14: what is emitted.
 #[test]
 fn the_canonical_bytes_of_a_manifest_never_change() {
     let empty = r#"{"digest":"sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a","mediaType":"application/vnd.oci.empty.v1+json","size":2}"#;

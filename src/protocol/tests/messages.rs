@@ -92,6 +92,7 @@ fn m03_other_forms_of_a_size_are_refused() {
     assert_values_refused("M03", key::TOTAL_BYTES, "bad-chunk-map", &["5001", "10000"]);
 }
 
+/// P8: the size is exactly that of the chunks.
 #[test]
 fn m04_m05_sizes_that_contradict_each_other_are_refused() {
     let over = (CHUNK_BYTES_MAX + 1).to_string();
@@ -108,6 +109,7 @@ fn m04_m05_sizes_that_contradict_each_other_are_refused() {
     assert!(largest.is_ok());
 }
 
+/// P12.
 #[test]
 fn m09_m10_compression_is_one_of_two_and_that_of_the_layers() {
     assert_values_refused("M09", key::COMPRESSION, "bad-field", &["gzip"]);

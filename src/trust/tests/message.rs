@@ -71,6 +71,7 @@ fn b23_a_genuine_message_for_somebody_else_is_not_mine() {
     assert!(verify_at(&store, envelope(ALICE, "carl"), &alice, now()).is_ok());
 }
 
+/// P2 and P6, as the receiver keeps them.
 #[test]
 fn time_to_live_and_clock_skew_are_kept_to_the_second() {
     let alice = key(1);

@@ -43,6 +43,7 @@ fn code(store: &TrustStore, manifest: &Bytes, bundles: &[Bytes]) -> &'static str
     verify(store, manifest, bundles).unwrap_err().code()
 }
 
+/// P17.
 #[test]
 fn what_is_signed_is_exactly_what_the_protocol_says() {
     let manifest = manifest();
@@ -184,6 +185,7 @@ fn b08_the_hint_decides_nothing() {
     assert!(!refusal.to_string().contains('\u{1b}'));
 }
 
+/// P17: kind and subject of the statement are checked here.
 #[test]
 fn b13_statements_for_another_purpose_are_refused() {
     let alice = key(1);
@@ -293,6 +295,7 @@ fn bundles_with_log_entries_are_judged_by_the_key_alone() {
     assert!(verify(&store, &manifest(), &[with_log(&eve)]).is_err());
 }
 
+/// P19: the sender is a claim, and the signature decides.
 #[test]
 fn b18_another_trusted_sender_cannot_sign_in_this_ones_name() {
     let (alice, bob) = (key(1), key(2));

@@ -107,6 +107,7 @@ async fn every_way_of_listing_gives_the_same_tags() {
     }
 }
 
+/// P24: whatever a server does with `last`, every tag is found.
 #[tokio::test]
 async fn a_registry_that_ignores_last_is_noticed_and_listed_whole() {
     let style = Style { last: Last::Nothing, links: false, ..HONEST };

@@ -62,6 +62,7 @@ fn open(server: &Server, options: &RemoteOptions) -> RemoteRepository {
     RemoteRepository::open(&reference, options).unwrap()
 }
 
+/// P27.
 #[test]
 fn plain_http_is_spoken_to_this_machine_or_when_the_user_says_so() {
     let insecure = RemoteOptions { insecure: true, ..anonymous() };

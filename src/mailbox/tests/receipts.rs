@@ -180,6 +180,26 @@ async fn an_unsigned_receipt_is_a_claim_and_never_proof() {
     assert_eq!(file.receipt(), None);
 }
 
+/// P20: it is proof all the same.
+#[tokio::test]
+async fn a_registry_that_refuses_a_subject_gets_the_receipt_without_it() {
+    let world = World::new();
+    let (alice, bob) = world.alice_and_bob().await;
+    alice.send(&bob, "a.bin", b"abc").await.unwrap();
+    let item = bob.receive(&alice).await.remove(0);
+    let refuses = || RegistryError::Rejected { reason: "a subject".to_owned() };
+    world.faulty.inject_next(Operation::PushManifest, 1, Fault::fail(refuses));
+
+    bob.read(&item).await.unwrap();
+    bob.settle().await;
+
+    let tag = tags(&world, "receipt-").remove(0);
+    let pushed = world.memory.fetch_manifest(&ManifestRef::Tag(tag), 1 << 20).await.unwrap();
+    assert_eq!(ImageManifest::parse(&pushed.bytes).unwrap().subject, None);
+    assert_eq!(alice.mailbox.poll_receipts().await.unwrap(), 1);
+    assert_eq!(sent_receipts(&alice), ["a.bin.accepted.json"]);
+}
+
 #[tokio::test]
 async fn a_receipt_becomes_proof_once_its_author_is_trusted() {
     let world = World::new();

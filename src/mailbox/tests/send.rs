@@ -6,10 +6,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::{digest_of, draft, name, payload, tags};
 use crate::mailbox::{MailboxError, SendState};
-use crate::protocol::{Compression, ErrorClass, Tag};
+use crate::protocol::{Compression, ErrorClass, Tag, Timestamp};
 use crate::registry::RegistryError;
 use crate::registry::fault::{Fault, Gate};
 use crate::registry::memory::Operation;
+use crate::sys::Clock as _;
 use crate::testing::World;
 
 #[tokio::test]
@@ -73,6 +74,23 @@ async fn preparing_twice_pushes_once() {
 
     assert_eq!(file.digest(), digest);
     assert_eq!(world.faulty.counts().of(Operation::PushManifest), pushes);
+}
+
+/// P2.
+#[tokio::test]
+async fn a_message_is_dated_when_it_is_signed_and_not_when_its_copy_began() {
+    let world = World::new();
+    let (alice, bob) = world.alice_and_bob().await;
+    let file = draft(&alice, &bob, "a.txt", b"abc").await;
+    world.clock.advance(Duration::from_hours(1));
+    let signed_at = Timestamp::from(world.clock.now());
+
+    alice.mailbox.outbox().prepare(&file, &CancellationToken::new()).await.unwrap();
+    world.clock.advance(Duration::from_hours(1));
+    alice.mailbox.outbox().publish(&file).await.unwrap();
+
+    let item = bob.receive(&alice).await.remove(0);
+    assert_eq!(item.message.envelope.created_at, signed_at);
 }
 
 #[tokio::test]

@@ -37,8 +37,6 @@ pub const RECEIPT_VERIFIED: &str = "dockercomms.receipt.verified";
 pub const RECEIPT_REASON: &str = "dockercomms.receipt.reason";
 /// Prefix of our own optional extensions (P28).
 pub const EXTENSION_PREFIX: &str = "dockercomms.x.";
-/// The repository a message was sent to; binds it there when present (P28).
-pub const X_REPOSITORY: &str = "dockercomms.x.repository";
 
 /// The annotations that every artifact has, by the specification.
 pub const REQUIRED: &[&str] = &[

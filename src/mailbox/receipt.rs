@@ -322,8 +322,8 @@ async fn examine(
     let entry = with_json(entry, file.recipient().as_str(), signer.as_deref());
     core.store.put_receipt(entry.clone()).await?;
     crash::point!("receipt.collect.stored");
-    list(core, &entry);
     if proof.is_none() {
+        list(core, &entry);
         // Its author may become trusted later; until then it is shown as a claim (P22).
         let verdict = if more { SeenVerdict::Pending } else { SeenVerdict::Quarantined };
         core.store.record_seen(tag, &digest, verdict).await?;
@@ -333,6 +333,8 @@ async fn examine(
     let counts = core.store.receipt_that_counts(sent).await?;
     let status = counts.map_or(entry.status, |newest| newest.status);
     file.set_receipt(status);
+    // Whoever sees the receipt finds the file's attribute set.
+    list(core, &entry);
     let change = OutboxChange { receipt: Some(Some(status)), ..OutboxChange::default() };
     core.store.update_outbox(file.id(), change).await?;
     crash::point!("receipt.collect.marked");

@@ -8,14 +8,11 @@ use fuser::{
 use super::attr::{Attr, BLOCK_LEN};
 use super::errno;
 use super::error::FsError;
-use super::ops::{Caching, Fs, Listing, Opened, Space};
+use super::ops::{Caching, DOT_COUNT, Fs, Listing, Opened, Space};
 use crate::protocol::limits::NAME_LEN_MAX;
 
 /// Inode numbers are never used for something else, so one generation is enough.
 pub(super) const GENERATION: Generation = Generation(0);
-
-/// Entries that a directory shows before its own: `.` and `..`.
-const DOT_COUNT: u64 = 2;
 
 /// To whom all files belong.
 #[derive(Debug, Clone, Copy)]
@@ -132,7 +129,7 @@ pub(super) fn answer_statfs(reply: ReplyStatfs, result: Result<Space, FsError>) 
 /// Fills a listing from `offset` on. Offsets count entries, so they stay valid for this stream.
 pub(super) fn answer_listing(mut reply: ReplyDirectory, fs: &Fs, listing: &Listing, offset: u64) {
     let mut next = offset;
-    for (name, attr) in dots(listing).into_iter().skip(index(offset)) {
+    for (name, attr) in listing.dots.iter().skip(index(offset)) {
         next += 1;
         if reply.add(INodeNo(attr.ino), next, FileType::Directory, name) {
             return reply.ok();
@@ -157,7 +154,7 @@ pub(super) fn answer_listing_plus(
     owner: Owner,
 ) {
     let mut next = offset;
-    for (name, attr) in dots(listing).into_iter().skip(index(offset)) {
+    for (name, attr) in listing.dots.iter().skip(index(offset)) {
         next += 1;
         let shown = to_file_attr(attr, owner);
         if reply.add(shown.ino, next, name, &attr.ttl, &shown, GENERATION) {
@@ -175,10 +172,6 @@ pub(super) fn answer_listing_plus(
         }
     }
     reply.ok();
-}
-
-fn dots(listing: &Listing) -> [(&'static str, &Attr); 2] {
-    [(".", &listing.own), ("..", &listing.parent)]
 }
 
 fn index(offset: u64) -> usize {

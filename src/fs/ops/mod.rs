@@ -58,15 +58,16 @@ pub struct Fs {
     stop: CancellationToken,
 }
 
-/// One page of a directory: its entries and the numbers of `.` and `..`.
+/// One page of a directory: its entries, after `.` and `..` at the first two offsets.
 pub struct Listing {
     /// All entries, of which the kernel wants those from its offset on.
     pub entries: Arc<Vec<(String, Node)>>,
-    /// The directory.
-    pub own: Attr,
-    /// The directory above.
-    pub parent: Attr,
+    /// `.` and `..`, unless the offset lies behind them.
+    pub dots: Vec<(&'static str, Attr)>,
 }
+
+/// Entries that a directory shows before its own: `.` and `..`.
+pub const DOT_COUNT: u64 = 2;
 
 /// What `statfs` shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -171,10 +172,15 @@ impl Fs {
         let Handle::Dir(open) = &*handle else { return Err(FsError::NotADirectory) };
         let snapshot = self.mailbox.snapshot();
         let entries = open.listing(offset, || tree::entries(&snapshot, &open.dir));
-        let own = self.attr(&snapshot, ino, &Node::Dir(open.dir.clone()));
-        let above = Node::Dir(open.dir.parent());
-        let parent = self.attr(&snapshot, self.inodes.number_of(&above), &above);
-        Ok(Listing { entries, own, parent })
+        let mut dots = Vec::new();
+        // A directory's time is that of its newest entry: to look for it at every page would cost
+        // the square of the entries.
+        if offset < DOT_COUNT {
+            let above = Node::Dir(open.dir.parent());
+            dots.push((".", self.attr(&snapshot, ino, &Node::Dir(open.dir.clone()))));
+            dots.push(("..", self.attr(&snapshot, self.inodes.number_of(&above), &above)));
+        }
+        Ok(Listing { entries, dots })
     }
 
     /// Returns the number that a listing shows for an entry, without counting a reference.

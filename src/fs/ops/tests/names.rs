@@ -94,3 +94,19 @@ async fn attributes_of_tools_are_kept_and_ours_are_not_theirs() {
     assert_eq!(get("system.posix_acl_access"), libc::ENODATA);
     scene.fs.release(handle);
 }
+
+#[tokio::test]
+async fn only_the_first_page_of_a_directory_looks_for_its_newest_entry() {
+    let scene = Scene::new().await;
+    let inbox = scene.fs.lookup(ROOT_INO, OsStr::new("inbox")).unwrap().ino;
+    let handle = scene.fs.opendir(inbox).unwrap().handle;
+    let dots = |offset| {
+        let page = scene.fs.readdir(inbox, handle, offset).unwrap();
+        page.dots.iter().map(|(name, attr)| (*name, attr.ino)).collect::<Vec<_>>()
+    };
+
+    assert_eq!(dots(0), [(".", inbox), ("..", ROOT_INO)]);
+    assert_eq!(dots(1), dots(0), "the kernel skips what it has");
+    assert_eq!(dots(2), []);
+    assert_eq!(dots(100_000), []);
+}

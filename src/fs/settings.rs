@@ -35,8 +35,8 @@ pub(super) fn negotiate(config: &mut KernelConfig, permissions: Permissions) -> 
         // An older kernel answers with what it lacks; every one of them is optional.
         config.add_capabilities(capability).ok();
     }
-    // Lets the kernel remember that a file has no ACL, which `ls -l` asks of each; where it
-    // checks no permissions yet, it would begin to.
+    // Lets the kernel remember that a file in `outbox/` has no ACL, which `ls -l` asks of each;
+    // where it checks no permissions yet, it would begin to.
     if permissions == Permissions::Kernel {
         config.add_capabilities(InitFlags::FUSE_POSIX_ACL).ok();
     }

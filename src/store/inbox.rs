@@ -1,12 +1,19 @@
 //! The index of verified messages: names that never change, chunks that were verified.
 
+use std::collections::HashSet;
+
+use futures_util::{Stream, stream};
 use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, named_params};
 
 use super::row::{optional_text, require_digest, text, time};
-use super::{Store, StoreError};
+use super::{SeenTag, SeenVerdict, Store, StoreError, quarantine, seen};
 use crate::protocol::{
     Digest, FileName, Identity, MessageId, ProtocolError, ReceiptStatus, Tag, Timestamp,
 };
+
+/// Messages in a page: few enough for memory even if each manifest is long, and enough that a page
+/// costs little more than its rows.
+const PAGE_COUNT: i64 = 256;
 
 /// A message that has just been verified.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,31 +98,41 @@ pub enum Admission {
 }
 
 impl Store {
-    /// Admits a verified message and decides the name under which it is listed.
+    /// Admits verified messages in this order and decides the names under which they are listed;
+    /// all of it or nothing.
     ///
-    /// The name is the first of `report.pdf`, `report (2).pdf` and so on that no other message of this
-    /// sender has, dismissed ones included.
-    pub async fn admit(&self, new: NewInbox) -> Result<Admission, StoreError> {
+    /// A name is the first of `report.pdf`, `report (2).pdf` and so on that no other message of the
+    /// sender has, dismissed ones included. With a message its tag is remembered as admitted, and
+    /// its entry leaves the quarantine; of a duplicate nothing is kept.
+    pub async fn admit(&self, arrivals: Vec<NewInbox>) -> Result<Vec<Admission>, StoreError> {
+        if arrivals.is_empty() {
+            return Ok(Vec::new());
+        }
         self.write(move |transaction| {
-            if let Some(known) = select(transaction, &new.digest)? {
-                return Ok(Admission::AlreadyKnown(known));
-            }
-            if let Some(first) = with_message_id(transaction, &new.sender, &new.message_id)? {
-                return Ok(Admission::DuplicateId { first });
-            }
-            insert(transaction, &new)?;
-            let entry = require(transaction, &new.digest)?;
-            Ok(Admission::New(entry))
+            let admissions = arrivals.iter().map(|new| admit(transaction, new)).collect();
+            seen::forget_oldest(transaction)?;
+            admissions
         })
         .await
     }
 
-    /// Returns every message, dismissed and expired ones too, in the order of arrival.
-    pub async fn inbox_entries(&self) -> Result<Vec<InboxEntry>, StoreError> {
+    /// Returns every message, dismissed and expired ones too, in the order of arrival; page by
+    /// page, for all of their manifests may be more than fits into memory.
+    pub fn inbox_pages(&self) -> impl Stream<Item = Result<Vec<InboxEntry>, StoreError>> + Send {
+        stream::try_unfold(i64::MIN, move |last| async move {
+            let page = self.read(move |connection| page(connection, last)).await?;
+            let last = page.last().map(|entry| entry.id);
+            Ok(last.map(|last| (page, last)))
+        })
+    }
+
+    /// Returns the digests of the messages that are dismissed.
+    pub async fn dismissed_digests(&self) -> Result<HashSet<Digest>, StoreError> {
         self.read(|connection| {
-            let mut statement = connection.prepare_cached("SELECT * FROM inbox ORDER BY id")?;
-            let rows = statement.query_map([], entry)?;
-            rows.map(|row| checked(row?)).collect()
+            let mut statement =
+                connection.prepare_cached("SELECT digest FROM inbox WHERE dismissed")?;
+            let rows = statement.query_map([], |row| text(row, "digest"))?;
+            Ok(rows.collect::<Result<_, _>>()?)
         })
         .await
     }
@@ -293,6 +310,21 @@ fn free_number(
     Ok(number)
 }
 
+fn admit(transaction: &Transaction<'_>, new: &NewInbox) -> Result<Admission, StoreError> {
+    let admission = if let Some(known) = select(transaction, &new.digest)? {
+        Admission::AlreadyKnown(known)
+    } else if let Some(first) = with_message_id(transaction, &new.sender, &new.message_id)? {
+        return Ok(Admission::DuplicateId { first });
+    } else {
+        insert(transaction, new)?;
+        Admission::New(require(transaction, &new.digest)?)
+    };
+    quarantine::remove(transaction, &new.digest)?;
+    let seen = SeenTag { digest: new.digest, verdict: SeenVerdict::Admitted };
+    seen::record(transaction, &new.tag, &seen)?;
+    Ok(admission)
+}
+
 fn insert(transaction: &Transaction<'_>, new: &NewInbox) -> Result<(), StoreError> {
     let number = free_number(transaction, &new.sender, &new.file_name)?;
     transaction
@@ -327,6 +359,13 @@ fn select(connection: &Connection, digest: &Digest) -> Result<Option<InboxEntry>
     let mut statement = connection.prepare_cached("SELECT * FROM inbox WHERE digest = ?1")?;
     let found = statement.query_row([digest.to_string()], entry).optional()?;
     found.map(checked).transpose()
+}
+
+fn page(connection: &Connection, last: i64) -> Result<Vec<InboxEntry>, StoreError> {
+    let mut statement =
+        connection.prepare_cached("SELECT * FROM inbox WHERE id > ?1 ORDER BY id LIMIT ?2")?;
+    let rows = statement.query_map([last, PAGE_COUNT], entry)?;
+    rows.map(|row| checked(row?)).collect()
 }
 
 fn require(connection: &Connection, digest: &Digest) -> Result<InboxEntry, StoreError> {

@@ -1,6 +1,6 @@
 //! What was refused and why; never the payload.
 
-use rusqlite::{Row, named_params};
+use rusqlite::{Row, Transaction, named_params};
 
 use super::row::{text, time};
 use super::{Store, StoreError};
@@ -33,46 +33,21 @@ pub struct QuarantineEntry {
 }
 
 impl Store {
-    /// Adds an entry or replaces the one of the same digest, whose `first_seen` stays.
-    pub async fn upsert_quarantine(&self, entry: QuarantineEntry) -> Result<(), StoreError> {
+    /// Adds entries or replaces those of the same digests, whose `first_seen` stays; all or none.
+    pub async fn upsert_quarantine(&self, entries: Vec<QuarantineEntry>) -> Result<(), StoreError> {
+        if entries.is_empty() {
+            return Ok(());
+        }
         self.write(move |transaction| {
-            transaction
-                .prepare_cached(
-                    "INSERT INTO quarantine (digest, tag, claimed_sender, file_name, code, why, \
-                     pending, first_seen, updated_at) VALUES (:digest, :tag, :claimed_sender, \
-                     :file_name, :code, :why, :pending, :first_seen, :updated_at) \
-                     ON CONFLICT (digest) DO UPDATE SET tag = excluded.tag, \
-                     claimed_sender = excluded.claimed_sender, file_name = excluded.file_name, \
-                     code = excluded.code, why = excluded.why, pending = excluded.pending, \
-                     updated_at = excluded.updated_at",
-                )?
-                .execute(named_params! {
-                    ":digest": entry.digest.to_string(),
-                    ":tag": entry.tag.as_str(),
-                    ":claimed_sender": entry.claimed_sender,
-                    ":file_name": entry.file_name,
-                    ":code": entry.code,
-                    ":why": entry.why,
-                    ":pending": entry.pending,
-                    ":first_seen": entry.first_seen.unix_secs(),
-                    ":updated_at": entry.updated_at.unix_secs(),
-                })?;
+            for entry in &entries {
+                upsert(transaction, entry)?;
+            }
             transaction
                 .prepare_cached(
                     "DELETE FROM quarantine WHERE id <= (SELECT id FROM quarantine \
                      ORDER BY id DESC LIMIT 1 OFFSET ?1)",
                 )?
                 .execute([QUARANTINE_COUNT_MAX])?;
-            Ok(())
-        })
-        .await
-    }
-
-    /// Removes an entry, usually because the message was admitted; none is no error.
-    pub async fn remove_quarantine(&self, digest: &Digest) -> Result<(), StoreError> {
-        let digest = digest.to_string();
-        self.write(move |transaction| {
-            transaction.execute("DELETE FROM quarantine WHERE digest = ?1", [digest])?;
             Ok(())
         })
         .await
@@ -88,6 +63,39 @@ impl Store {
         })
         .await
     }
+}
+
+fn upsert(transaction: &Transaction<'_>, entry: &QuarantineEntry) -> Result<(), StoreError> {
+    transaction
+        .prepare_cached(
+            "INSERT INTO quarantine (digest, tag, claimed_sender, file_name, code, why, \
+             pending, first_seen, updated_at) VALUES (:digest, :tag, :claimed_sender, \
+             :file_name, :code, :why, :pending, :first_seen, :updated_at) \
+             ON CONFLICT (digest) DO UPDATE SET tag = excluded.tag, \
+             claimed_sender = excluded.claimed_sender, file_name = excluded.file_name, \
+             code = excluded.code, why = excluded.why, pending = excluded.pending, \
+             updated_at = excluded.updated_at",
+        )?
+        .execute(named_params! {
+            ":digest": entry.digest.to_string(),
+            ":tag": entry.tag.as_str(),
+            ":claimed_sender": entry.claimed_sender,
+            ":file_name": entry.file_name,
+            ":code": entry.code,
+            ":why": entry.why,
+            ":pending": entry.pending,
+            ":first_seen": entry.first_seen.unix_secs(),
+            ":updated_at": entry.updated_at.unix_secs(),
+        })?;
+    Ok(())
+}
+
+/// Removes an entry because its message was admitted; none is no error.
+pub(super) fn remove(transaction: &Transaction<'_>, digest: &Digest) -> Result<(), StoreError> {
+    transaction
+        .prepare_cached("DELETE FROM quarantine WHERE digest = ?1")?
+        .execute([digest.to_string()])?;
+    Ok(())
 }
 
 fn entry(row: &Row<'_>) -> rusqlite::Result<QuarantineEntry> {

@@ -6,6 +6,8 @@ use std::collections::HashMap;
 use std::fmt;
 use std::str::FromStr;
 
+use rusqlite::Transaction;
+
 use super::row::text;
 use super::{Store, StoreError};
 use crate::protocol::{Digest, ProtocolError, Tag};
@@ -92,19 +94,19 @@ impl Store {
         digest: &Digest,
         verdict: SeenVerdict,
     ) -> Result<(), StoreError> {
-        let (tag, digest) = (tag.as_str().to_owned(), digest.to_string());
+        self.record_all_seen(vec![(tag.clone(), SeenTag { digest: *digest, verdict })]).await
+    }
+
+    /// Remembers what was made of tags, replacing what was known; all of it or nothing.
+    pub async fn record_all_seen(&self, tags: Vec<(Tag, SeenTag)>) -> Result<(), StoreError> {
+        if tags.is_empty() {
+            return Ok(());
+        }
         self.write(move |transaction| {
-            transaction
-                .prepare_cached(
-                    "INSERT INTO seen (tag, digest, verdict) VALUES (?1, ?2, ?3) \
-                     ON CONFLICT (tag) DO UPDATE \
-                     SET digest = excluded.digest, verdict = excluded.verdict",
-                )?
-                .execute((tag, digest, verdict.as_str()))?;
-            transaction
-                .prepare_cached("DELETE FROM seen WHERE id <= (SELECT max(id) FROM seen) - ?1")?
-                .execute([SEEN_COUNT_MAX])?;
-            Ok(())
+            for (tag, seen) in &tags {
+                record(transaction, tag, seen)?;
+            }
+            forget_oldest(transaction)
         })
         .await
     }
@@ -121,4 +123,28 @@ impl Store {
         })
         .await
     }
+}
+
+/// Remembers one tag; [`forget_oldest`] follows in the same transaction.
+pub(super) fn record(
+    transaction: &Transaction<'_>,
+    tag: &Tag,
+    seen: &SeenTag,
+) -> Result<(), StoreError> {
+    transaction
+        .prepare_cached(
+            "INSERT INTO seen (tag, digest, verdict) VALUES (?1, ?2, ?3) \
+             ON CONFLICT (tag) DO UPDATE \
+             SET digest = excluded.digest, verdict = excluded.verdict",
+        )?
+        .execute((tag.as_str(), seen.digest.to_string(), seen.verdict.as_str()))?;
+    Ok(())
+}
+
+/// Keeps no more than [`SEEN_COUNT_MAX`] tags.
+pub(super) fn forget_oldest(transaction: &Transaction<'_>) -> Result<(), StoreError> {
+    transaction
+        .prepare_cached("DELETE FROM seen WHERE id <= (SELECT max(id) FROM seen) - ?1")?
+        .execute([SEEN_COUNT_MAX])?;
+    Ok(())
 }

@@ -1,7 +1,10 @@
 //! Rows of the database as entries of the listings.
 
 use std::collections::HashSet;
+use std::pin::pin;
 use std::sync::Arc;
+
+use futures_util::TryStreamExt as _;
 
 use crate::mailbox::MailboxError;
 use crate::mailbox::core::Core;
@@ -29,35 +32,45 @@ pub(crate) fn item_of(entry: InboxEntry) -> Result<InboxItem, MailboxError> {
 
 /// Lists every message that may be shown under `trust`, and no other.
 pub(crate) async fn reload(core: &Core, trust: &TrustStore) -> Result<(), MailboxError> {
-    let entries = core.store.inbox_entries().await?;
-    let dismissed: HashSet<Digest> =
-        entries.iter().filter(|entry| entry.dismissed).map(|entry| entry.digest).collect();
+    let dismissed = core.store.dismissed_digests().await?;
     core.listing.update(|snapshot| {
         retain(&mut snapshot.inbox, |_, _, item| {
             trust.still_trusts(&item.sender, &item.signer) && !dismissed.contains(&item.digest)
         });
     });
-    for entry in entries {
-        add(core, trust, entry)?;
+    let mut pages = pin!(core.store.inbox_pages());
+    while let Some(page) = pages.try_next().await? {
+        add(core, trust, page)?;
     }
     Ok(())
 }
 
-/// Lists a message, unless it is dismissed, expired, or its signer is not trusted any more.
-pub(crate) fn add(core: &Core, trust: &TrustStore, entry: InboxEntry) -> Result<(), MailboxError> {
-    // A crash may have come between the last chunk and the receipt: then the next read gives it.
-    let is_answered = entry.receipt.is_some() || !core.options.automatic_receipts;
-    if entry.complete && is_answered {
-        core.verified.set_complete(entry.digest);
+/// Lists messages, unless they are dismissed, expired, or their signers are not trusted any more.
+pub(crate) fn add(
+    core: &Core,
+    trust: &TrustStore,
+    entries: Vec<InboxEntry>,
+) -> Result<(), MailboxError> {
+    let mut items = Vec::new();
+    for entry in entries {
+        // A crash may have come between the last chunk and the receipt: then the next read gives it.
+        let is_answered = entry.receipt.is_some() || !core.options.automatic_receipts;
+        if entry.complete && is_answered {
+            core.verified.set_complete(entry.digest);
+        }
+        let expired = entry.expires_at.is_some_and(|end| core.latest() >= end);
+        if !entry.dismissed && !expired && trust.still_trusts(&entry.sender, &entry.signer) {
+            items.push(item_of(entry)?);
+        }
     }
-    let expired = entry.expires_at.is_some_and(|end| core.latest() >= end);
-    if entry.dismissed || expired || !trust.still_trusts(&entry.sender, &entry.signer) {
+    if items.is_empty() {
         return Ok(());
     }
-    let item = item_of(entry)?;
     core.listing.update(|snapshot| {
-        let (dir, name) = (item.sender.dir_name(), item.name.clone());
-        insert(&mut snapshot.inbox, dir, name, Arc::new(item));
+        for item in items {
+            let (dir, name) = (item.sender.dir_name(), item.name.clone());
+            insert(&mut snapshot.inbox, dir, name, Arc::new(item));
+        }
     });
     Ok(())
 }
@@ -133,16 +146,15 @@ pub(crate) fn add_note(core: &Core, entry: &QuarantineEntry) {
     });
 }
 
-/// Takes the note about a manifest off the list.
-pub(crate) fn remove_note(core: &Core, digest: &Digest) {
+/// Takes the notes about manifests off the list.
+pub(crate) fn remove_notes(core: &Core, digests: &HashSet<Digest>) {
+    let is_one = |note: &QuarantineItem| note.digest.is_some_and(|one| digests.contains(&one));
     let snapshot = core.listing.snapshot();
-    let listed = snapshot
-        .quarantine
-        .values()
-        .any(|notes| notes.values().any(|note| note.digest == Some(*digest)));
+    let listed = snapshot.quarantine.values().any(|notes| notes.values().any(|note| is_one(note)));
+    drop(snapshot);
     if listed {
         core.listing.update(|snapshot| {
-            retain(&mut snapshot.quarantine, |_, _, note| note.digest != Some(*digest));
+            retain(&mut snapshot.quarantine, |_, _, note| !is_one(note));
         });
     }
 }

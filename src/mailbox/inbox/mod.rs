@@ -1,6 +1,7 @@
 //! What was sent to me: discovered, verified, listed; read lazily.
 //!
-//! A poll finds tags, `discover` finds bundles, `admit` judges, `reader` fetches chunk by chunk.
+//! A poll finds tags, `discover` finds bundles, `admit` judges, `settle` makes durable, `reader`
+//! fetches chunk by chunk.
 //! Start at [`Inbox`].
 //!
 //! **Invariant:** nothing is listed before its signature verified, and no byte of a chunk is
@@ -16,10 +17,14 @@ mod prefetch;
 mod reader;
 mod recheck;
 mod room;
+mod settle;
 mod verified;
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
+
+use futures_util::TryStreamExt as _;
 
 pub(crate) use discover::{Rejected, Search, search};
 pub(crate) use fetch::Fetcher;
@@ -159,7 +164,7 @@ impl Inbox {
         self.core.store.set_dismissed(digest, false).await?;
         entry.dismissed = false;
         let trust = self.core.trust.current()?;
-        listing::add(&self.core, &trust, entry)
+        listing::add(&self.core, &trust, vec![entry])
     }
 
     /// Returns the messages that are dismissed.
@@ -167,11 +172,13 @@ impl Inbox {
     /// # Errors
     /// The database's.
     pub async fn dismissed(&self) -> Result<Vec<Arc<InboxItem>>, MailboxError> {
-        let entries = self.core.store.inbox_entries().await?;
-        entries
-            .into_iter()
-            .filter(|entry| entry.dismissed)
-            .map(|entry| listing::item_of(entry).map(Arc::new))
-            .collect()
+        let mut items = Vec::new();
+        let mut pages = pin!(self.core.store.inbox_pages());
+        while let Some(page) = pages.try_next().await? {
+            for entry in page.into_iter().filter(|entry| entry.dismissed) {
+                items.push(Arc::new(listing::item_of(entry)?));
+            }
+        }
+        Ok(items)
     }
 }

@@ -5,35 +5,26 @@ use std::sync::Arc;
 
 use futures_util::{StreamExt as _, stream};
 
-use super::admit::{self, Note, Verdict};
-use super::{PollReport, listing, recheck};
+use super::settle::{self, Judged};
+use super::{PollReport, admit, listing, recheck};
 use crate::mailbox::MailboxError;
 use crate::mailbox::core::Core;
-use crate::mailbox::receipt;
 use crate::protocol::limits::MANIFEST_LEN_MAX;
-use crate::protocol::{Digest, ErrorClass, Identity, ReceiptStatus, Tag, TagKind, Timestamp};
+use crate::protocol::{Digest, ErrorClass, Identity, Tag, TagKind};
 use crate::registry::{ManifestRef, RegistryError};
-use crate::store::{Admission, NewInbox, QuarantineEntry, SeenTag, SeenVerdict};
-use crate::sys::crash;
-use crate::trust::{TrustStore, VerifiedMessage};
+use crate::store::{SeenTag, SeenVerdict};
+use crate::trust::TrustStore;
 
 /// Candidates fetched and verified at once.
 const CANDIDATES_AT_ONCE: usize = 8;
 
 /// Candidates that are judged before the first of them is listed: `ls` fills while a first poll of
-/// thousands goes on.
-const BATCH: usize = 64;
+/// thousands goes on. They become durable together, since each transaction waits for the disk.
+const BATCH_COUNT: usize = 64;
 
 /// Candidates whose bundles are listed one by one. One listing of all bundles costs less than more
 /// of them, above all where a registry answers every listing whole.
 const LIST_EACH_MAX: usize = 4;
-
-/// A candidate, and what became of it.
-struct Judged {
-    tag: Tag,
-    digest: Digest,
-    verdict: Verdict,
-}
 
 /// Looks once at every tag of mine that has not been settled.
 ///
@@ -70,14 +61,13 @@ pub(super) async fn poll(core: &Arc<Core>) -> Result<PollReport, MailboxError> {
         } else {
             None
         };
-        while !candidates.is_empty() {
-            let rest = candidates.split_off(candidates.len().min(BATCH));
-            let batch = std::mem::replace(&mut candidates, rest);
-            let bundles = bundles.as_deref();
-            let judged = judge_batch(core, &trust, me, batch, bundles, &seen, &mut report);
-            if let Some(error) = judged.await? {
-                failure.get_or_insert(error);
-            }
+        let bundles = bundles.as_deref();
+        let mut candidates = candidates.into_iter();
+        while !candidates.as_slice().is_empty() {
+            let tags = candidates.by_ref().take(BATCH_COUNT);
+            let batch = judge_batch(core, &trust, me, tags, bundles, &mut failure).await;
+            recheck::alarm_moved(core, &seen, &batch);
+            settle::settle(core, &trust, batch, &mut report).await?;
         }
     }
     listing::drop_expired(core);
@@ -99,23 +89,22 @@ fn wants_look(tag: &Tag, seen: &HashMap<Tag, SeenTag>, again: bool) -> bool {
     }
 }
 
+/// Judges tags at once and to the last one; notes the first failure among them.
+///
+/// What is under way must not wait while others are settled, which may need what it holds.
 async fn judge_batch(
     core: &Arc<Core>,
-    trust: &Arc<TrustStore>,
+    trust: &TrustStore,
     me: &Identity,
-    tags: Vec<Tag>,
+    tags: impl Iterator<Item = Tag>,
     bundles: Option<&[Tag]>,
-    seen: &HashMap<Tag, SeenTag>,
-    report: &mut PollReport,
-) -> Result<Option<MailboxError>, MailboxError> {
-    let results: Vec<_> = stream::iter(tags)
+    failure: &mut Option<MailboxError>,
+) -> Vec<Judged> {
+    let mut results = stream::iter(tags)
         .map(|tag| judge_tag(core, trust, me, tag, bundles))
-        .buffered(CANDIDATES_AT_ONCE)
-        .collect()
-        .await;
-    let mut failure = None;
+        .buffered(CANDIDATES_AT_ONCE);
     let mut batch = Vec::new();
-    for result in results {
+    while let Some(result) = results.next().await {
         match result {
             Ok(judged) => batch.extend(judged),
             Err(error) => {
@@ -123,20 +112,7 @@ async fn judge_batch(
             }
         }
     }
-    // Names are numbered in this order; within a second it is the tag's, which is random.
-    batch.sort_by_key(|judged| match &judged.verdict {
-        Verdict::Verified(verified) => Some(verified.envelope().created_at),
-        _ => None,
-    });
-    for judged in batch {
-        if let Some(seen) = seen.get(&judged.tag)
-            && seen.verdict != SeenVerdict::Pending
-        {
-            recheck::alarm(core, &judged.tag, &seen.digest, &judged.digest);
-        }
-        settle(core, trust, judged, report).await?;
-    }
-    Ok(failure)
+    batch
 }
 
 async fn judge_tag(
@@ -172,116 +148,4 @@ async fn judge_tag(
             }
         }
     }
-}
-
-async fn settle(
-    core: &Arc<Core>,
-    trust: &TrustStore,
-    judged: Judged,
-    report: &mut PollReport,
-) -> Result<(), MailboxError> {
-    let Judged { tag, digest, verdict } = judged;
-    let seen = match verdict {
-        Verdict::Verified(verified) => {
-            let admission = core.store.admit(new_inbox(core, &verified, &tag)).await?;
-            crash::point!("inbox.settle.admitted");
-            match admission {
-                Admission::New(entry) => {
-                    report.admitted += 1;
-                    core.store.remove_quarantine(&digest).await?;
-                    listing::remove_note(core, &digest);
-                    listing::add(core, trust, entry)?;
-                    SeenVerdict::Admitted
-                }
-                Admission::AlreadyKnown(entry) => {
-                    // Another process may have admitted it; ours lists it now.
-                    listing::add(core, trust, entry)?;
-                    SeenVerdict::Admitted
-                }
-                Admission::DuplicateId { first } => {
-                    let note = duplicate(&verified, &first);
-                    quarantine(core, &tag, digest, &note, false).await?;
-                    report.quarantined += 1;
-                    // Final: no change of trust makes it unique.
-                    SeenVerdict::Ignored
-                }
-            }
-        }
-        Verdict::Pending(note) => {
-            quarantine(core, &tag, digest, &note, true).await?;
-            report.pending += 1;
-            SeenVerdict::Pending
-        }
-        // Listed already: another tag that leads to it takes nothing away.
-        Verdict::Refused(_) if core.store.inbox_by_digest(&digest).await?.is_some() => {
-            SeenVerdict::Ignored
-        }
-        Verdict::Refused(note) => {
-            quarantine(core, &tag, digest, &note, false).await?;
-            report.quarantined += 1;
-            if note.proven_malformed && core.options.automatic_receipts {
-                let status = ReceiptStatus::Rejected;
-                receipt::issue(core, digest, status, false, Some(&note.code)).await;
-            }
-            if note.look_again { SeenVerdict::Pending } else { SeenVerdict::Quarantined }
-        }
-        Verdict::Foreign => SeenVerdict::Ignored,
-    };
-    core.store.record_seen(&tag, &digest, seen).await?;
-    crash::point!("inbox.settle.seen");
-    Ok(())
-}
-
-fn new_inbox(core: &Core, verified: &VerifiedMessage, tag: &Tag) -> NewInbox {
-    let message = verified.message();
-    NewInbox {
-        digest: *verified.digest(),
-        manifest: verified.manifest().to_vec(),
-        message_id: message.id,
-        sender: verified.sender().clone(),
-        recipient: message.envelope.recipient.clone(),
-        file_name: verified.file_name(),
-        signer: verified.signer().key_fingerprint.clone(),
-        tag: tag.clone(),
-        arrived_at: core.now(),
-        created_at: message.envelope.created_at,
-        expires_at: message.envelope.expires_at(),
-        chunk_count: message.envelope.chunk_count,
-    }
-}
-
-fn duplicate(verified: &VerifiedMessage, first: &Digest) -> Note {
-    Note {
-        claimed_sender: verified.sender().as_str().to_owned(),
-        file_name: verified.envelope().filename.clone(),
-        code: "duplicate-id".into(),
-        why: format!("another message of this sender has the same id: {first}"),
-        look_again: false,
-        proven_malformed: false,
-    }
-}
-
-async fn quarantine(
-    core: &Arc<Core>,
-    tag: &Tag,
-    digest: Digest,
-    note: &Note,
-    pending: bool,
-) -> Result<(), MailboxError> {
-    let now: Timestamp = core.now();
-    let entry = QuarantineEntry {
-        digest,
-        tag: tag.clone(),
-        claimed_sender: note.claimed_sender.clone(),
-        file_name: note.file_name.clone(),
-        code: note.code.clone(),
-        why: note.why.clone(),
-        pending,
-        first_seen: now,
-        updated_at: now,
-    };
-    core.store.upsert_quarantine(entry.clone()).await?;
-    crash::point!("inbox.settle.quarantined");
-    listing::add_note(core, &entry);
-    Ok(())
 }

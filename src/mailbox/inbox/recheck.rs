@@ -3,12 +3,14 @@
 //! Asking about every known tag would cost a request for each at every poll. A few are asked
 //! about, in turn, so that each has its turn in the end; what was delivered stays in any case.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures_util::future::join_all;
 
 use super::discover::random_below;
+use super::settle::Judged;
 use crate::mailbox::MailboxError;
 use crate::mailbox::core::Core;
 use crate::protocol::{Digest, Tag};
@@ -64,8 +66,19 @@ fn take(turn: &AtomicUsize, mut tags: Vec<(Tag, SeenTag)>) -> Vec<(Tag, SeenTag)
     tags
 }
 
-/// Raises the alarm for a tag that was settled and now names another manifest; once for each tag.
-pub(super) fn alarm(core: &Arc<Core>, tag: &Tag, before: &Digest, now: &Digest) {
+/// Raises the alarm for tags that were settled and now name other manifests.
+pub(super) fn alarm_moved(core: &Arc<Core>, seen: &HashMap<Tag, SeenTag>, judged: &[Judged]) {
+    for Judged { tag, digest: now, .. } in judged {
+        if let Some(before) = seen.get(tag)
+            && before.verdict != SeenVerdict::Pending
+        {
+            alarm(core, tag, &before.digest, now);
+        }
+    }
+}
+
+/// Raises the alarm once for each tag.
+fn alarm(core: &Arc<Core>, tag: &Tag, before: &Digest, now: &Digest) {
     // What could not be read was remembered under the tag's own name: that it can be read now is
     // no change.
     if before == now || *before == Digest::of(tag.as_str().as_bytes()) {

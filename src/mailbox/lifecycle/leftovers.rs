@@ -2,7 +2,10 @@
 
 use std::collections::HashSet;
 use std::fs;
+use std::pin::pin;
 use std::time::Duration;
+
+use futures_util::TryStreamExt as _;
 
 use crate::mailbox::MailboxError;
 use crate::mailbox::core::Core;
@@ -165,11 +168,14 @@ async fn remove_chunks(
 ) -> Result<(), MailboxError> {
     let latest = core.latest();
     let (mut live, mut dead) = (HashSet::<Digest>::new(), HashSet::new());
-    for entry in core.store.inbox_entries().await? {
-        let is_expired = entry.expires_at.is_some_and(|end| latest >= end);
-        let chunks = Message::parse(&entry.manifest)?.chunks;
-        let digests = chunks.into_iter().map(|chunk| chunk.digest);
-        if is_expired { dead.extend(digests) } else { live.extend(digests) }
+    let mut pages = pin!(core.store.inbox_pages());
+    while let Some(page) = pages.try_next().await? {
+        for entry in page {
+            let is_expired = entry.expires_at.is_some_and(|end| latest >= end);
+            let chunks = Message::parse(&entry.manifest)?.chunks;
+            let digests = chunks.into_iter().map(|chunk| chunk.digest);
+            if is_expired { dead.extend(digests) } else { live.extend(digests) }
+        }
     }
     let cache = core.cache.clone();
     let removed = tokio::task::spawn_blocking(move || {

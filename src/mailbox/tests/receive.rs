@@ -56,6 +56,37 @@ async fn one_bad_message_hides_no_good_one() {
 
 /// P18: peers that tag first are waited for.
 #[tokio::test]
+async fn messages_that_wait_are_listed_together_the_oldest_first() {
+    let world = World::new();
+    let (alice, bob) = world.alice_and_bob().await;
+    let mut sent = Vec::new();
+    for n in 0..5 {
+        world.clock.advance(Duration::from_secs(1));
+        sent.push(digest_of(&alice.send(&bob, "a", &[n]).await.unwrap().digest));
+    }
+    bob.mailbox.inbox().poll().await.unwrap();
+    let mut late = Vec::new();
+    for n in 5..10 {
+        world.clock.advance(Duration::from_secs(1));
+        late.push(digest_of(&alice.send(&bob, "a", &[n]).await.unwrap().digest));
+    }
+    let changes = bob.mailbox.changes();
+    let before = *changes.borrow();
+
+    let report = bob.mailbox.inbox().poll().await.unwrap();
+
+    assert_eq!(report.admitted, 5);
+    assert_eq!(*changes.borrow(), before + 1, "each was listed alone");
+    let mut listed = bob.listed(&alice);
+    listed.sort_by_key(|item| item.message.envelope.created_at);
+    assert!(listed.iter().map(|item| item.digest).eq(sent.into_iter().chain(late)));
+    let expected: Vec<String> = std::iter::once("a".to_owned())
+        .chain((2..11).map(|number| format!("a ({number})")))
+        .collect();
+    assert!(listed.iter().map(|item| &item.name).eq(&expected));
+}
+
+#[tokio::test]
 async fn a_message_without_a_bundle_waits_ten_minutes_and_is_then_refused() {
     let world = World::new();
     let (alice, bob) = world.alice_and_bob().await;

@@ -1,16 +1,16 @@
-use super::super::{Admission, InboxEntry, StoreError};
+use super::super::{Admission, SeenTag, SeenVerdict};
 use super::*;
 use crate::protocol::ReceiptStatus;
 
 async fn admit(store: &Store, new: NewInbox) -> InboxEntry {
-    match store.admit(new).await.unwrap() {
+    match store.admit(vec![new]).await.unwrap().remove(0) {
         Admission::New(entry) => entry,
         other => panic!("not new: {other:?}"),
     }
 }
 
 async fn names(store: &Store) -> Vec<String> {
-    let entries = store.inbox_entries().await.unwrap();
+    let entries = inbox_entries(store).await.unwrap();
     entries.iter().map(|entry| entry.listed_name.to_string()).collect()
 }
 
@@ -43,7 +43,7 @@ async fn an_admitted_message_survives_a_restart() {
     };
     assert_eq!(entry, expected);
     assert_eq!(store.inbox_by_digest(&expected.digest).await.unwrap(), Some(expected.clone()));
-    assert_eq!(store.inbox_entries().await.unwrap(), [expected]);
+    assert_eq!(inbox_entries(&store).await.unwrap(), [expected]);
     assert_eq!(store.inbox_by_digest(&Digest::of(b"other")).await.unwrap(), None);
 }
 
@@ -99,11 +99,11 @@ async fn the_same_manifest_under_another_tag_is_one_message() {
     let first = admit(&store, arrived("a", 1)).await;
     store.set_dismissed(&first.digest, true).await.unwrap();
 
-    let again = store.admit(NewInbox { tag: tag("other"), ..arrived("a", 1) }).await.unwrap();
+    let again = store.admit(vec![NewInbox { tag: tag("other"), ..arrived("a", 1) }]).await.unwrap();
 
     let known = InboxEntry { dismissed: true, ..first };
-    assert_eq!(again, Admission::AlreadyKnown(known));
-    assert_eq!(store.inbox_entries().await.unwrap().len(), 1);
+    assert_eq!(again, [Admission::AlreadyKnown(known)]);
+    assert_eq!(inbox_entries(&store).await.unwrap().len(), 1);
 }
 
 #[tokio::test]
@@ -112,22 +112,85 @@ async fn a_message_id_used_twice_by_its_sender_is_a_duplicate() {
     let first = admit(&store, arrived("a", 1)).await;
     let copy = NewInbox { message_id: message_id(1), ..arrived("b", 2) };
 
-    let same_sender = store.admit(copy.clone()).await.unwrap();
-    let other_sender = store.admit(NewInbox { sender: bob(), ..copy }).await.unwrap();
+    let same_sender = store.admit(vec![copy.clone()]).await.unwrap();
+    let other_sender = store.admit(vec![NewInbox { sender: bob(), ..copy }]).await.unwrap();
 
-    assert_eq!(same_sender, Admission::DuplicateId { first: first.digest });
+    assert_eq!(same_sender, [Admission::DuplicateId { first: first.digest }]);
     // Nobody can keep out a message by using its id first.
-    assert!(matches!(other_sender, Admission::New(_)), "{other_sender:?}");
+    assert!(matches!(other_sender[..], [Admission::New(_)]), "{other_sender:?}");
+}
+
+#[tokio::test]
+async fn messages_that_are_admitted_together_are_numbered_in_their_order() {
+    let (_dir, store) = new_store().await;
+    let twice = arrived("a", 2);
+    let same_id = NewInbox { message_id: message_id(1), ..arrived("b", 4) };
+
+    let together = vec![arrived("a", 1), twice.clone(), twice, same_id, arrived("a", 3)];
+    let admissions = store.admit(together).await.unwrap();
+
+    assert_eq!(names(&store).await, ["a", "a (2)", "a (3)"]);
+    assert!(
+        matches!(
+            admissions[..],
+            [
+                Admission::New(_),
+                Admission::New(_),
+                Admission::AlreadyKnown(_),
+                Admission::DuplicateId { .. },
+                Admission::New(_)
+            ]
+        ),
+        "{admissions:?}"
+    );
+}
+
+#[tokio::test]
+async fn of_messages_admitted_together_all_are_kept_or_none() {
+    let (dir, store) = new_store().await;
+    admit(&store, arrived("damaged", 1)).await;
+    let database = rusqlite::Connection::open(dir.path().join("state.db")).unwrap();
+    database.execute("UPDATE inbox SET manifest = x'00'", []).unwrap();
+
+    let admitted = store.admit(vec![arrived("a", 2), arrived("damaged", 1)]).await;
+
+    assert!(matches!(admitted, Err(StoreError::Corrupt { .. })), "{admitted:?}");
+    assert_eq!(store.inbox_by_digest(&arrived("a", 2).digest).await.unwrap(), None);
+    assert_eq!(store.seen_tags("inbox-x-2").await.unwrap(), [].into());
+}
+
+#[tokio::test]
+async fn an_admission_settles_the_tag_and_a_duplicate_settles_nothing() {
+    let (dir, store) = new_store().await;
+    let (new, duplicate) =
+        (arrived("a", 1), NewInbox { message_id: message_id(1), ..arrived("b", 2) });
+
+    store.admit(vec![new.clone(), duplicate]).await.unwrap();
+    let store = reopen(&dir, store).await;
+
+    let seen = SeenTag { digest: new.digest, verdict: SeenVerdict::Admitted };
+    assert_eq!(store.seen_tags("inbox-x-").await.unwrap(), [(new.tag, seen)].into());
+}
+
+#[tokio::test]
+async fn a_large_inbox_comes_page_by_page_in_the_order_of_arrival() {
+    let (_dir, store) = new_store().await;
+    let all: Vec<NewInbox> = (0..600).map(|n| arrived("a", n)).collect();
+    store.admit(all.clone()).await.unwrap();
+
+    let pages: Vec<Vec<InboxEntry>> = store.inbox_pages().try_collect().await.unwrap();
+
+    assert!(pages.len() > 2 && pages.iter().all(|page| page.len() < 300), "{}", pages.len());
+    let digests = pages.iter().flatten().map(|entry| entry.digest);
+    assert!(digests.eq(all.iter().map(|new| new.digest)));
 }
 
 #[tokio::test]
 async fn concurrent_admissions_give_each_message_its_own_name() {
     let (_dir, store) = new_store().await;
 
-    let all = (0..20).map(|n| store.admit(arrived("a", n)));
-    for admission in futures_util::future::join_all(all).await {
-        assert!(matches!(admission, Ok(Admission::New(_))), "{admission:?}");
-    }
+    let all = (0..20).map(|n| admit(&store, arrived("a", n)));
+    futures_util::future::join_all(all).await;
 
     let mut names = names(&store).await;
     names.sort();
@@ -221,7 +284,7 @@ async fn a_row_that_changed_on_disk_is_never_handed_out() {
         let database = rusqlite::Connection::open(dir.path().join("state.db")).unwrap();
         database.execute(&format!("UPDATE inbox SET {change}"), []).unwrap();
 
-        let entries = store.inbox_entries().await;
+        let entries = inbox_entries(&store).await;
 
         assert!(matches!(entries, Err(StoreError::Corrupt { .. })), "{change}: {entries:?}");
     }

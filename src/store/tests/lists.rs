@@ -96,13 +96,13 @@ async fn the_oldest_seen_tags_go_when_there_are_too_many() {
 async fn quarantine_keeps_raw_text_and_the_first_time() {
     let (dir, store) = new_store().await;
     let pending = QuarantineEntry { pending: true, ..refused(1) };
-    store.upsert_quarantine(pending.clone()).await.unwrap();
-    store.upsert_quarantine(refused(2)).await.unwrap();
+    store.upsert_quarantine(vec![pending.clone()]).await.unwrap();
+    store.upsert_quarantine(vec![refused(2)]).await.unwrap();
 
     let store = reopen(&dir, store).await;
     let before = store.quarantine_entries().await.unwrap();
     let later = QuarantineEntry { first_seen: at(9), updated_at: at(9), ..refused(1) };
-    store.upsert_quarantine(later).await.unwrap();
+    store.upsert_quarantine(vec![later]).await.unwrap();
     let after = store.quarantine_entries().await.unwrap();
 
     assert_eq!(before, [pending, refused(2)]);
@@ -110,22 +110,24 @@ async fn quarantine_keeps_raw_text_and_the_first_time() {
 }
 
 #[tokio::test]
-async fn an_entry_leaves_quarantine_when_it_is_removed() {
+async fn an_entry_leaves_quarantine_when_its_message_is_admitted() {
     let (_dir, store) = new_store().await;
-    store.upsert_quarantine(refused(1)).await.unwrap();
+    let (new, known) = (arrived("a", 1), arrived("b", 2));
+    store.admit(vec![known.clone()]).await.unwrap();
+    let entries = [new.digest, known.digest, refused(3).digest];
+    let entries = entries.map(|digest| QuarantineEntry { digest, ..refused(3) });
+    store.upsert_quarantine(entries.to_vec()).await.unwrap();
 
-    store.remove_quarantine(&refused(2).digest).await.unwrap();
-    assert_eq!(store.quarantine_entries().await.unwrap().len(), 1);
-    store.remove_quarantine(&refused(1).digest).await.unwrap();
+    store.admit(vec![new, known]).await.unwrap();
 
-    assert_eq!(store.quarantine_entries().await.unwrap(), []);
+    assert_eq!(store.quarantine_entries().await.unwrap(), [refused(3)]);
 }
 
 #[tokio::test]
 async fn a_flooded_quarantine_keeps_the_newest() {
     let (_dir, store) = new_store().await;
-    store.upsert_quarantine(refused(1)).await.unwrap();
-    store.upsert_quarantine(refused(2)).await.unwrap();
+    store.upsert_quarantine(vec![refused(1)]).await.unwrap();
+    store.upsert_quarantine(vec![refused(2)]).await.unwrap();
     store
         .write(|transaction| {
             let sql = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?1) \
@@ -138,7 +140,7 @@ async fn a_flooded_quarantine_keeps_the_newest() {
         .await
         .unwrap();
 
-    store.upsert_quarantine(refused(3)).await.unwrap();
+    store.upsert_quarantine(vec![refused(3)]).await.unwrap();
 
     let entries = store.quarantine_entries().await.unwrap();
     assert_eq!(entries.len() as u64, QUARANTINE_COUNT_MAX.unsigned_abs());

@@ -6,9 +6,10 @@ mod opening;
 mod outbox;
 mod receipts;
 
+use futures_util::TryStreamExt as _;
 use tempfile::TempDir;
 
-use super::{NewInbox, NewOutbox, PreparedMessage, Store};
+use super::{InboxEntry, NewInbox, NewOutbox, PreparedMessage, Store, StoreError};
 use crate::protocol::{Digest, FileName, Identity, MessageId, Tag, Timestamp};
 
 const NOW: i64 = 1_790_000_000;
@@ -44,6 +45,10 @@ async fn new_store() -> (TempDir, Store) {
 async fn reopen(dir: &TempDir, store: Store) -> Store {
     drop(store);
     Store::open(dir.path()).await.unwrap()
+}
+
+async fn inbox_entries(store: &Store) -> Result<Vec<InboxEntry>, StoreError> {
+    store.inbox_pages().try_concat().await
 }
 
 fn draft(name: &str) -> NewOutbox {

@@ -21,7 +21,7 @@ async fn filled_state() -> TempDir {
     for n in 0..60 {
         let manifest = vec![u8::try_from(n + 1).unwrap(); 9_000];
         let digest = Digest::of(&manifest);
-        store.admit(NewInbox { digest, manifest, ..arrived("a", n) }).await.unwrap();
+        store.admit(vec![NewInbox { digest, manifest, ..arrived("a", n) }]).await.unwrap();
         let id = store.insert_outbox(draft(&format!("{n}"))).await.unwrap();
         let message = Some(Some(prepared(&format!("{n}"))));
         store.update_outbox(id, OutboxChange { message, ..OutboxChange::default() }).await.unwrap();
@@ -111,7 +111,7 @@ async fn f10_a_garbled_page_is_noticed_and_the_file_is_left_as_it_is() {
 /// Opens the state and reads all mail: damage inside a long value shows only then.
 async fn load_all(dir: &Path) -> Result<(Vec<InboxEntry>, Vec<OutboxEntry>), StoreError> {
     let store = Store::open(dir).await?;
-    Ok((store.inbox_entries().await?, store.outbox_entries().await?))
+    Ok((inbox_entries(&store).await?, store.outbox_entries().await?))
 }
 
 #[tokio::test]

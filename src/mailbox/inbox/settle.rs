@@ -1,0 +1,189 @@
+//! What was judged becomes durable and then visible, a batch at a time.
+//!
+//! A batch takes three transactions at most, however many messages it has: each one waits for the
+//! disk. A crash between them leaves tags unsettled, which the next poll judges again.
+//!
+//! **Invariant:** nothing is listed that is not durable, and no tag is settled before what it led to
+//! is.
+
+use std::sync::Arc;
+
+use super::admit::{Note, Verdict};
+use super::{PollReport, listing};
+use crate::mailbox::MailboxError;
+use crate::mailbox::core::Core;
+use crate::mailbox::receipt;
+use crate::protocol::{Digest, ReceiptStatus, Tag, Timestamp};
+use crate::store::{Admission, NewInbox, QuarantineEntry, SeenTag, SeenVerdict};
+use crate::sys::crash;
+use crate::trust::{TrustStore, VerifiedMessage};
+
+/// A candidate, and what became of it.
+pub(super) struct Judged {
+    pub(super) tag: Tag,
+    pub(super) digest: Digest,
+    pub(super) verdict: Verdict,
+}
+
+/// A candidate that is not in the inbox.
+struct Refused {
+    tag: Tag,
+    digest: Digest,
+    note: Note,
+    /// What the tag is settled as: looked at again, or not.
+    seen: SeenVerdict,
+    /// Whether it only waits.
+    is_pending: bool,
+}
+
+/// Admits, quarantines or ignores what was judged.
+///
+/// # Errors
+/// The database's; of a transaction that failed nothing is kept.
+pub(super) async fn settle(
+    core: &Arc<Core>,
+    trust: &TrustStore,
+    batch: Vec<Judged>,
+    report: &mut PollReport,
+) -> Result<(), MailboxError> {
+    let (mut verified, mut others) = (Vec::new(), Vec::new());
+    for Judged { tag, digest, verdict } in batch {
+        match verdict {
+            Verdict::Verified(message) => verified.push((tag, *message)),
+            other => others.push((tag, digest, other)),
+        }
+    }
+    // First of all, so that another tag that leads to one of them takes nothing away.
+    let mut refused = admit(core, trust, verified, report).await?;
+    let mut settled = Vec::new();
+    for (tag, digest, verdict) in others {
+        let (note, seen, is_pending) = match verdict {
+            Verdict::Pending(note) => (note, SeenVerdict::Pending, true),
+            Verdict::Refused(note) if core.store.inbox_by_digest(&digest).await?.is_none() => {
+                let again = note.look_again;
+                (note, if again { SeenVerdict::Pending } else { SeenVerdict::Quarantined }, false)
+            }
+            Verdict::Refused(_) | Verdict::Verified(_) | Verdict::Foreign => {
+                settled.push((tag, SeenTag { digest, verdict: SeenVerdict::Ignored }));
+                continue;
+            }
+        };
+        refused.push(Refused { tag, digest, note, seen, is_pending });
+    }
+    quarantine(core, &refused, report).await?;
+    settled.extend(
+        refused.into_iter().map(|refused| {
+            (refused.tag, SeenTag { digest: refused.digest, verdict: refused.seen })
+        }),
+    );
+    core.store.record_all_seen(settled).await?;
+    crash::point!("inbox.settle.seen");
+    Ok(())
+}
+
+/// Admits verified messages and lists them; returns those whose id another message has already.
+async fn admit(
+    core: &Core,
+    trust: &TrustStore,
+    mut verified: Vec<(Tag, VerifiedMessage)>,
+    report: &mut PollReport,
+) -> Result<Vec<Refused>, MailboxError> {
+    // Names are numbered in this order; within a second it is the tag's, which is random.
+    verified.sort_by_key(|(_, message)| message.envelope().created_at);
+    let arrivals = verified.iter().map(|(tag, message)| new_inbox(core, message, tag)).collect();
+    let admissions = core.store.admit(arrivals).await?;
+    crash::point!("inbox.settle.admitted");
+    let (mut entries, mut duplicates) = (Vec::new(), Vec::new());
+    for ((tag, message), admission) in verified.into_iter().zip(admissions) {
+        match admission {
+            Admission::New(entry) => {
+                report.admitted += 1;
+                entries.push(entry);
+            }
+            // Another process may have admitted it; ours lists it now.
+            Admission::AlreadyKnown(entry) => entries.push(entry),
+            Admission::DuplicateId { first } => duplicates.push(Refused {
+                tag,
+                digest: *message.digest(),
+                note: duplicate(&message, &first),
+                // Final: no change of trust makes it unique.
+                seen: SeenVerdict::Ignored,
+                is_pending: false,
+            }),
+        }
+    }
+    listing::remove_notes(core, &entries.iter().map(|entry| entry.digest).collect());
+    listing::add(core, trust, entries)?;
+    Ok(duplicates)
+}
+
+fn new_inbox(core: &Core, verified: &VerifiedMessage, tag: &Tag) -> NewInbox {
+    let message = verified.message();
+    NewInbox {
+        digest: *verified.digest(),
+        manifest: verified.manifest().to_vec(),
+        message_id: message.id,
+        sender: verified.sender().clone(),
+        recipient: message.envelope.recipient.clone(),
+        file_name: verified.file_name(),
+        signer: verified.signer().key_fingerprint.clone(),
+        tag: tag.clone(),
+        arrived_at: core.now(),
+        created_at: message.envelope.created_at,
+        expires_at: message.envelope.expires_at(),
+        chunk_count: message.envelope.chunk_count,
+    }
+}
+
+fn duplicate(verified: &VerifiedMessage, first: &Digest) -> Note {
+    Note {
+        claimed_sender: verified.sender().as_str().to_owned(),
+        file_name: verified.envelope().filename.clone(),
+        code: "duplicate-id".into(),
+        why: format!("another message of this sender has the same id: {first}"),
+        look_again: false,
+        proven_malformed: false,
+    }
+}
+
+/// Notes why candidates are refused, and tells their senders where that is known to be their fault.
+async fn quarantine(
+    core: &Arc<Core>,
+    refused: &[Refused],
+    report: &mut PollReport,
+) -> Result<(), MailboxError> {
+    let now = core.now();
+    let entries: Vec<_> = refused.iter().map(|refused| entry_of(refused, now)).collect();
+    core.store.upsert_quarantine(entries.clone()).await?;
+    crash::point!("inbox.settle.quarantined");
+    for entry in &entries {
+        listing::add_note(core, entry);
+    }
+    for Refused { digest, note, is_pending, .. } in refused {
+        if *is_pending {
+            report.pending += 1;
+            continue;
+        }
+        report.quarantined += 1;
+        if note.proven_malformed && core.options.automatic_receipts {
+            let status = ReceiptStatus::Rejected;
+            receipt::issue(core, *digest, status, false, Some(&note.code)).await;
+        }
+    }
+    Ok(())
+}
+
+fn entry_of(refused: &Refused, now: Timestamp) -> QuarantineEntry {
+    let Refused { tag, digest, note, is_pending, .. } = refused;
+    QuarantineEntry {
+        digest: *digest,
+        tag: tag.clone(),
+        claimed_sender: note.claimed_sender.clone(),
+        file_name: note.file_name.clone(),
+        code: note.code.clone(),
+        why: note.why.clone(),
+        pending: *is_pending,
+        first_seen: now,
+        updated_at: now,
+    }
+}

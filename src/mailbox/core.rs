@@ -90,6 +90,7 @@ pub(crate) struct Core {
     trust_polled: Mutex<Option<Digest>>,
     trust_receipted: Mutex<Option<Digest>>,
     trust_listed: Mutex<Option<Digest>>,
+    trust_loaded: Mutex<Option<Digest>>,
     pub(crate) health: Mutex<Health>,
     pub(crate) blobs_fetched: AtomicU64,
     pub(crate) blob_bytes_fetched: AtomicU64,
@@ -122,6 +123,7 @@ impl Core {
             trust_polled: Mutex::default(),
             trust_receipted: Mutex::default(),
             trust_listed: Mutex::default(),
+            trust_loaded: Mutex::default(),
             repository: parts.repository,
             store: parts.store,
             cache: parts.cache,
@@ -184,6 +186,11 @@ impl Core {
     /// Returns whether the trust store differs from the one of the last poll.
     pub(crate) fn trust_changed(&self, trust: &TrustStore) -> bool {
         changed(&self.trust_polled, trust)
+    }
+
+    /// Returns whether the trust store differs from the one under which `inbox/` was last listed.
+    pub(crate) fn loaded_trust_changed(&self, trust: &TrustStore) -> bool {
+        changed(&self.trust_loaded, trust)
     }
 
     /// Returns whether the trust store differs from the one receipts were last judged by.

@@ -69,6 +69,9 @@ impl Mailbox {
             outbox: Outbox::new(Arc::clone(&core)),
             core,
         };
+        // Before anything is read: what others change from now on is noticed by the first poll.
+        let version = mailbox.core.store.data_version().await?;
+        mailbox.core.data_version.store(version, Ordering::Relaxed);
         mailbox.load_errors().await?;
         mailbox.inbox.load().await?;
         receipt::load(&mailbox.core).await?;

@@ -68,6 +68,8 @@ impl Inbox {
     pub(super) async fn load(&self) -> Result<(), MailboxError> {
         let trust = self.core.trust.current()?;
         listing::reload(&self.core, &trust).await?;
+        // The next poll need not list them once more.
+        self.core.loaded_trust_changed(&trust);
         for entry in self.core.store.quarantine_entries().await? {
             listing::add_note(&self.core, &entry);
         }

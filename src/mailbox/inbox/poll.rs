@@ -34,7 +34,7 @@ const LIST_EACH_MAX: usize = 4;
 pub(super) async fn poll(core: &Arc<Core>) -> Result<PollReport, MailboxError> {
     let trust = core.trust.current()?;
     let again = core.trust_changed(&trust);
-    if again {
+    if core.loaded_trust_changed(&trust) {
         core.rejected.clear();
         listing::reload(core, &trust).await?;
     }

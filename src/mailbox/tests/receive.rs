@@ -1,5 +1,6 @@
 //! Receiving: what is listed, what is not, and which bytes are returned.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -84,6 +85,20 @@ async fn messages_that_wait_are_listed_together_the_oldest_first() {
         .chain((2..11).map(|number| format!("a ({number})")))
         .collect();
     assert!(listed.iter().map(|item| &item.name).eq(&expected));
+}
+
+#[tokio::test]
+async fn a_start_reads_the_inbox_once() {
+    let world = World::new();
+    let (alice, mut bob) = world.alice_and_bob().await;
+    alice.send(&bob, "a", b"abc").await.unwrap();
+    bob.receive(&alice).await;
+    bob.restart(&world).await;
+    let loaded = bob.listed(&alice).remove(0);
+
+    bob.mailbox.poll_once().await;
+
+    assert!(Arc::ptr_eq(&loaded, &bob.listed(&alice)[0]), "it was read again");
 }
 
 #[tokio::test]
@@ -384,7 +399,7 @@ async fn a_message_to_my_second_identity_is_mine() {
     let content = Box::new(std::io::Cursor::new(b"x".to_vec()));
     let outbox = alice.mailbox.outbox();
     let (file, mtime) = ("a".parse().unwrap(), std::time::SystemTime::UNIX_EPOCH);
-    outbox.send(&team, &file, content, mtime, std::sync::Arc::new(|_| {})).await.unwrap();
+    outbox.send(&team, &file, content, mtime, Arc::new(|_| {})).await.unwrap();
 
     let listed = bob.receive(&alice).await;
 

@@ -14,12 +14,15 @@ import time
 import many
 from kit import ALICE, BOB, MIB, ROOT, People, in_turn, run, timed, write_random
 from registries import DockerRegistry
-from table import shown
+from table import header, shown, spread
 
 SCRIPT = ROOT / "tests/benches/growth.gnuplot"
 # The columns of each plot, as they stand in its file of figures and in the table.
 SIZES = ["MiB", "cp into outbox/", "oras push", "cold cp out of inbox/", "oras pull"]
-INBOXES = ["messages", "first mount", "second mount", "ls -l, warm", "ls -l of a local directory", "peak memory"]
+INBOXES = [
+    "messages", "first mount", "second mount", "ls -l, just mounted", "ls -l, warm", "ls -l of a local directory",
+    "peak memory",
+]
 
 
 def rounds_for(mib, options):
@@ -28,7 +31,7 @@ def rounds_for(mib, options):
 
 
 def of_size(people, registry, mib, rounds):
-    """Returns the medians of sending and cold reading a random file of a size, ours and those of oras."""
+    """Returns the seconds of sending and of cold reading random files of a size, ours and those of oras."""
     work = people.work
     found = {name: [] for name in SIZES[1:]}
     note = lambda name, action: found[name].append(timed(action))
@@ -53,7 +56,7 @@ def of_size(people, registry, mib, rounds):
         )
         received.unlink()
         shutil.rmtree(pulled)
-    return [mib, *(statistics.median(found[name]) for name in SIZES[1:])]
+    return [mib, *(found[name] for name in SIZES[1:])]
 
 
 def sizes(program, options, workplace):
@@ -76,18 +79,24 @@ def inboxes(program, options, workplace):
     for count in options.growth_messages:
         with workplace(options) as (_stack, work):
             figures = many.inbox(program, work, count, options.rounds)
-        median = lambda name: statistics.median(figures[name])
-        rows.append([count, figures["first"], figures["second"], median("ls"), median("ls local"), figures["memory"]])
+        once = lambda name: [figures[name]]
+        listings = [figures["ls new"], figures["ls"], figures["ls local"]]
+        rows.append([count, once("first"), once("second"), *listings, once("memory")])
         print(f"bench: growth: {count} messages done", file=sys.stderr)
     return rows
 
 
+def cell(values, unit):
+    """Returns the median, and how far the others are from it."""
+    show = lambda value: shown(value, unit)
+    others = spread(values, show)
+    return show(statistics.median(values)) + (f" ({others})" if others else "")
+
+
 def as_table(columns, rows):
-    lines = ["| " + " | ".join(columns) + " |", "|---" * len(columns) + "|"]
-    for first, *rest in rows:
-        units = ["B" if column == "peak memory" else "s" for column in columns[1:]]
-        lines.append(f"| {first} | " + " | ".join(shown(value, unit) for value, unit in zip(rest, units)) + " |")
-    return "\n".join(lines)
+    units = ["B" if column == "peak memory" else "s" for column in columns[1:]]
+    lines = [[str(first), *(cell(values, unit) for values, unit in zip(rest, units))] for first, *rest in rows]
+    return header(*columns) + "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def draw(into, name, columns, rows):
@@ -95,7 +104,8 @@ def draw(into, name, columns, rows):
     seconds = [column for column in columns if column != "peak memory"]
     data = into / f"{name}.dat"
     lines = ["\t".join(f'"{column}"' for column in seconds)]
-    lines += ["\t".join(str(value) for value in row[:len(seconds)]) for row in rows]
+    for first, *rest in rows:
+        lines.append("\t".join(str(value) for value in [first, *map(statistics.median, rest[:len(seconds) - 1])]))
     data.write_text("\n".join(lines) + "\n")
     settings = f"data='{data}'; image='{into / name}.png'; columns={len(seconds)}"
     subprocess.run(["gnuplot", "-e", settings, SCRIPT], check=True)

@@ -31,18 +31,34 @@ def shown(value, unit):
     return f"{value * 1000:.1f} ms" if value < 0.1 else f"{value:.2f} s"
 
 
+def spread(values, show):
+    """Returns the smallest and the largest of several values; nothing of a single one."""
+    if len(values) < 2:
+        return ""
+    low, high = show(min(values)), show(max(values))
+    unit = high.partition(" ")[2]
+    return f"{low.removesuffix(f' {unit}')}-{high}"
+
+
 def render(row):
     """Returns one line of the table."""
-    ours, beside, target = statistics.median(row["ours"]), "", row["target"]
-    measured = ours
+    unit, target = row["unit"], row["target"]
+    ours, beside, ratio = statistics.median(row["ours"]), "", ""
+    measured, values, show = ours, row["ours"], lambda value: shown(value, unit)
     if row["beside"]:
-        beside = f"{shown(statistics.median(row['beside']), row['unit'])} ({row['peer']})"
+        beside = f"{show(statistics.median(row['beside']))} ({row['peer']})"
         # Of each turn, since only what ran in the same minute can be compared.
-        measured = statistics.median(one / other for one, other in zip(row["ours"], row["beside"]))
-    ratio = f"{measured:.2f}" if row["beside"] else ""
+        values, show = [one / other for one, other in zip(row["ours"], row["beside"])], lambda value: f"{value:.2f}"
+        measured = statistics.median(values)
+        ratio = show(measured)
     wanted, met = "", ""
     if target is not None:
-        wanted = f"{target:.2f}" if row["beside"] else shown(target, row["unit"])
+        wanted = show(target)
         met = "yes" if measured <= target else "**no**"
     what = row["what"] + (f" ({row['note']})" if row["note"] else "")
-    return f"| {what} | {row['registry']} | {shown(ours, row['unit'])} | {beside} | {ratio} | {wanted} | {met} |"
+    cells = [what, row["registry"], shown(ours, unit), beside, ratio, spread(values, show), wanted, met]
+    return f"| {' | '.join(cells)} |"
+
+
+def header(*columns):
+    return f"| {' | '.join(columns)} |\n{'|---' * len(columns)}|\n"

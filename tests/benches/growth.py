@@ -25,9 +25,9 @@ INBOXES = [
 ]
 
 
-def rounds_for(mib, options):
-    """Large files vary less and take longer."""
-    return options.rounds if mib <= 256 else 1
+def rounds_for(number, most, options):
+    """What is large varies less and takes longer."""
+    return options.rounds if number <= most else 1
 
 
 def of_size(people, registry, mib, rounds):
@@ -69,7 +69,7 @@ def sizes(program, options, workplace):
         people.mount(ALICE)
         people.mount(BOB)
         for mib in options.growth_mib:
-            rows.append(of_size(people, registry, mib, rounds_for(mib, options)))
+            rows.append(of_size(people, registry, mib, rounds_for(mib, 256, options)))
             print(f"bench: growth: {mib} MiB done", file=sys.stderr)
     return rows
 
@@ -78,10 +78,8 @@ def inboxes(program, options, workplace):
     rows = []
     for count in options.growth_messages:
         with workplace(options) as (_stack, work):
-            figures = many.inbox(program, work, count, options.rounds)
-        once = lambda name: [figures[name]]
-        listings = [figures["ls new"], figures["ls"], figures["ls local"]]
-        rows.append([count, once("first"), once("second"), *listings, once("memory")])
+            figures = many.inbox(program, work, count, rounds_for(count, 1000, options))
+        rows.append([count, *(figures[name] for name in ("first", "second", "ls new", "ls warm", "ls warm local", "peak"))])
         print(f"bench: growth: {count} messages done", file=sys.stderr)
     return rows
 

@@ -229,6 +229,12 @@ class People:
             shutil.rmtree(cache, ignore_errors=True)
         return self.mount(person)
 
+    def forget_all(self, person):
+        """Makes a person one who has received nothing yet."""
+        self.unmount(person)
+        for directory in ("state", "cache"):
+            shutil.rmtree(self.work / person / directory, ignore_errors=True)
+
     def outbox(self, recipient=BOB):
         directory = self.mounts[ALICE].directory / "outbox" / recipient
         directory.mkdir(exist_ok=True)

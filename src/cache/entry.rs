@@ -9,7 +9,9 @@ use std::path::Path;
 
 use bytes::Bytes;
 use nix::errno::Errno;
-use nix::fcntl::{FallocateFlags, FcntlArg, OFlag, fallocate, fcntl};
+use nix::fcntl::{
+    FallocateFlags, FcntlArg, OFlag, PosixFadviseAdvice, fallocate, fcntl, posix_fadvise,
+};
 use nix::sys::stat::futimens;
 use nix::sys::time::TimeSpec;
 use nix::unistd::geteuid;
@@ -65,6 +67,7 @@ pub(super) fn read(path: &Path, digest: &Digest, len: u64) -> Result<Bytes, Miss
     let capacity = usize::try_from(metadata.len()).map_err(|_source| Miss::Broken)?;
     let mut layer = buffer::take(capacity);
     (&file).take(metadata.len()).read_to_end(&mut layer).map_err(broken)?;
+    release_pages(&file);
     if Digest::of(&layer) != *digest {
         return Err(Miss::Broken);
     }
@@ -144,6 +147,15 @@ pub(super) fn is_ours(metadata: &Metadata) -> bool {
 /// Returns whether a file or directory belongs to this user.
 pub(super) fn is_of_this_user(metadata: &Metadata) -> bool {
     metadata.uid() == geteuid().as_raw()
+}
+
+/// Gives the pages of a file that was read back, for the next one.
+///
+/// The kernel keeps the pages of what programs read from the mount. Those of this file would be a
+/// second copy, and the next file would come in fresh memory, which takes more than twice as long.
+fn release_pages(file: &File) {
+    // Who cannot is slower.
+    posix_fadvise(file, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED).ok();
 }
 
 /// Sets the modification time, by which the next start orders the files.

@@ -17,7 +17,7 @@ pub use repository::open_repository;
 pub use setup::{Created, Setup};
 pub use trust_file::TrustFile;
 
-use crate::cache::{CacheLimits, ChunkCache};
+use crate::cache::{CacheLimits, ChunkCache, SealKey};
 use crate::mailbox::{Mailbox, MailboxOptions, MailboxParts, TrustSource as _};
 use crate::protocol::Identity;
 use crate::store::Store;
@@ -60,7 +60,10 @@ fn open_cache(setup: &Setup) -> ChunkCache {
         memory_bytes: setup.settings.cache_memory,
         disk_bytes: setup.settings.cache_disk,
     };
-    ChunkCache::open(Some(setup.places.cache_dir()), limits)
+    let key = SealKey::load_or_create(&setup.places.seal_key_file())
+        .inspect_err(|error| tracing::warn!(%error, "no key for the seals of the chunk cache"))
+        .ok();
+    ChunkCache::open(Some(setup.places.cache_dir()), key, limits)
 }
 
 fn mailbox_options(setup: &Setup) -> Result<MailboxOptions, AppError> {

@@ -15,6 +15,7 @@ use nix::sys::statvfs::statvfs;
 use parking_lot::Mutex;
 
 use super::entry::{self, Miss};
+use super::seal::SealKey;
 use crate::protocol::Digest;
 use crate::sys::durable::create_private_dir;
 use crate::sys::{Clock as _, SystemClock};
@@ -44,6 +45,7 @@ const TEMPORARY_PREFIX: &str = ".tmp-";
 pub(super) struct DiskCache {
     dir: PathBuf,
     limit: u64,
+    key: Option<SealKey>,
     index: Mutex<Index>,
     removed: AtomicU64,
     warned: AtomicBool,
@@ -87,7 +89,7 @@ impl Index {
 
 impl DiskCache {
     /// Uses `dir`, creating it, and takes over the files that are there.
-    pub(super) fn open(dir: &Path, limit: u64) -> io::Result<Self> {
+    pub(super) fn open(dir: &Path, limit: u64, key: Option<SealKey>) -> io::Result<Self> {
         // Before its mode is tightened: root must not change a directory of somebody else.
         if fs::metadata(dir).is_ok_and(|metadata| !entry::is_of_this_user(&metadata)) {
             return Err(io::ErrorKind::PermissionDenied.into());
@@ -96,6 +98,7 @@ impl DiskCache {
         let cache = Self {
             dir: dir.to_owned(),
             limit,
+            key,
             index: Mutex::new(Index::empty()),
             removed: AtomicU64::new(0),
             warned: AtomicBool::new(false),
@@ -110,7 +113,7 @@ impl DiskCache {
             self.index.lock().forget(digest);
             return None;
         };
-        match entry::read(&path, digest, len) {
+        match entry::read(&path, digest, len, self.key.as_ref()) {
             Ok(bytes) => {
                 self.index.lock().put(*digest, cost(len));
                 Some(bytes)
@@ -195,7 +198,8 @@ impl DiskCache {
         require_room(&shard, layer.len() as u64)?;
         let unique = uuid::Uuid::new_v4().simple();
         let temporary = shard.join(format!("{TEMPORARY_PREFIX}{unique}"));
-        entry::write(&shard.join(digest.hex()), &temporary, layer)
+        let path = shard.join(digest.hex());
+        entry::write(&path, &temporary, digest, layer, self.key.as_ref())
     }
 
     /// Makes the index what the directory holds, by modification time, within the limits.

@@ -1,6 +1,7 @@
 //! One layer as a file: exactly the layer's bytes, under the name of their digest.
 //!
-//! Nothing here is durable. A torn, truncated or altered file is noticed when it is read.
+//! Nothing here is durable. A torn, truncated or altered file is noticed when it is read: by its
+//! seal, or by SHA-256 where that does not fit.
 
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Read as _};
@@ -17,6 +18,7 @@ use nix::sys::time::TimeSpec;
 use nix::unistd::geteuid;
 use tokio::sync::Semaphore;
 
+use super::seal::SealKey;
 use crate::protocol::Digest;
 use crate::protocol::limits::{CHUNK_BYTES_MAX, layer_len_max};
 use crate::sys::durable::create_private;
@@ -50,7 +52,12 @@ pub(super) enum Miss {
 /// Reads the layer `digest`, which has `len` bytes, and checks every one of them.
 ///
 /// Never follows a link and never waits for a FIFO. A hit becomes the most recently used file.
-pub(super) fn read(path: &Path, digest: &Digest, len: u64) -> Result<Bytes, Miss> {
+pub(super) fn read(
+    path: &Path,
+    digest: &Digest,
+    len: u64,
+    key: Option<&SealKey>,
+) -> Result<Bytes, Miss> {
     let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
     let opened = OpenOptions::new().read(true).custom_flags(flags.bits()).open(path);
     let file = opened.map_err(|error| match error.raw_os_error().map(Errno::from_raw) {
@@ -68,8 +75,11 @@ pub(super) fn read(path: &Path, digest: &Digest, len: u64) -> Result<Bytes, Miss
     let mut layer = buffer::take(capacity);
     (&file).take(metadata.len()).read_to_end(&mut layer).map_err(broken)?;
     release_pages(&file);
-    if Digest::of(&layer) != *digest {
-        return Err(Miss::Broken);
+    if !key.is_some_and(|key| key.vouches(&file, digest, &layer)) {
+        if Digest::of(&layer) != *digest {
+            return Err(Miss::Broken);
+        }
+        key.inspect(|key| key.seal(&file, digest, &layer));
     }
     // Only now: a manifest that lies about a size must not make others fetch again.
     if layer.len() as u64 != len {
@@ -79,13 +89,20 @@ pub(super) fn read(path: &Path, digest: &Digest, len: u64) -> Result<Bytes, Miss
     Ok(layer.into())
 }
 
-/// Writes a layer to `path`, under the name `temporary` until it is whole.
+/// Writes a layer that was checked to `path`, under the name `temporary` until it is whole.
 #[expect(clippy::disallowed_methods, reason = "a cache file that a power cut tears is a miss")]
-pub(super) fn write(path: &Path, temporary: &Path, layer: &[u8]) -> io::Result<()> {
+pub(super) fn write(
+    path: &Path,
+    temporary: &Path,
+    digest: &Digest,
+    layer: &[u8],
+    key: Option<&SealKey>,
+) -> io::Result<()> {
     let written = (|| {
         let file = create_private(temporary)?;
         crash::point!("cache.created");
         fill(&file, layer)?;
+        key.inspect(|key| key.seal(&file, digest, layer));
         drop(file);
         crash::point!("cache.written");
         fs::rename(temporary, path)?;

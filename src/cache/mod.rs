@@ -1,8 +1,8 @@
 //! Verified chunks by the digest of their layer: decompressed in memory, as layers on disk.
 //!
 //! Only bytes that were verified are put in. What comes back from disk must hash to the digest
-//! that the signed manifest names, so a hit is never wrong, whoever wrote the file; and text takes
-//! a quarter of the room. Every error is a miss: losing the whole cache costs time only, and it
+//! that the signed manifest names, or bear a seal that only this user can make, so a hit is never
+//! wrong, whoever wrote the file; and text takes a quarter of the room. Every error is a miss: losing the whole cache costs time only, and it
 //! may be deleted at any moment. Several processes may share the directory. Start at
 //! [`ChunkCache`].
 //!
@@ -14,6 +14,7 @@
 mod disk;
 mod entry;
 mod memory;
+mod seal;
 #[cfg(test)]
 mod tests;
 
@@ -26,6 +27,7 @@ use bytes::Bytes;
 use crate::protocol::Digest;
 use disk::DiskCache;
 use memory::MemoryCache;
+pub use seal::SealKey;
 
 /// How much the cache may hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,12 +82,13 @@ struct Inner {
 }
 
 impl ChunkCache {
-    /// Opens the cache in `dir`, or in memory alone when there is no `dir`.
+    /// Opens the cache in `dir`, or in memory alone when there is no `dir`. Without a `key` every
+    /// layer from disk is checked by SHA-256.
     ///
     /// Blocks while it lists the directory. One that cannot be used is a warning, not an error.
-    pub fn open(dir: Option<&Path>, limits: CacheLimits) -> Self {
+    pub fn open(dir: Option<&Path>, key: Option<SealKey>, limits: CacheLimits) -> Self {
         let disk = dir.filter(|_| limits.disk_bytes > 0).and_then(|dir| {
-            DiskCache::open(dir, limits.disk_bytes)
+            DiskCache::open(dir, limits.disk_bytes, key)
                 .inspect_err(|error| tracing::warn!(%error, "no chunk cache on disk"))
                 .ok()
         });
@@ -119,7 +122,7 @@ impl ChunkCache {
 
     /// Returns the layer `digest`, which has `len` bytes, from disk.
     ///
-    /// Blocks on the disk and hashes what it reads: for a blocking thread.
+    /// Blocks on the disk and checks what it reads: for a blocking thread.
     pub fn load_layer(&self, digest: &Digest, len: u64) -> Option<Bytes> {
         let found = self.inner.disk.as_ref().and_then(|disk| disk.get(digest, len));
         count(match &found {

@@ -121,6 +121,11 @@ impl Places {
         &self.cache
     }
 
+    /// Returns the key of the cache's seals, which never lies in the cache; losing it costs time only.
+    pub fn seal_key_file(&self) -> PathBuf {
+        self.state.join("seal.key")
+    }
+
     /// Returns the image-layout directory that is used when no registry is configured.
     pub fn repository_dir(&self) -> &Path {
         &self.repository

@@ -116,7 +116,7 @@ async fn open(
     let parts = MailboxParts {
         repository: Arc::clone(&world.faulty) as Arc<dyn Repository>,
         store: Store::open(&home.join("state")).await.expect("a database"),
-        cache: ChunkCache::open(Some(&home.join("cache")), limits),
+        cache: ChunkCache::open(Some(&home.join("cache")), None, limits),
         key: SigningKey::from_pem(pem).expect("our own key"),
         trust: Arc::clone(trust) as Arc<dyn TrustSource>,
         clock: Arc::new(world.clock.clone()),

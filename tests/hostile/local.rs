@@ -3,6 +3,8 @@
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::PathBuf;
 
+use rustix::fs::{XattrFlags, setxattr};
+
 use super::forge::payload;
 use super::registry::Class;
 use super::scene::{GOOD, Scene};
@@ -33,14 +35,20 @@ fn scene_with_cache() -> Scene {
 /// Does something to a file of the cache.
 type Damage = fn(&PathBuf);
 
+fn flip(path: &PathBuf) {
+    let mut bytes = read(path);
+    let at = bytes.len() / 2;
+    bytes[at] ^= 1;
+    write(path, bytes);
+}
+
 #[test]
 fn f08_a_damaged_cache_never_returns_a_wrong_byte() {
-    let damages: [(&str, Damage); 4] = [
-        ("flipped", |path| {
-            let mut bytes = read(path);
-            let at = bytes.len() / 2;
-            bytes[at] ^= 1;
-            write(path, bytes);
+    let damages: [(&str, Damage); 5] = [
+        ("flipped", flip),
+        ("flipped and sealed by somebody", |path| {
+            flip(path);
+            setxattr(path, "user.dockercomms.seal", &[7; 32], XattrFlags::REPLACE).unwrap();
         }),
         ("cut", |path| drop(write(path, &read(path)[..100]))),
         ("zeroed", |path| drop(write(path, vec![0; read(path).len()]))),

@@ -20,7 +20,7 @@ const HOMES: [(&str, &[&str]); 16] = [
     ("ed25519_dalek", &["src/trust/"]),
     ("sigstore_verify", &["src/trust/"]),
     ("zstd", &["src/chunk/"]),
-    ("blake3", &["src/chunk/"]),
+    ("blake3", &["src/chunk/", "src/cache/"]),
     ("flate2", &["src/chunk/"]),
 ];
 

@@ -38,6 +38,34 @@ fn a_file_of_another_length_is_a_miss_and_goes() {
 }
 
 #[test]
+fn a_large_file_that_is_altered_cut_or_longer_is_a_miss_and_goes() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = open(Some(dir.path()), DISK_ONLY);
+    // Written past the page cache, but for the last bytes, which fill no block.
+    let len = (3 << 20) + 5;
+    let (digest, bytes) = chunk(1, len);
+    let file = path(dir.path(), &digest);
+    let lens = [0, 1, 1 << 20, 3 << 20, len - 1, len + 1, len + 4096];
+
+    for (at, to_len) in [0, 4096, len / 2, 3 << 20, len - 1]
+        .map(|at| (Some(at), len))
+        .into_iter()
+        .chain(lens.map(|to_len| (None, to_len)))
+    {
+        put(&cache, &digest, &bytes);
+        assert_eq!(get_len(&cache, &digest, len as u64), Some(bytes.clone()));
+        let opened = OpenOptions::new().write(true).open(&file).unwrap();
+        if let Some(at) = at {
+            opened.write_all_at(&[bytes[at] ^ 1], at as u64).unwrap();
+        }
+        opened.set_len(to_len as u64).unwrap();
+
+        assert_eq!(get_len(&cache, &digest, len as u64), None, "{at:?} {to_len}");
+        assert!(!file.exists(), "{at:?} {to_len}");
+    }
+}
+
+#[test]
 fn a_zeroed_file_is_a_miss() {
     let (dir, cache, digest, _bytes) = one_on_disk();
     let file = path(dir.path(), &digest);
@@ -66,14 +94,14 @@ fn a_chunk_under_the_name_of_another_is_a_miss() {
 fn a_length_that_the_caller_does_not_expect_is_a_miss_but_the_chunk_stays() {
     let dir = tempfile::tempdir().unwrap();
     let (digest, bytes) = chunk(1, 10_000);
-    let cache = ChunkCache::open(Some(dir.path()), AMPLE);
+    let cache = open(Some(dir.path()), AMPLE);
     put(&cache, &digest, &bytes);
 
     // A manifest that lies about a size must not make others fetch again.
     assert_eq!(get_len(&cache, &digest, 9_999), None);
     assert_eq!(get_len(&cache, &digest, u64::MAX), None);
 
-    assert_eq!(get(&ChunkCache::open(Some(dir.path()), DISK_ONLY), &digest), Some(bytes));
+    assert_eq!(get(&open(Some(dir.path()), DISK_ONLY), &digest), Some(bytes));
 }
 
 #[test]
@@ -165,7 +193,7 @@ fn a_file_that_is_not_ours_or_not_readable_is_a_miss() {
 fn a_cache_deleted_while_in_use_comes_back() {
     let parent = tempfile::tempdir().unwrap();
     let dir = parent.path().join("cache");
-    let cache = ChunkCache::open(Some(&dir), DISK_ONLY);
+    let cache = open(Some(&dir), DISK_ONLY);
     let (digest, bytes) = chunk(1, 10_000);
     put(&cache, &digest, &bytes);
 

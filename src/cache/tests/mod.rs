@@ -1,10 +1,11 @@
 //! Both halves of the cache together.
 
 mod damage;
+mod seals;
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{Seek as _, SeekFrom, Write as _};
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -22,6 +23,11 @@ const AMPLE: CacheLimits = CacheLimits { memory_bytes: 1 << 30, disk_bytes: 1 <<
 
 /// Every lookup reaches the disk.
 const DISK_ONLY: CacheLimits = CacheLimits { memory_bytes: 0, disk_bytes: 1 << 30 };
+
+/// Opens a cache of the user whose key the tests have.
+fn open(dir: Option<&Path>, limits: CacheLimits) -> ChunkCache {
+    ChunkCache::open(dir, Some(SealKey::from([7; 32])), limits)
+}
 
 /// A layer of `len` bytes and its digest; here it is its own decompressed chunk.
 fn chunk(seed: u32, len: usize) -> (Digest, Bytes) {
@@ -50,7 +56,7 @@ fn path(dir: &Path, digest: &Digest) -> PathBuf {
 /// A cache on disk alone that holds one chunk of 10,000 bytes.
 fn one_on_disk() -> (TempDir, ChunkCache, Digest, Bytes) {
     let dir = tempfile::tempdir().unwrap();
-    let cache = ChunkCache::open(Some(dir.path()), DISK_ONLY);
+    let cache = open(Some(dir.path()), DISK_ONLY);
     let (digest, bytes) = chunk(1, 10_000);
     put(&cache, &digest, &bytes);
     (dir, cache, digest, bytes)
@@ -70,12 +76,12 @@ fn set_age(path: &Path, age: u64) {
 fn a_chunk_is_found_in_memory_and_on_disk() {
     let dir = tempfile::tempdir().unwrap();
     let (digest, bytes) = chunk(1, 10_000);
-    let cache = ChunkCache::open(Some(dir.path()), AMPLE);
+    let cache = open(Some(dir.path()), AMPLE);
     assert_eq!((cache.get_memory(&digest), get(&cache, &digest)), (None, None));
     assert!(!cache.contains(&digest));
 
     put(&cache, &digest, &bytes);
-    let restarted = ChunkCache::open(Some(dir.path()), AMPLE);
+    let restarted = open(Some(dir.path()), AMPLE);
 
     assert_eq!(cache.get_memory(&digest), Some(bytes.clone()));
     assert_eq!(restarted.get_memory(&digest), None);
@@ -92,9 +98,9 @@ fn an_empty_chunk_is_kept_like_any_other() {
     let dir = tempfile::tempdir().unwrap();
     let (digest, bytes) = chunk(1, 0);
 
-    put(&ChunkCache::open(Some(dir.path()), DISK_ONLY), &digest, &bytes);
+    put(&open(Some(dir.path()), DISK_ONLY), &digest, &bytes);
 
-    assert_eq!(get_len(&ChunkCache::open(Some(dir.path()), DISK_ONLY), &digest, 0), Some(bytes));
+    assert_eq!(get_len(&open(Some(dir.path()), DISK_ONLY), &digest, 0), Some(bytes));
 }
 
 #[test]
@@ -103,7 +109,7 @@ fn the_cache_is_private() {
     let dir = parent.path().join("a/b");
     let (digest, bytes) = chunk(1, 10);
 
-    put(&ChunkCache::open(Some(&dir), AMPLE), &digest, &bytes);
+    put(&open(Some(&dir), AMPLE), &digest, &bytes);
 
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     let file = path(&dir, &digest);
@@ -116,7 +122,7 @@ fn the_cache_is_private() {
 #[test]
 fn without_a_directory_memory_alone_is_used() {
     let (digest, bytes) = chunk(1, 10);
-    let cache = ChunkCache::open(None, AMPLE);
+    let cache = open(None, AMPLE);
 
     put(&cache, &digest, &bytes);
 
@@ -131,7 +137,7 @@ fn a_directory_that_cannot_be_used_leaves_memory() {
     File::create(&file).unwrap();
     let (digest, bytes) = chunk(1, 10);
 
-    let cache = ChunkCache::open(Some(&file.join("below")), AMPLE);
+    let cache = open(Some(&file.join("below")), AMPLE);
     put(&cache, &digest, &bytes);
 
     assert_eq!(get_len(&cache, &digest, 10), Some(bytes));
@@ -152,7 +158,7 @@ fn a_directory_of_another_user_is_not_used_and_not_touched() {
     };
     let (digest, bytes) = chunk(1, 10);
 
-    put(&ChunkCache::open(Some(&theirs), AMPLE), &digest, &bytes);
+    put(&open(Some(&theirs), AMPLE), &digest, &bytes);
 
     assert!(!path(&theirs, &digest).exists());
     assert_eq!(fs::metadata(&theirs).unwrap().permissions().mode() & 0o777, 0o755);
@@ -162,7 +168,7 @@ fn a_directory_of_another_user_is_not_used_and_not_touched() {
 fn a_disk_that_takes_nothing_leaves_memory() {
     let parent = tempfile::tempdir().unwrap();
     let dir = parent.path().join("cache");
-    let cache = ChunkCache::open(Some(&dir), AMPLE);
+    let cache = open(Some(&dir), AMPLE);
     fs::remove_dir_all(&dir).unwrap();
     File::create(&dir).unwrap();
 
@@ -188,7 +194,7 @@ fn a_nearly_full_disk_is_left_to_others() {
 #[test]
 fn memory_stays_within_its_bound_and_drops_the_least_recently_used() {
     let limits = CacheLimits { memory_bytes: 3 * 1024 + 3 * 256, disk_bytes: 0 };
-    let cache = ChunkCache::open(None, limits);
+    let cache = open(None, limits);
     let chunks: Vec<_> = (0..4).map(|seed| chunk(seed, KIB)).collect();
     for (digest, bytes) in &chunks[..3] {
         put(&cache, digest, bytes);
@@ -205,7 +211,7 @@ fn memory_stays_within_its_bound_and_drops_the_least_recently_used() {
 #[test]
 fn a_chunk_that_was_read_to_its_last_byte_gives_way_to_others_first() {
     let limits = CacheLimits { memory_bytes: 16 * (1024 + 256), disk_bytes: 0 };
-    let cache = ChunkCache::open(None, limits);
+    let cache = open(None, limits);
     let chunks: Vec<_> = (0..18).map(|seed| chunk(seed, KIB)).collect();
     for (digest, bytes) in &chunks[..16] {
         put(&cache, digest, bytes);
@@ -226,7 +232,7 @@ fn a_chunk_that_was_read_to_its_last_byte_gives_way_to_others_first() {
 #[test]
 fn chunks_that_were_read_whole_take_an_eighth_of_the_room() {
     let limits = CacheLimits { memory_bytes: 16 * (1024 + 256), disk_bytes: 0 };
-    let cache = ChunkCache::open(None, limits);
+    let cache = open(None, limits);
     let chunks: Vec<_> = (0..5).map(|seed| chunk(seed, KIB)).collect();
 
     for (digest, bytes) in &chunks {
@@ -246,7 +252,7 @@ fn chunks_that_were_read_whole_take_an_eighth_of_the_room() {
 fn a_chunk_larger_than_the_bound_pushes_nothing_out() {
     let dir = tempfile::tempdir().unwrap();
     let limits = CacheLimits { memory_bytes: 2_000, disk_bytes: 8_192 };
-    let cache = ChunkCache::open(Some(dir.path()), limits);
+    let cache = open(Some(dir.path()), limits);
     let (small, small_bytes) = chunk(1, 1_000);
     let (large, large_bytes) = chunk(2, 10_000);
     put(&cache, &small, &small_bytes);
@@ -261,7 +267,7 @@ fn a_chunk_larger_than_the_bound_pushes_nothing_out() {
 #[test]
 fn putting_a_chunk_twice_counts_it_once() {
     let (_dir, cache, digest, bytes) = one_on_disk();
-    let memory = ChunkCache::open(None, AMPLE);
+    let memory = open(None, AMPLE);
 
     for cache in [&cache, &memory] {
         put(cache, &digest, &bytes);
@@ -275,7 +281,7 @@ fn putting_a_chunk_twice_counts_it_once() {
 fn tiny_chunks_are_not_free() {
     let limits = CacheLimits { memory_bytes: 10 * 260, disk_bytes: 10 * 4096 };
     let dir = tempfile::tempdir().unwrap();
-    let cache = ChunkCache::open(Some(dir.path()), limits);
+    let cache = open(Some(dir.path()), limits);
 
     for seed in 0..100 {
         let (digest, bytes) = chunk(seed, 4);
@@ -290,7 +296,7 @@ fn the_disk_stays_within_its_bound_and_drops_the_least_recently_used() {
     let dir = tempfile::tempdir().unwrap();
     // Room for three files of three blocks; large enough that no listing happens in between.
     let limits = CacheLimits { memory_bytes: 0, disk_bytes: 9 * 4096 };
-    let cache = ChunkCache::open(Some(dir.path()), limits);
+    let cache = open(Some(dir.path()), limits);
     let chunks: Vec<_> = (0..4).map(|seed| chunk(seed, 10_000)).collect();
     for (age, (digest, bytes)) in [30, 20, 10].into_iter().zip(&chunks) {
         put(&cache, digest, bytes);
@@ -319,7 +325,7 @@ fn a_restart_keeps_the_order_and_applies_a_smaller_bound() {
     get(&cache, &first).unwrap();
 
     let limits = CacheLimits { memory_bytes: 0, disk_bytes: 6 * 4096 };
-    let restarted = ChunkCache::open(Some(dir.path()), limits);
+    let restarted = open(Some(dir.path()), limits);
 
     assert_eq!(get(&restarted, &first), Some(first_bytes));
     assert_eq!(get(&restarted, &second), None);
@@ -337,7 +343,7 @@ fn a_restart_removes_what_a_crash_left_and_nothing_else() {
     set_age(&shard.join(".tmp-old"), 2 * 3600);
     set_age(&shard.join("notes.txt"), 2 * 3600);
 
-    let cache = ChunkCache::open(Some(dir.path()), DISK_ONLY);
+    let cache = open(Some(dir.path()), DISK_ONLY);
 
     assert!(!shard.join(".tmp-old").exists());
     assert!(shard.join(".tmp-new").exists(), "another process may be writing it");
@@ -360,7 +366,7 @@ fn disk_usage(dir: &Path) -> u64 {
 fn processes_that_share_a_directory_stay_near_the_bound_together() {
     let dir = tempfile::tempdir().unwrap();
     let limits = CacheLimits { memory_bytes: 0, disk_bytes: 96 * 4096 };
-    let caches: Vec<_> = (0..3).map(|_| ChunkCache::open(Some(dir.path()), limits)).collect();
+    let caches: Vec<_> = (0..3).map(|_| open(Some(dir.path()), limits)).collect();
 
     for seed in 0..300 {
         let (digest, bytes) = chunk(seed, 10_000);
@@ -378,7 +384,7 @@ fn processes_that_share_a_directory_stay_near_the_bound_together() {
 fn many_threads_see_right_bytes_or_none() {
     let dir = tempfile::tempdir().unwrap();
     let limits = CacheLimits { memory_bytes: 60_000, disk_bytes: 40 * 4096 };
-    let cache = ChunkCache::open(Some(dir.path()), limits);
+    let cache = open(Some(dir.path()), limits);
 
     std::thread::scope(|scope| {
         for thread in 0..4_u32 {

@@ -21,15 +21,12 @@ use tokio::sync::Semaphore;
 use super::seal::SealKey;
 use crate::protocol::Digest;
 use crate::protocol::limits::{CHUNK_BYTES_MAX, layer_len_max};
+use crate::sys::buffer::{self, ALIGNMENT};
+use crate::sys::crash;
 use crate::sys::durable::create_private;
-use crate::sys::{buffer, crash};
 
 /// Shorter layers go through the page cache.
 const DIRECT_LEN_MIN: usize = 1 << 20;
-
-/// What address and length of a write past the page cache are multiples of: the largest block that
-/// disks have. One that wants more refuses, and gets the layer the other way.
-const DIRECT_ALIGNMENT: usize = 4096;
 
 /// Layers that are written past the page cache at once.
 const DIRECT_COUNT_MAX: u32 = 2;
@@ -131,16 +128,23 @@ fn fill(file: &File, layer: &[u8]) -> io::Result<()> {
 }
 
 fn fill_directly(file: &File, layer: &[u8]) -> io::Result<()> {
-    let mut aligned = buffer::take(layer.len() + 2 * DIRECT_ALIGNMENT);
-    let start = aligned.as_ptr().align_offset(DIRECT_ALIGNMENT);
-    aligned.resize(start, 0);
+    if layer.as_ptr().align_offset(ALIGNMENT) == 0 {
+        return write_blocks(file, layer);
+    }
+    let mut aligned = buffer::take_aligned(layer.len());
+    let start = aligned.len();
     aligned.extend_from_slice(layer);
-    aligned.resize(start + layer.len().next_multiple_of(DIRECT_ALIGNMENT), 0);
+    write_blocks(file, aligned.get(start..).unwrap_or_default())
+}
+
+/// Writes the whole blocks of a layer past the page cache, and the rest through it.
+fn write_blocks(file: &File, layer: &[u8]) -> io::Result<()> {
+    let (blocks, rest) = layer.split_at(layer.len() - layer.len() % ALIGNMENT);
     set_direct(file, OFlag::O_DIRECT)?;
-    let written = file.write_all_at(aligned.get(start..).unwrap_or_default(), 0);
+    let written = file.write_all_at(blocks, 0);
     set_direct(file, OFlag::empty())?;
     written?;
-    file.set_len(layer.len() as u64)
+    file.write_all_at(rest, blocks.len() as u64)
 }
 
 /// Not every file system offers `O_DIRECT`.
@@ -185,32 +189,42 @@ fn touch(file: &File) {
 mod tests {
     use super::*;
 
-    fn filled(len: usize, fill: impl Fn(&File, &[u8]) -> io::Result<()>) -> (Vec<u8>, Vec<u8>) {
-        let layer: Vec<u8> = (0..=u8::MAX).cycle().take(len).collect();
+    fn sample(len: usize) -> Vec<u8> {
+        (0..=u8::MAX).cycle().take(len).collect()
+    }
+
+    /// Returns what is in a file that was filled with the sample, which lay `shift` bytes behind
+    /// where a block may begin.
+    fn filled(len: usize, shift: usize, fill: impl Fn(&File, &[u8]) -> io::Result<()>) -> Vec<u8> {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("layer");
-        fill(&create_private(&path).unwrap(), &layer).unwrap();
-        (fs::read(path).unwrap(), layer)
+        let mut bytes = buffer::take_aligned(len + shift);
+        let start = bytes.len() + shift;
+        bytes.resize(start, 0);
+        bytes.extend_from_slice(&sample(len));
+        fill(&create_private(&path).unwrap(), &bytes[start..]).unwrap();
+        fs::read(path).unwrap()
     }
 
     #[test]
     fn a_layer_of_any_length_is_written_whole_and_no_byte_more() {
-        for len in [0, 1, DIRECT_LEN_MIN - 1, DIRECT_LEN_MIN, DIRECT_LEN_MIN + 1, 3_000_001] {
-            let (found, layer) = filled(len, fill);
+        let lens = [0, 1, DIRECT_LEN_MIN - 1, DIRECT_LEN_MIN, DIRECT_LEN_MIN + 1, 3_000_001];
+        for (len, shift) in lens.into_iter().flat_map(|len| [(len, 0), (len, 1)]) {
+            let found = filled(len, shift, fill);
 
-            assert!(found == layer, "{len}: {} bytes", found.len());
+            assert!(found == sample(len), "{len}, {shift}: {} bytes", found.len());
         }
     }
 
     #[test]
     fn what_was_begun_past_the_page_cache_can_be_finished_in_it() {
-        let (found, layer) = filled(DIRECT_LEN_MIN + 5, |file, layer| {
+        let found = filled(DIRECT_LEN_MIN + 5, 0, |file, layer| {
             // Where there is no `O_DIRECT` this fails, and the file is written all the same.
             fill_directly(file, layer).ok();
             let _all_turns = DIRECT.try_acquire_many(DIRECT_COUNT_MAX);
             fill(file, layer)
         });
 
-        assert!(found == layer, "{} bytes", found.len());
+        assert!(found == sample(DIRECT_LEN_MIN + 5), "{} bytes", found.len());
     }
 }

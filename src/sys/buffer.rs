@@ -15,6 +15,9 @@ use parking_lot::Mutex;
 /// Smaller buffers are left to the allocator, which keeps those by itself.
 const LEN_MIN: usize = 1 << 20;
 
+/// Where the blocks of a disk begin: at multiples of the largest block that disks have.
+pub const ALIGNMENT: usize = 4096;
+
 /// Most bytes that are kept: layers and chunks of the default size for seven fetches at once.
 const IDLE_LEN_MAX: usize = 128 << 20;
 
@@ -31,6 +34,19 @@ pub fn take(capacity: usize) -> Buffer {
         let unit = if capacity < LEN_MIN { 1 } else { LEN_MIN };
         Vec::with_capacity(capacity.checked_next_multiple_of(unit).unwrap_or(capacity))
     }))
+}
+
+/// Returns a buffer with room for `capacity` bytes behind some to fill up with, which it holds.
+///
+/// The first of those `capacity` bytes is where a block of a disk may begin, in a large buffer.
+pub fn take_aligned(capacity: usize) -> Buffer {
+    if capacity < LEN_MIN {
+        return take(capacity);
+    }
+    let mut buffer = take(capacity.saturating_add(ALIGNMENT));
+    let start = buffer.as_ptr().align_offset(ALIGNMENT);
+    buffer.resize(start, 0);
+    buffer
 }
 
 /// Bytes in a buffer that is used again when it is dropped.
@@ -153,6 +169,20 @@ mod tests {
         assert!(idle.take(MIB).is_none());
         let gone = idle.put(Vec::with_capacity(IDLE_LEN_MAX + 1));
         assert!(gone.iter().any(|buffer| buffer.capacity() > IDLE_LEN_MAX));
+    }
+
+    #[test]
+    fn a_large_aligned_buffer_has_its_room_where_a_block_may_begin() {
+        for capacity in [0, LEN_MIN - 1, LEN_MIN, 3 * MIB + 1] {
+            let mut buffer = take_aligned(capacity);
+            let start = buffer.len();
+
+            let place = buffer.as_ptr().addr() + start;
+            buffer.resize(start + capacity, 7);
+
+            assert_eq!(buffer.as_ptr().addr() + start, place, "{capacity}: it has not grown");
+            assert!(capacity < LEN_MIN || place.is_multiple_of(ALIGNMENT), "{capacity}");
+        }
     }
 
     #[test]

@@ -116,6 +116,8 @@ fn range_start(answer: &Answer) -> Option<u64> {
 /// What has come of a blob.
 struct Part {
     size: u64,
+    /// Bytes to fill up with, so that those of the blob can go to a disk as they are.
+    start: usize,
     bytes: Buffer,
     hasher: Sha256,
 }
@@ -123,19 +125,20 @@ struct Part {
 impl Part {
     fn new(size: u64) -> Self {
         let reserve = usize::try_from(size.min(RESERVE_LEN_MAX)).unwrap_or_default();
-        Self { size, bytes: buffer::take(reserve), hasher: Sha256::new() }
+        let bytes = buffer::take_aligned(reserve);
+        Self { size, start: bytes.len(), bytes, hasher: Sha256::new() }
     }
 
     fn len(&self) -> usize {
-        self.bytes.len()
+        self.bytes.len() - self.start
     }
 
     fn is_whole(&self) -> bool {
-        self.bytes.len() as u64 == self.size
+        self.len() as u64 == self.size
     }
 
     fn clear(&mut self) {
-        self.bytes.clear();
+        self.bytes.truncate(self.start);
         self.hasher = Sha256::new();
     }
 
@@ -144,7 +147,7 @@ impl Part {
     }
 
     fn push(&mut self, piece: &[u8]) -> Result<(), RegistryError> {
-        if self.bytes.len() as u64 + piece.len() as u64 > self.size {
+        if self.len() as u64 + piece.len() as u64 > self.size {
             return Err(self.too_large());
         }
         self.bytes.extend_from_slice(piece);
@@ -153,14 +156,35 @@ impl Part {
     }
 
     fn finish(self, expected: &Digest) -> Result<Bytes, RegistryError> {
+        let is_whole = self.is_whole();
         let actual = Digest::from_bytes(self.hasher.finalize().into());
-        if actual != *expected || self.bytes.len() as u64 != self.size {
+        if actual != *expected || !is_whole {
             // Right bytes of another size than the descriptor's are a lie of the descriptor.
             if actual == *expected {
                 return Err(RegistryError::Malformed { reason: "a blob of another size".into() });
             }
             return Err(RegistryError::DigestMismatch { expected: *expected, actual });
         }
-        Ok(self.bytes.into())
+        Ok(Bytes::from(self.bytes).slice(self.start..))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_large_blob_begins_where_a_block_of_a_disk_may_also_when_it_came_anew() {
+        let blob: Vec<u8> = (0..=u8::MAX).cycle().take(3_000_001).collect();
+        let mut part = Part::new(blob.len() as u64);
+
+        part.push(b"other bytes").unwrap();
+        part.clear();
+        blob.chunks(1 << 16).for_each(|piece| part.push(piece).unwrap());
+        let is_full = part.push(b"x").is_err();
+        let found = part.finish(&Digest::of(&blob)).unwrap();
+
+        assert!(is_full && found == blob);
+        assert!(found.as_ptr().addr().is_multiple_of(buffer::ALIGNMENT));
     }
 }

@@ -117,6 +117,13 @@ impl LayerEncoder {
     }
 }
 
+/// Prepares memory for [`decode_layer`], while the layer is still on its way.
+pub fn prepare_to_decode(chunk_len: u64) {
+    if let Ok(len) = usize::try_from(chunk_len.min(CHUNK_BYTES_MAX)) {
+        buffer::prepare(frame::framed_len_max(len));
+    }
+}
+
 /// Returns the bytes of chunk `index`: exactly `chunk_len` of them.
 ///
 /// `layer` has already been checked against its descriptor's digest, so an error here is the

@@ -20,6 +20,6 @@ mod tests;
 
 pub use error::ChunkError;
 pub use joiner::Joiner;
-pub use layer::{EncodedLayer, Fingerprint, LayerEncoder, decode_layer};
+pub use layer::{EncodedLayer, Fingerprint, LayerEncoder, decode_layer, prepare_to_decode};
 pub use layout::{ChunkLayout, ChunkPart};
 pub use splitter::Splitter;

@@ -18,6 +18,9 @@ const LEN_MIN: usize = 1 << 20;
 /// Where the blocks of a disk begin: at multiples of the largest block that disks have.
 pub const ALIGNMENT: usize = 4096;
 
+/// Largest buffer that is prepared: what is to come is only a promise yet.
+const PREPARED_LEN_MAX: usize = 16 << 20;
+
 /// Most bytes that are kept: layers and chunks of the default size for seven fetches at once.
 const IDLE_LEN_MAX: usize = 128 << 20;
 
@@ -47,6 +50,15 @@ pub fn take_aligned(capacity: usize) -> Buffer {
     let start = buffer.as_ptr().align_offset(ALIGNMENT);
     buffer.resize(start, 0);
     buffer
+}
+
+/// Sees to it that the next [`take`] of `capacity` bytes does not get fresh memory.
+///
+/// Takes as long as the kernel needs to find that memory, unless a buffer is there already.
+pub fn prepare(capacity: usize) {
+    if (LEN_MIN..=PREPARED_LEN_MAX).contains(&capacity) && IDLE.lock().find(capacity).is_none() {
+        take(capacity).resize(capacity, 0);
+    }
 }
 
 /// Bytes in a buffer that is used again when it is dropped.
@@ -102,10 +114,14 @@ impl Idle {
         Self { buffers: VecDeque::new(), len: 0 }
     }
 
-    /// Takes the last buffer that is large enough and not much larger.
-    fn take(&mut self, capacity: usize) -> Option<Vec<u8>> {
+    /// Finds the last buffer that is large enough and not much larger.
+    fn find(&self, capacity: usize) -> Option<usize> {
         let fits = capacity..=capacity.saturating_add(capacity / 2);
-        let at = self.buffers.iter().rposition(|buffer| fits.contains(&buffer.capacity()))?;
+        self.buffers.iter().rposition(|buffer| fits.contains(&buffer.capacity()))
+    }
+
+    fn take(&mut self, capacity: usize) -> Option<Vec<u8>> {
+        let at = self.find(capacity)?;
         let buffer = self.buffers.remove(at)?;
         self.len -= buffer.capacity();
         Some(buffer)
@@ -183,6 +199,21 @@ mod tests {
             assert_eq!(buffer.as_ptr().addr() + start, place, "{capacity}: it has not grown");
             assert!(capacity < LEN_MIN || place.is_multiple_of(ALIGNMENT), "{capacity}");
         }
+    }
+
+    #[test]
+    fn what_was_prepared_is_there_for_the_next_one_and_nothing_huge_is() {
+        // No other test uses buffers of about these sizes.
+        let (some, huge) = (PREPARED_LEN_MAX - 1, 3 * PREPARED_LEN_MAX);
+        let is_idle = |capacity| IDLE.lock().find(capacity).is_some();
+        assert!(!is_idle(some));
+
+        for capacity in [some, huge] {
+            prepare(capacity);
+        }
+
+        assert!(is_idle(some) && !is_idle(huge));
+        assert!(take(some).is_empty());
     }
 
     #[test]

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use super::room::Room;
 use crate::cache::ChunkCache;
-use crate::chunk::decode_layer;
+use crate::chunk::{decode_layer, prepare_to_decode};
 use crate::mailbox::MailboxError;
 use crate::mailbox::core::Core;
 use crate::protocol::{ChunkLayer, Compression, ErrorClass};
@@ -139,6 +139,7 @@ impl Fetcher {
     async fn load(&self, core: &Arc<Core>, request: ChunkRequest) -> Result<Bytes, MailboxError> {
         let place = self.room.enter(request.len).await.ok_or(MailboxError::TaskLost)?;
         let (digest, size) = (request.layer.digest, request.layer.size);
+        let prepared = tokio::task::spawn_blocking(move || prepare_to_decode(request.len));
         let cache = core.cache.clone();
         let cached = blocking(move || {
             let layer = cache.load_layer(&digest, size);
@@ -150,6 +151,8 @@ impl Fetcher {
         let fetch = fetch_layer_twice(core, request.layer);
         let (layer, place) = self.room.run(place, size, fetch).await;
         let layer = layer?;
+        // Without it decoding takes longer.
+        prepared.await.ok();
         let cache = core.cache.clone();
         let decoded = layer.clone();
         let bytes = blocking(move || decode(&cache, request, &decoded)).await?;

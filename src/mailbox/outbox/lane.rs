@@ -3,6 +3,7 @@
 //! Start at [`run_lane`].
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::{StreamExt as _, stream};
@@ -47,8 +48,12 @@ async fn run_lane(core: &Arc<Core>, recipient: &Identity) {
         if batch.is_empty() {
             return;
         }
-        let Some((file, error)) = send_batch(core, batch).await else {
+        let (has_sent, halt) = send_batch(core, batch).await;
+        // A registry that takes some is not down, though it may fail for one file of every batch.
+        if has_sent {
             attempt = 0;
+        }
+        let Some((file, error)) = halt else {
             said = None;
             continue;
         };
@@ -64,14 +69,15 @@ async fn run_lane(core: &Arc<Core>, recipient: &Identity) {
     }
 }
 
-/// Sends files in their order; returns the first that must wait, and why.
+/// Sends files in their order; returns whether any was sent, and the first that must wait, and why.
 async fn send_batch(
     core: &Arc<Core>,
     batch: Vec<Arc<OutboxFile>>,
-) -> Option<(Arc<OutboxFile>, MailboxError)> {
+) -> (bool, Option<(Arc<OutboxFile>, MailboxError)>) {
     let cancel = core.stop.child_token();
     let turn = watch::Sender::new(0_usize);
     let waiting = Mutex::new(None);
+    let has_sent = AtomicBool::new(false);
     stream::iter(batch.into_iter().enumerate())
         .map(async |(index, file)| {
             let prepared = prepare(core, &file, &cancel).await;
@@ -82,6 +88,9 @@ async fn send_batch(
                 Ok(()) => publish(core, &file, &cancel).await,
                 Err(error) => Err(error),
             };
+            if file.state() == SendState::Sent {
+                has_sent.store(true, Ordering::Relaxed);
+            }
             if let Err(error) = result
                 && !matches!(error, MailboxError::Interrupted)
                 && !cancel.is_cancelled()
@@ -95,7 +104,7 @@ async fn send_batch(
         .buffer_unordered(LANE_WIDTH)
         .for_each(async |()| {})
         .await;
-    waiting.into_inner()
+    (has_sent.into_inner(), waiting.into_inner())
 }
 
 /// Pushes everything but the tag, unless the file was taken out of the queue.

@@ -108,6 +108,27 @@ async fn a_queue_that_pauses_goes_on_when_the_registry_answers_a_poll() {
 }
 
 #[tokio::test]
+async fn a_registry_that_fails_now_and_then_does_not_make_the_pauses_grow() {
+    let world = World::new();
+    let (alice, bob) = alice_and_bob(&world).await;
+    for at in (3..1000).step_by(4) {
+        let fault = Fault::fail(|| RegistryError::TimedOut);
+        world.faulty.inject(Operation::ResolveTag, at..at + 1, fault);
+    }
+
+    let mut files = Vec::new();
+    for n in 0..60 {
+        files.push(copy(&alice, &bob, &format!("f{n}"), b"abc").await);
+    }
+    // Dozens of pauses of a millisecond; doubled each time they are hours.
+    for file in &files {
+        until(file, SendState::Sent).await;
+    }
+
+    assert_eq!(bob.receive(&alice).await.len(), 60);
+}
+
+#[tokio::test]
 async fn delivery_is_chosen_by_recipient() {
     let world = World::new();
     let bob = "bob".parse().unwrap();

@@ -6,12 +6,17 @@ use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
+use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 
 use crate::mailbox::MailboxError;
 use crate::sys::durable;
 
 /// Most new names tried for a staged file; one that another process takes is unlikely already.
 const CREATE_ATTEMPTS_MAX: usize = 8;
+
+/// Bytes of a staged file that stay in the page cache behind what is on its way to the registry;
+/// shorter files are not touched, and most are sent before the disk has seen them.
+const CACHED_LEN: i64 = 32 << 20;
 
 /// A staged file, open and locked for as long as this process may send it.
 ///
@@ -107,6 +112,20 @@ impl Spool {
         self.file.read_exact_at(place, offset)
     }
 
+    /// Lets the kernel write out, and then forget, what lies well behind `end`; a mere hint.
+    ///
+    /// Called for each chunk, it passes every page several times: dirty ones it sends to the disk,
+    /// clean ones it frees. A large file then fills the same few pages again and again instead of
+    /// pushing out what other programs use, and a fresh page costs more than the copy into it.
+    pub(crate) fn forget_behind(&self, end: u64) {
+        let end = i64::try_from(end).unwrap_or(i64::MAX) - CACHED_LEN;
+        if end > 0 {
+            let start = (end - CACHED_LEN).max(0);
+            let advice = PosixFadviseAdvice::POSIX_FADV_DONTNEED;
+            posix_fadvise(&self.file, start, end - start, advice).ok();
+        }
+    }
+
     /// Makes content and directory entry durable.
     pub(crate) fn sync(&self) -> Result<(), MailboxError> {
         let dir = self.path.parent().unwrap_or_else(|| Path::new("."));
@@ -144,6 +163,25 @@ mod tests {
         assert_eq!(spool.read_at(2, 100).unwrap(), &b"cdef"[..]);
         assert_eq!(spool.read_at(6, 1).unwrap(), &b""[..]);
         assert_eq!(spool.len().unwrap(), 6);
+    }
+
+    #[test]
+    fn what_the_page_cache_forgets_is_still_in_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let spool = Spool::create(dir.path()).unwrap();
+        let chunk_len = 8 << 20;
+        let chunk = |index: u8| vec![index; chunk_len];
+
+        for index in 0..12 {
+            let offset = u64::from(index) * chunk_len as u64;
+            spool.write_at(offset, &chunk(index)).unwrap();
+            spool.forget_behind(offset + chunk_len as u64);
+        }
+
+        for index in 0..12 {
+            let found = spool.read_at(u64::from(index) * chunk_len as u64, chunk_len).unwrap();
+            assert!(found == chunk(index), "chunk {index}");
+        }
     }
 
     #[test]

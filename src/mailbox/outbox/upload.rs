@@ -257,6 +257,7 @@ async fn frame(
         let read = |place: &mut [u8]| spool.read_exact_at(chunk.offset, place);
         match encoder.frame(chunk.index, chunk.len, read) {
             Ok(()) => {
+                spool.forget_behind(chunk.offset + chunk.len);
                 let fingerprint = encoder.fingerprint();
                 Ok((encoder, fingerprint))
             }

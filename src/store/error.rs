@@ -4,7 +4,6 @@ use std::io;
 use std::path::PathBuf;
 
 use rusqlite::ErrorCode;
-use rusqlite::ffi::SQLITE_IOERR_SHMSIZE;
 
 use crate::protocol::ErrorClass;
 
@@ -125,8 +124,6 @@ impl From<rusqlite::Error> for StoreError {
                 }
                 // A constraint of ours that does not hold means rows that we did not write so.
                 ErrorCode::ConstraintViolation => Self::corrupt(error.to_string()),
-                // SQLite says "I/O error" when a full disk stops the index of the log from growing.
-                _ if failure.extended_code == SQLITE_IOERR_SHMSIZE => Self::Full,
                 _ => Self::Sqlite(error),
             },
             E::FromSqlConversionFailure(..)

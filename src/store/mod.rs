@@ -16,6 +16,7 @@ mod history;
 mod inbox;
 mod journal;
 mod outbox;
+mod probe;
 mod quarantine;
 mod receipt;
 mod row;
@@ -131,6 +132,7 @@ impl Store {
 struct Worker {
     jobs: Option<mpsc::Sender<Job>>,
     thread: Option<JoinHandle<()>>,
+    state_dir: Arc<Path>,
 }
 
 impl Worker {
@@ -139,12 +141,13 @@ impl Worker {
     ) -> Result<(Self, oneshot::Receiver<Result<(), StoreError>>), StoreError> {
         let (jobs, mut queue) = mpsc::channel::<Job>(JOB_COUNT_MAX);
         let (reply, opened) = oneshot::channel();
-        let state_dir = state_dir.to_owned();
+        let state_dir: Arc<Path> = state_dir.into();
+        let dir = Arc::clone(&state_dir);
         let run = move || {
-            let mut connection = match connection::open(&state_dir) {
+            let mut connection = match connection::open(&dir) {
                 Ok(connection) => connection,
                 Err(error) => {
-                    reply.send(Err(error)).ok();
+                    reply.send(Err(probe::explain(error, &dir))).ok();
                     return;
                 }
             };
@@ -154,7 +157,7 @@ impl Worker {
             }
         };
         let thread = thread::Builder::new().name("store".to_owned()).spawn(run)?;
-        Ok((Self { jobs: Some(jobs), thread: Some(thread) }, opened))
+        Ok((Self { jobs: Some(jobs), thread: Some(thread), state_dir }, opened))
     }
 
     async fn call<T: Send + 'static>(
@@ -162,9 +165,11 @@ impl Worker {
         job: impl FnOnce(&mut Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let (reply, answer) = oneshot::channel();
+        let state_dir = Arc::clone(&self.state_dir);
         let job: Job = Box::new(move |connection| {
+            let result = job(connection).map_err(|error| probe::explain(error, &state_dir));
             // A caller that went away does not want the answer; the job is done all the same.
-            reply.send(job(connection)).ok();
+            reply.send(result).ok();
         });
         let jobs = self.jobs.as_ref().ok_or(StoreError::Stopped)?;
         jobs.send(job).await.map_err(|_source| StoreError::Stopped)?;

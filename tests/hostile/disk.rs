@@ -20,10 +20,13 @@ const INODE_COUNT: usize = 64;
 struct Refusal(Running);
 
 impl Refusal {
-    /// Lets each of `calls` on `path` fail with `errno`.
-    fn of(mount: &mut TestMount, path: &Path, calls: &str, errno: &str) -> Self {
+    /// Lets each of `calls` on one of `paths` fail with `errno`.
+    fn of(mount: &mut TestMount, paths: &[PathBuf], calls: &str, errno: &str) -> Self {
         let mut strace = program("strace").expect("the test has looked for it");
-        strace.args(["-f", "-o", "/dev/null", "-P"]).arg(path);
+        strace.args(["-f", "-o", "/dev/null"]);
+        for path in paths {
+            strace.arg("-P").arg(path);
+        }
         strace.args(["-e", &format!("trace={calls}")]);
         strace.args(["-e", &format!("inject={calls}:error={errno}")]);
         strace.args(["-p", &mount.server().pid().to_string()]);
@@ -42,27 +45,34 @@ impl Refusal {
     }
 }
 
-/// A place on the disk that a close depends on.
-type Place = fn(&Scene) -> PathBuf;
+/// Places on the disk that a close depends on.
+type Places = fn(&Scene) -> Vec<PathBuf>;
 
-fn spool(scene: &Scene) -> PathBuf {
-    scene.bob.path().join("state/spool")
+fn spool(scene: &Scene) -> Vec<PathBuf> {
+    vec![scene.bob.path().join("state/spool")]
 }
 
-fn staged_file(scene: &Scene) -> PathBuf {
-    let names = names_in(spool(scene));
+fn staged_file(scene: &Scene) -> Vec<PathBuf> {
+    let spool = spool(scene).remove(0);
+    let names = names_in(&spool);
     assert_eq!(names.len(), 1, "{names:?}");
-    spool(scene).join(&names[0])
+    vec![spool.join(&names[0])]
 }
 
-fn log(scene: &Scene) -> PathBuf {
-    scene.bob.path().join("state/state.db-wal")
+fn log(scene: &Scene) -> Vec<PathBuf> {
+    vec![scene.bob.path().join("state/state.db-wal")]
 }
 
-/// Refuses `calls` on `place` from the middle of a copy on; asserts that `cp` says `text`, that
+/// The log, and the file that asks the disk why the log could not be written: a quota refuses both.
+fn log_and_probe(scene: &Scene) -> Vec<PathBuf> {
+    let probe = scene.bob.path().join("state/.probe");
+    log(scene).into_iter().chain([probe]).collect()
+}
+
+/// Refuses `calls` on `places` from the middle of a copy on; asserts that `cp` says `text`, that
 /// nothing is sent even once the disk works again, and that the next file is.
 #[track_caller]
-fn assert_close_fails(place: Place, calls: &str, errno: &str, text: &str) {
+fn assert_close_fails(places: Places, calls: &str, errno: &str, text: &str) {
     if !need_root() || tool("strace").is_none() {
         return;
     }
@@ -79,7 +89,7 @@ fn assert_close_fails(place: Place, calls: &str, errno: &str, text: &str) {
         pipe.feed(&content[..10_000]);
         wait_until("half is written", || target.metadata().is_ok_and(|file| file.len() > 0));
 
-        let refusal = Refusal::of(&mut mount, &place(&scene), calls, errno);
+        let refusal = Refusal::of(&mut mount, &places(&scene), calls, errno);
         pipe.feed(&content[10_000..]);
         pipe.finish();
         let copied = copying.end();
@@ -127,6 +137,11 @@ fn f02_a_disk_that_is_full_exactly_at_the_close_fails_it() {
 #[test]
 fn f05_a_quota_that_is_used_up_fails_the_copy() {
     assert_close_fails(staged_file, "pwrite64", "EDQUOT", "Disk quota exceeded");
+}
+
+#[test]
+fn f05_a_quota_that_the_journal_uses_up_fails_the_close() {
+    assert_close_fails(log_and_probe, "pwrite64,write", "EDQUOT", "Disk quota exceeded");
 }
 
 #[test]

@@ -353,7 +353,6 @@ async fn f02_a_full_disk_fails_the_write_and_changes_nothing() {
 fn codes_of_sqlite_have_their_class() {
     let cases = [
         (ffi::SQLITE_FULL, ErrorClass::NoSpace),
-        (ffi::SQLITE_IOERR_SHMSIZE, ErrorClass::NoSpace),
         (ffi::SQLITE_READONLY, ErrorClass::ReadOnly),
         (ffi::SQLITE_READONLY_DBMOVED, ErrorClass::ReadOnly),
         (ffi::SQLITE_BUSY, ErrorClass::Busy),

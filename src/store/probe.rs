@@ -1,0 +1,43 @@
+//! Asks the disk why the database could not be written.
+//!
+//! SQLite says "I/O error" for a quota that is used up, and for a full disk when it cannot enlarge
+//! the index of its log; the errno is nowhere to be had without `unsafe`. The disk still knows.
+
+use std::fs;
+use std::io::{self, Write as _};
+use std::path::Path;
+
+use rusqlite::ErrorCode;
+
+use super::error::StoreError;
+use crate::sys::durable::create_private;
+
+/// The probe's name: one that a crash leaves is replaced by the next.
+pub(super) const PROBE_NAME: &str = ".probe";
+
+/// What a commit writes at least: one page.
+const PROBE_LEN: usize = 4096;
+
+/// Returns the disk's own reason for an I/O error of SQLite, or the error when the disk has none.
+pub(super) fn explain(error: StoreError, state_dir: &Path) -> StoreError {
+    let StoreError::Sqlite(rusqlite::Error::SqliteFailure(failure, _)) = &error else {
+        return error;
+    };
+    if !matches!(failure.code, ErrorCode::SystemIoFailure | ErrorCode::CannotOpen) {
+        return error;
+    }
+    match write_probe(state_dir).map_err(StoreError::from) {
+        // A disk that fails in another way has said so to SQLite already.
+        Ok(()) | Err(StoreError::Io(_)) => error,
+        Err(reason) => reason,
+    }
+}
+
+fn write_probe(state_dir: &Path) -> io::Result<()> {
+    let path = state_dir.join(PROBE_NAME);
+    fs::remove_file(&path).ok();
+    let mut probe = create_private(&path)?;
+    let written = probe.write_all(&[0; PROBE_LEN]).and_then(|()| probe.sync_all());
+    fs::remove_file(&path).ok();
+    written
+}

@@ -41,6 +41,11 @@ impl Author {
         ContactCard { identity, public_key, rotations: Vec::new() }.encode()
     }
 
+    /// Returns the name of the key.
+    pub(crate) fn fingerprint(&self) -> String {
+        self.key.public_key().fingerprint()
+    }
+
     /// Signs a manifest as PROTOCOL "Signatures" says.
     pub(crate) fn bundle(&self, manifest: &[u8]) -> Vec<u8> {
         self.bundle_of(&statement(&[Digest::of(manifest)], "https://sigstore.dev/cosign/sign/v1"))

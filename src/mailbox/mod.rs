@@ -38,7 +38,7 @@ pub use status::{Status, Transfer};
 use self::core::Core;
 use self::outbox::waiting_count;
 use crate::protocol::{Digest, ReceiptStatus, Timestamp};
-use crate::sys::durable;
+use crate::sys::{buffer, durable};
 
 /// Most transfers that the status shows one by one; thousands may be queued.
 const TRANSFER_COUNT_MAX: usize = 100;
@@ -111,7 +111,8 @@ impl Mailbox {
     async fn poll_once(&self) {
         let stop = self.core.stop.clone();
         let work = async {
-            // First of all, for it needs no registry.
+            // First of all, for these need no registry.
+            buffer::release_idle();
             self.inbox.drop_expired();
             if let Err(error) = self.follow_others().await {
                 self.core.record_error("state", &error);

@@ -2,7 +2,8 @@
 //!
 //! Fresh memory is dear: the kernel finds, clears and maps every page of it, which costs as much
 //! as hashing what is put there, and an allocator gives blocks of this size back to the kernel as
-//! soon as they are free. So a few are kept for the next chunk. Start at [`take`].
+//! soon as they are free. So a few are kept for the next chunk, until [`release_idle`] finds that
+//! nobody wants them. Start at [`take`].
 //!
 //! **Invariant:** a buffer is empty when it is handed out; nothing of an earlier use is visible.
 
@@ -61,6 +62,14 @@ pub fn prepare(capacity: usize) {
     }
 }
 
+/// Gives back what nobody has used since the previous call.
+///
+/// For whoever wakes now and then in any case: giving back needs no timer of its own.
+pub fn release_idle() {
+    let dropped = IDLE.lock().age();
+    drop(dropped);
+}
+
 /// Bytes in a buffer that is used again when it is dropped.
 ///
 /// [`Bytes`] made of it keep it until the last slice is gone.
@@ -105,24 +114,26 @@ impl Drop for Buffer {
 
 #[derive(Debug)]
 struct Idle {
-    buffers: VecDeque<Vec<u8>>,
+    /// Each with the round in which it was put here; later rounds stand behind.
+    buffers: VecDeque<(u64, Vec<u8>)>,
     len: usize,
+    round: u64,
 }
 
 impl Idle {
     const fn empty() -> Self {
-        Self { buffers: VecDeque::new(), len: 0 }
+        Self { buffers: VecDeque::new(), len: 0, round: 0 }
     }
 
     /// Finds the last buffer that is large enough and not much larger.
     fn find(&self, capacity: usize) -> Option<usize> {
         let fits = capacity..=capacity.saturating_add(capacity / 2);
-        self.buffers.iter().rposition(|buffer| fits.contains(&buffer.capacity()))
+        self.buffers.iter().rposition(|(_, buffer)| fits.contains(&buffer.capacity()))
     }
 
     fn take(&mut self, capacity: usize) -> Option<Vec<u8>> {
         let at = self.find(capacity)?;
-        let buffer = self.buffers.remove(at)?;
+        let (_, buffer) = self.buffers.remove(at)?;
         self.len -= buffer.capacity();
         Some(buffer)
     }
@@ -131,15 +142,32 @@ impl Idle {
     fn put(&mut self, mut buffer: Vec<u8>) -> Vec<Vec<u8>> {
         buffer.clear();
         self.len += buffer.capacity();
-        self.buffers.push_back(buffer);
+        self.buffers.push_back((self.round, buffer));
         let mut dropped = Vec::new();
         while self.len > IDLE_LEN_MAX
-            && let Some(oldest) = self.buffers.pop_front()
+            && let Some(oldest) = self.pop()
         {
-            self.len -= oldest.capacity();
             dropped.push(oldest);
         }
         dropped
+    }
+
+    /// Begins a round, and returns what was not used in the one that ends.
+    fn age(&mut self) -> Vec<Vec<u8>> {
+        let mut dropped = Vec::new();
+        while self.buffers.front().is_some_and(|(round, _)| *round < self.round)
+            && let Some(oldest) = self.pop()
+        {
+            dropped.push(oldest);
+        }
+        self.round += 1;
+        dropped
+    }
+
+    fn pop(&mut self) -> Option<Vec<u8>> {
+        let (_, oldest) = self.buffers.pop_front()?;
+        self.len -= oldest.capacity();
+        Some(oldest)
     }
 }
 
@@ -217,13 +245,30 @@ mod tests {
     }
 
     #[test]
+    fn what_nobody_used_for_a_whole_round_is_given_back() {
+        let mut idle = Idle::empty();
+        idle.put(Vec::with_capacity(MIB));
+        idle.put(Vec::with_capacity(2 * MIB));
+
+        let at_once = idle.age();
+        let used = idle.take(2 * MIB).unwrap();
+        idle.put(used);
+        let unused: Vec<_> = idle.age().iter().map(Vec::capacity).collect();
+        let later = idle.age().len();
+
+        assert!(at_once.is_empty());
+        assert_eq!((unused, later), (vec![MIB], 1));
+        assert_eq!((idle.len, idle.buffers.len()), (0, 0));
+    }
+
+    #[test]
     fn bytes_keep_their_buffer_until_the_last_slice_is_gone() {
         // No other test uses buffers of about this size.
         let capacity = 47 * MIB;
         let mut buffer = take(capacity);
         buffer.extend_from_slice(b"hello");
         let place = buffer.as_ptr();
-        let is_idle = || IDLE.lock().buffers.iter().any(|buffer| buffer.as_ptr() == place);
+        let is_idle = || IDLE.lock().buffers.iter().any(|(_, buffer)| buffer.as_ptr() == place);
         let slice = Bytes::from(buffer).slice(1..3);
 
         let was_idle = is_idle();

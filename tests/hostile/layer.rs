@@ -147,8 +147,13 @@ fn gzip_bomb() -> Vec<u8> {
 
 /// Returns the most memory in bytes that a process has used.
 pub(super) fn peak_len(pid: u32) -> u64 {
+    memory_len(pid, "VmHWM:")
+}
+
+/// Returns the memory in bytes that the kernel's status of a process gives under `name`.
+pub(super) fn memory_len(pid: u32, name: &str) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
     line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
 }
 

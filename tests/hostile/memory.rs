@@ -7,14 +7,19 @@ use dockercomms::protocol::Compression;
 use dockercomms::protocol::limits::CHUNK_BYTES_MAX;
 
 use super::forge::{Letter, payload};
-use super::layer::peak_len;
+use super::layer::{memory_len, peak_len};
 use super::registry::Class;
 use super::scene::{GOOD, Scene};
-use crate::common::{ALICE, BOB, Home, alice_and_bob, read, repository, run, shell, temp_dir};
+use crate::common::{
+    ALICE, BOB, Home, alice_and_bob, read, repository, run, shell, temp_dir, wait_until,
+};
 
 /// The most memory that a mount may have had, by the kernel's word: 32 MiB of cache, 128 MiB of
 /// buffers that wait for the next chunk, and what is under way.
 const MEMORY_LEN_MAX: u64 = 192 << 20;
+
+/// The most memory of a mount that has been idle for a while: the cache, and the program.
+const IDLE_LEN_MAX: u64 = 88 << 20;
 
 /// Bytes of a file that does not fit into that.
 const LARGE_LEN_MIB: u64 = 224;
@@ -63,6 +68,10 @@ fn f14_a_file_larger_than_the_memory_goes_through_in_both_directions() {
         let len = peak_len(mount.server().pid());
         println!("{who}: at most {} MiB", len >> 20);
         assert!(len < MEMORY_LEN_MAX, "{who}: {len} bytes");
+        let pid = mount.server().pid();
+        wait_until("an idle mount gives its buffers back", || {
+            memory_len(pid, "RssAnon:") < IDLE_LEN_MAX
+        });
         assert!(mount.server().is_running(), "{who}");
     }
 }

@@ -6,10 +6,7 @@ use serde::Serialize;
 use super::exit;
 use super::failure::Failure;
 use super::output::Show;
-use super::reference::Reference;
 use super::session::Session;
-use crate::app;
-use crate::config::Overrides;
 use crate::mailbox::MailboxError;
 use crate::protocol::{Digest, ReceiptStatus};
 
@@ -57,15 +54,12 @@ impl Show for Acknowledged {
 
 /// Runs the verb.
 pub(crate) fn run(session: &Session, args: &Args) -> Result<u8, Failure> {
-    let reference = Reference::parse(&args.message)?;
     let status = match args.status {
         Status::Accepted => ReceiptStatus::Accepted,
         Status::Rejected => ReceiptStatus::Rejected,
     };
-    let setup = session.setup(Overrides::default())?;
-    let repository = app::open_repository(&setup.settings)?;
-    session.with_mailbox(&setup, async |mailbox| {
-        let digest = reference.resolve(&mailbox.snapshot(), repository.as_ref()).await?;
+    session.with_reference(&args.message, async |mailbox, reference| {
+        let digest = reference.resolve(&mailbox).await?;
         let reason = args.reason.as_deref();
         mailbox
             .acknowledge_now(&digest, status, reason)

@@ -8,8 +8,6 @@ use super::failure::Failure;
 use super::output::Show;
 use super::reference::Reference;
 use super::session::Session;
-use crate::app;
-use crate::config::Overrides;
 use crate::mailbox::{Mailbox, MailboxError, Recall, Removal};
 use crate::protocol::{Digest, ErrorClass, ReceiptStatus};
 use crate::registry::RegistryError;
@@ -86,13 +84,10 @@ impl Show for Recalled {
 
 /// Runs the verb.
 pub(crate) fn run(session: &Session, args: &Args) -> Result<u8, Failure> {
-    let reference = Reference::parse(&args.message)?;
-    let setup = session.setup(Overrides::default())?;
-    let repository = app::open_repository(&setup.settings)?;
-    session.with_mailbox(&setup, async |mailbox| {
+    session.with_reference(&args.message, async |mailbox, reference| {
         let digest = match sent(&mailbox, &reference).await? {
             Some(digest) => digest,
-            None => reference.resolve(&mailbox.snapshot(), repository.as_ref()).await?,
+            None => reference.resolve(&mailbox).await?,
         };
         let recall = mailbox.recall(&digest).await.map_err(|error| failure(error, &digest))?;
         let shown = shown(&recall);

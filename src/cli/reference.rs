@@ -3,9 +3,8 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use crate::mailbox::Snapshot;
+use crate::mailbox::{Mailbox, Snapshot};
 use crate::protocol::{Digest, ErrorClass, MessageId, Tag, TagKind};
-use crate::registry::Repository;
 
 use super::failure::Failure;
 
@@ -63,16 +62,12 @@ impl Reference {
     }
 
     /// Finds the digest that is meant among the listings, or by asking the registry about a tag.
-    pub(crate) async fn resolve(
-        &self,
-        snapshot: &Snapshot,
-        repository: &dyn Repository,
-    ) -> Result<Digest, Failure> {
+    pub(crate) async fn resolve(&self, mailbox: &Mailbox) -> Result<Digest, Failure> {
         match self {
             Self::Digest(digest) => Ok(*digest),
-            Self::Prefix(prefix) => one_with_prefix(prefix, snapshot),
-            Self::MessageId(id) => one_with_id(*id, snapshot),
-            Self::Tag(tag) => repository
+            Self::Prefix(prefix) => one_with_prefix(prefix, &mailbox.snapshot()),
+            Self::MessageId(id) => one_with_id(*id, &mailbox.snapshot()),
+            Self::Tag(tag) => mailbox
                 .resolve_tag(tag)
                 .await?
                 .ok_or_else(|| not_found(&format!("the registry has no tag {tag}"))),

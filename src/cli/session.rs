@@ -8,6 +8,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::failure::Failure;
 use super::output::Output;
+use super::reference::Reference;
 use super::{Global, env, telemetry};
 use crate::app::{self, Created, Role, Setup};
 use crate::config::{DEFAULT_PROFILE, HomeVariables, Overrides, Places};
@@ -108,6 +109,20 @@ impl Session {
                 }
             }
         })
+    }
+
+    /// As [`Self::with_mailbox`], for a verb about the message that `text` names.
+    pub(crate) fn with_reference<T, F>(
+        &self,
+        text: &str,
+        work: impl FnOnce(Mailbox, Reference) -> F,
+    ) -> Result<T, Failure>
+    where
+        F: Future<Output = Result<T, Failure>>,
+    {
+        let reference = Reference::parse(text)?;
+        let setup = self.setup(Overrides::default())?;
+        self.with_mailbox(&setup, |mailbox| work(mailbox, reference))
     }
 
     /// Runs a future of a short command, until it ends or a signal comes.

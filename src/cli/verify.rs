@@ -6,10 +6,7 @@ use serde::Serialize;
 use super::exit;
 use super::failure::Failure;
 use super::output::Show;
-use super::reference::Reference;
 use super::session::Session;
-use crate::app;
-use crate::config::Overrides;
 use crate::mailbox::{Inspection, Mailbox};
 use crate::protocol::ErrorClass;
 use crate::registry::ManifestRef;
@@ -92,11 +89,8 @@ impl Show for Verdict {
 
 /// Runs the verb.
 pub(crate) fn run(session: &Session, args: &Args) -> Result<u8, Failure> {
-    let reference = Reference::parse(&args.message)?;
-    let setup = session.setup(Overrides::default())?;
-    let repository = app::open_repository(&setup.settings)?;
-    session.with_mailbox(&setup, async |mailbox| {
-        let digest = reference.resolve(&mailbox.snapshot(), repository.as_ref()).await?;
+    session.with_reference(&args.message, async |mailbox, reference| {
+        let digest = reference.resolve(&mailbox).await?;
         let inspection = mailbox.inbox().inspect(&ManifestRef::Digest(digest)).await?;
         let mut shown = Verdict::new(&inspection, args.explain);
         let payload = match &inspection.verdict {

@@ -37,7 +37,7 @@ pub use status::{Status, Transfer};
 
 use self::core::Core;
 use self::outbox::waiting_count;
-use crate::protocol::{Digest, ReceiptStatus, Timestamp};
+use crate::protocol::{Digest, ReceiptStatus, Tag, Timestamp};
 use crate::sys::{buffer, durable};
 
 /// Most transfers that the status shows one by one; thousands may be queued.
@@ -209,6 +209,14 @@ impl Mailbox {
     /// Returns what I send.
     pub fn outbox(&self) -> &Outbox {
         &self.outbox
+    }
+
+    /// Asks the registry which manifest a tag names.
+    ///
+    /// # Errors
+    /// The registry's.
+    pub async fn resolve_tag(&self, tag: &Tag) -> Result<Option<Digest>, MailboxError> {
+        Ok(self.core.repository.resolve_tag(tag).await?)
     }
 
     /// Returns who I am, how the registry is and what is under way.

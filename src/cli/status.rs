@@ -94,6 +94,11 @@ impl Show for StatusShown {
                 ),
             ),
         ];
+        if self.status.get("outbox_damaged").and_then(Value::as_u64).is_some_and(|count| count > 0)
+        {
+            let text = format!("{} entries of the outbox, see errors", text("outbox_damaged"));
+            rows.push(row("damaged", text));
+        }
         for transfer in self.status.get("transfers").and_then(Value::as_array).into_iter().flatten()
         {
             let part = |field: &str| transfer.get(field).map(shown).unwrap_or_default();

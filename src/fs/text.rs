@@ -50,6 +50,12 @@ pub(super) fn status(status: &Status) -> String {
         let next = status.next_attempt.as_deref().unwrap_or("now");
         line("queue", &format_args!("{} waiting, next attempt {next}", status.outbox_waiting));
     }
+    if status.outbox_damaged > 0 {
+        line(
+            "damaged",
+            &format_args!("{} entries of the outbox, see errors", status.outbox_damaged),
+        );
+    }
     line("quarantine", &status.quarantine_count);
     line(
         "fetched",
@@ -105,6 +111,7 @@ mod tests {
             outbox_waiting: 1,
             next_attempt: Some("2026-01-02T03:04:05Z".into()),
             outbox_failed: 0,
+            outbox_damaged: 1,
             quarantine_count: 3,
             transfers: vec![Transfer {
                 direction: "send",

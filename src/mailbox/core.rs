@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
@@ -83,6 +83,8 @@ pub(crate) struct Core {
     /// Held by whoever pushes receipts.
     pub(crate) receipting: tokio::sync::Mutex<()>,
     pub(crate) receipt_polls: AtomicU64,
+    /// Rows of the outbox that were damaged when they were last read.
+    pub(crate) damaged_count: AtomicUsize,
     /// The database's version when its listings were last read.
     pub(crate) data_version: AtomicI64,
     /// The latest time seen, in Unix seconds.
@@ -118,6 +120,7 @@ impl Core {
             polling: tokio::sync::Mutex::default(),
             receipting: tokio::sync::Mutex::default(),
             receipt_polls: AtomicU64::new(0),
+            damaged_count: AtomicUsize::new(0),
             data_version: AtomicI64::new(0),
             latest: AtomicI64::new(0),
             trust_polled: Mutex::default(),

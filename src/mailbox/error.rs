@@ -82,6 +82,9 @@ pub enum MailboxError {
         /// Its length in bytes.
         len: u64,
     },
+    /// A row of the outbox is not as it was written: to whom its file goes cannot be known.
+    #[error("the disk has changed this row of the outbox; nothing in it is believed or removed")]
+    DamagedRow,
     /// A task of ours ended without an answer.
     #[error("background task ended early")]
     TaskLost,
@@ -112,7 +115,8 @@ impl MailboxError {
             Self::NotYetSent => ErrorClass::TimedOut,
             Self::TagMoved { .. } => ErrorClass::Malformed,
             Self::Unrecorded { .. } => ErrorClass::Corrupt,
-            Self::TaskLost => ErrorClass::Internal,
+            // Not `Corrupt`, which speaks about bytes of a message: this is our disk.
+            Self::DamagedRow | Self::TaskLost => ErrorClass::Internal,
         }
     }
 
@@ -120,6 +124,7 @@ impl MailboxError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::TagMoved { .. } => "tag-moved",
+            Self::DamagedRow => "damaged-row",
             _ => self.class().code(),
         }
     }
@@ -169,6 +174,10 @@ impl MailboxError {
             _ if matches!(self, Self::Unrecorded { .. }) => {
                 "look whether it is a file that never arrived, and copy it from there; \
                  `dockercomms gc` removes it"
+            }
+            _ if matches!(self, Self::DamagedRow) => {
+                "check the disk; if it was not sent yet, another line names the staged file: copy it \
+                 from there, and remove it; then `dockercomms gc` forgets the row"
             }
             class => return Self::hint_of(class),
         };

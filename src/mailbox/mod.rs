@@ -254,6 +254,7 @@ impl Mailbox {
             }),
             outbox_waiting: waiting_count(&snapshot),
             next_attempt: core.queue.next_attempt().map(|time| time.to_string()),
+            outbox_damaged: core.damaged_count.load(Ordering::Relaxed),
             outbox_failed: count(|state| matches!(state, SendState::Failed | SendState::Abandoned)),
             quarantine_count: snapshot.quarantine.values().map(|names| names.len()).sum(),
             transfers: files

@@ -31,6 +31,8 @@ pub struct Status {
     pub next_attempt: Option<String>,
     /// Files of the outbox that failed.
     pub outbox_failed: usize,
+    /// Rows of the outbox that the disk has damaged.
+    pub outbox_damaged: usize,
     /// Notes in quarantine.
     pub quarantine_count: usize,
     /// What is being sent, at most a hundred.

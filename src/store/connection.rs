@@ -12,6 +12,7 @@ use nix::unistd::{AccessFlags, access, geteuid};
 use rusqlite::{Connection, MAIN_DB, OpenFlags, TransactionBehavior};
 
 use super::error::StoreError;
+use super::seal;
 use crate::sys::crash;
 use crate::sys::durable::{create_private, create_private_dir, rename_durable};
 
@@ -32,7 +33,11 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0001.sql"),
     include_str!("migrations/0002.sql"),
     include_str!("migrations/0003.sql"),
+    include_str!("migrations/0004.sql"),
 ];
+
+/// The version from which rows of the outbox are sealed.
+const SEALED_VERSION: usize = 4;
 
 /// Settings of a connection. `FULL` makes a commit survive a power cut; what is in the schema of
 /// the file is not trusted more than its rows.
@@ -175,6 +180,9 @@ fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
     let done = usize::try_from(found).map_err(|_source| StoreError::corrupt("bad version"))?;
     for (step, sql) in MIGRATIONS.iter().enumerate().skip(done) {
         transaction.execute_batch(sql)?;
+        if step + 1 == SEALED_VERSION {
+            seal::seal_all(&transaction)?;
+        }
         transaction.pragma_update(None, "user_version", version(step + 1))?;
         crash::point!("store.migrate.stepped");
     }

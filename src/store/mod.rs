@@ -20,6 +20,7 @@ mod probe;
 mod quarantine;
 mod receipt;
 mod row;
+mod seal;
 mod seen;
 #[cfg(test)]
 mod tests;
@@ -35,7 +36,9 @@ pub use error::StoreError;
 pub use history::{PurgedRows, Withdrawal};
 pub use inbox::{Admission, InboxEntry, NewInbox};
 pub use journal::{ERROR_COUNT_MAX, ErrorEntry};
-pub use outbox::{NewOutbox, OutboxChange, OutboxEntry, OutboxState, PreparedMessage, StoredError};
+pub use outbox::{
+    NewOutbox, OutboxChange, OutboxEntry, OutboxRows, OutboxState, PreparedMessage, StoredError,
+};
 pub use quarantine::{QUARANTINE_COUNT_MAX, QuarantineEntry};
 pub use receipt::{
     NewQueuedReceipt, QueuedReceipt, RECEIPTS_PER_MESSAGE_MAX, ReceiptDirection, ReceiptEntry,

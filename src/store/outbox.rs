@@ -3,10 +3,10 @@
 use std::fmt;
 use std::str::FromStr;
 
-use rusqlite::{OptionalExtension as _, Row, named_params};
+use rusqlite::{Row, named_params};
 
 use super::row::{optional_text, require_digest, signed, text, time};
-use super::{Store, StoreError};
+use super::{Store, StoreError, seal};
 use crate::protocol::{Digest, Identity, MessageId, ProtocolError, ReceiptStatus, Tag, Timestamp};
 
 /// How far a file in the outbox has come.
@@ -117,6 +117,16 @@ pub struct OutboxEntry {
     pub receipt: Option<ReceiptStatus>,
 }
 
+/// The rows of the outbox.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutboxRows {
+    /// Every entry, hidden ones too, in the order of their creation.
+    pub entries: Vec<OutboxEntry>,
+    /// The numbers of rows that are not as they were written: whose they are and what they promise
+    /// cannot be known.
+    pub damaged: Vec<i64>,
+}
+
 /// A message as it is pushed, fixed before the first attempt so that a retry repeats it exactly.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PreparedMessage {
@@ -225,7 +235,9 @@ impl Store {
                     ":mode": MODE_DEFAULT,
                 },
             )?;
-            Ok(transaction.last_insert_rowid())
+            let id = transaction.last_insert_rowid();
+            seal::seal(transaction, id)?;
+            Ok(id)
         })
         .await
     }
@@ -283,12 +295,20 @@ impl Store {
         self.read(move |connection| select(connection, "digest = ?1", digest)).await
     }
 
-    /// Returns every entry, hidden ones too, in the order of their creation.
-    pub async fn outbox_entries(&self) -> Result<Vec<OutboxEntry>, StoreError> {
+    /// Returns every row: one that is damaged takes nothing away from the others.
+    pub async fn outbox_rows(&self) -> Result<OutboxRows, StoreError> {
         self.read(|connection| {
+            let mut found = OutboxRows { entries: Vec::new(), damaged: Vec::new() };
             let mut statement = connection.prepare_cached("SELECT * FROM outbox ORDER BY id")?;
-            let rows = statement.query_map([], entry)?;
-            rows.map(|row| checked(row?)).collect()
+            let mut rows = statement.query([])?;
+            while let Some(row) = rows.next()? {
+                match entry(row) {
+                    Ok(entry) => found.entries.push(entry),
+                    Err(StoreError::Corrupt { .. }) => found.damaged.push(row.get("id")?),
+                    Err(error) => return Err(error),
+                }
+            }
+            Ok(found)
         })
         .await
     }
@@ -340,15 +360,16 @@ fn replace(
     replaced: &[(i64, OutboxState)],
 ) -> Result<(), StoreError> {
     for (id, state) in replaced {
-        let sql = match state {
-            OutboxState::Sent => "UPDATE outbox SET hidden = 1 WHERE id = ?1 AND state = ?2",
-            OutboxState::Draft
-            | OutboxState::Queued
-            | OutboxState::Prepared
-            | OutboxState::Failed
-            | OutboxState::Abandoned => "DELETE FROM outbox WHERE id = ?1 AND state = ?2",
-        };
-        connection.prepare_cached(sql)?.execute(rusqlite::params![id, state.as_str()])?;
+        let found = select(connection, "id = ?1", id)?.filter(|entry| entry.state == *state);
+        match found {
+            Some(entry) if entry.state == OutboxState::Sent => {
+                save(connection, &OutboxEntry { hidden: true, ..entry })?;
+            }
+            Some(_) => {
+                connection.prepare_cached("DELETE FROM outbox WHERE id = ?1")?.execute([id])?;
+            }
+            None => {}
+        }
     }
     Ok(())
 }
@@ -360,8 +381,7 @@ fn select(
 ) -> Result<Option<OutboxEntry>, StoreError> {
     let sql = format!("SELECT * FROM outbox WHERE {condition} ORDER BY id LIMIT 1");
     let mut statement = connection.prepare_cached(&sql)?;
-    let found = statement.query_row([value], entry).optional()?;
-    found.map(checked).transpose()
+    statement.query([value])?.next()?.map(entry).transpose()
 }
 
 fn save(connection: &rusqlite::Connection, entry: &OutboxEntry) -> Result<(), StoreError> {
@@ -398,13 +418,24 @@ fn save(connection: &rusqlite::Connection, entry: &OutboxEntry) -> Result<(), St
             ":manifest": message.map(|message| &message.manifest),
             ":bundle": message.map(|message| &message.bundle),
         })?;
-    Ok(())
+    Ok(seal::seal(connection, entry.id)?)
 }
 
-/// An entry whose bytes are not yet compared with their digests, and the bundle's digest.
-type Unchecked = (OutboxEntry, Option<Digest>);
+/// Reads a row that is as it was written: a damaged page must not become a message, nor reach
+/// another recipient.
+fn entry(row: &Row<'_>) -> Result<OutboxEntry, StoreError> {
+    if !seal::is_sealed(row)? {
+        return Err(StoreError::corrupt("a row of the outbox has changed"));
+    }
+    let entry = parsed(row)?;
+    if let Some(message) = &entry.message {
+        require_digest(&message.manifest, &message.digest)?;
+        require_digest(&message.bundle, &text(row, "bundle_digest")?)?;
+    }
+    Ok(entry)
+}
 
-fn entry(row: &Row<'_>) -> rusqlite::Result<Unchecked> {
+fn parsed(row: &Row<'_>) -> rusqlite::Result<OutboxEntry> {
     let message = match optional_text(row, "digest")? {
         None => None,
         Some(digest) => Some(PreparedMessage {
@@ -420,7 +451,7 @@ fn entry(row: &Row<'_>) -> rusqlite::Result<Unchecked> {
         None => None,
         Some(code) => Some(StoredError { code, text: row.get("error_text")? }),
     };
-    let entry = OutboxEntry {
+    Ok(OutboxEntry {
         id: row.get("id")?,
         recipient: text(row, "recipient")?,
         name: row.get("name")?,
@@ -439,15 +470,5 @@ fn entry(row: &Row<'_>) -> rusqlite::Result<Unchecked> {
         unattended: row.get("unattended")?,
         hidden: row.get("hidden")?,
         receipt: optional_text(row, "receipt")?,
-    };
-    Ok((entry, optional_text(row, "bundle_digest")?))
-}
-
-/// Compares what will be pushed with its digests: a damaged page must not become a message.
-fn checked((entry, bundle_digest): Unchecked) -> Result<OutboxEntry, StoreError> {
-    if let (Some(message), Some(bundle_digest)) = (&entry.message, bundle_digest) {
-        require_digest(&message.manifest, &message.digest)?;
-        require_digest(&message.bundle, &bundle_digest)?;
-    }
-    Ok(entry)
+    })
 }

@@ -138,6 +138,51 @@ fn f10_a_queued_file_whose_row_is_lost_is_kept_and_told() {
     mount.unmount();
 }
 
+/// Flips a bit of `text` wherever it stands in the database.
+fn flip_in_database(scene: &Scene, text: &str) {
+    let mut bytes = read(database(scene));
+    let places = (0..bytes.len()).filter(|at| bytes[*at..].starts_with(text.as_bytes()));
+    let places: Vec<usize> = places.collect();
+    assert!(!places.is_empty(), "{text}");
+    for at in places {
+        bytes[at] ^= 1;
+    }
+    write(database(scene), bytes);
+}
+
+#[test]
+fn f10_a_bit_that_flips_in_an_unsent_row_is_told_and_the_file_is_neither_sent_nor_lost() {
+    let scene = Scene::new();
+    scene.bob.set("delivery = \"queued\"");
+    scene.registry.fail(Class::UploadPut, Fault::status(503));
+    let mut mount = scene.bob.mount();
+    copy(&scene, &mount, ALICE, "plan.bin").ok();
+    mount.unmount();
+    let staged = scene.bob.path().join("state/spool");
+    let before = names_in(&staged);
+    assert_eq!(before.len(), 1);
+
+    flip_in_database(&scene, "plan.bin");
+    scene.registry.heal();
+    mount.start(&scene.bob, &[]);
+    copy(&scene, &mount, ALICE, "next.bin").ok();
+
+    assert_eq!(mount.wait_until_all_sent(ALICE), ["next.bin"]);
+    assert_eq!(scene.registry.tags("inbox-").len(), 1);
+    assert!(read(staged.join(&before[0])) == payload(2000));
+    let errors = mount.errors();
+    assert!(errors.contains("damaged-row") && errors.contains(&before[0]), "{errors}");
+    assert_eq!(mount.status()["outbox_damaged"], 1);
+    mount.unmount();
+    // Who has seen to the staged file gets rid of the row.
+    scene.bob.run(["gc"]).ok();
+    assert_eq!(names_in(&staged), before);
+    std::fs::remove_file(staged.join(&before[0])).unwrap();
+    scene.bob.run(["gc"]).ok();
+    mount.start(&scene.bob, &[]);
+    assert_eq!(mount.status()["outbox_damaged"], 0, "{}", mount.errors());
+}
+
 #[test]
 fn f10_an_older_copy_of_the_state_sends_nothing_twice_and_fills_up_again() {
     let (scene, tag_count) = scene_with_history();

@@ -115,7 +115,7 @@ async fn expired_messages(
     let withdrawn = core.store.withdrawals().await?;
     let now = core.now();
     let mut expired = Vec::new();
-    for entry in core.store.outbox_entries().await? {
+    for entry in core.store.outbox_rows().await?.entries {
         let Some(message) = entry.message.clone() else { continue };
         if entry.state == OutboxState::Sent
             && !withdrawn.contains_key(&message.digest)

@@ -11,7 +11,7 @@ use crate::mailbox::MailboxError;
 use crate::mailbox::core::Core;
 use crate::mailbox::outbox::Spool;
 use crate::protocol::{Digest, Message, Timestamp};
-use crate::store::{OutboxEntry, OutboxState, PurgedRows};
+use crate::store::{OutboxEntry, OutboxRows, OutboxState, PurgedRows};
 
 /// Age from which a staged file without a row was surely left by a crash: the row follows its file
 /// within milliseconds.
@@ -22,7 +22,7 @@ const ORPHAN_AGE_MIN: Duration = Duration::from_hours(1);
 pub struct Leftovers {
     /// Entries of `outbox/` whose message is over.
     pub sent_count: usize,
-    /// Entries of `outbox/` that were never sent: failed, abandoned.
+    /// Entries of `outbox/` that were never sent: failed, abandoned; and damaged ones.
     pub unsent_count: usize,
     /// Staged files, of unsent entries or of none.
     pub staged_count: usize,
@@ -48,7 +48,7 @@ pub(super) async fn collect(
     let history_secs = i64::try_from(core.options.history.as_secs()).unwrap_or(i64::MAX);
     let before = core.now().saturating_add_secs(history_secs.saturating_neg());
     let mut found = Leftovers::default();
-    let entries = core.store.outbox_entries().await?;
+    let OutboxRows { entries, damaged } = core.store.outbox_rows().await?;
     let mut known: HashSet<String> = entries.iter().map(|entry| entry.spool.clone()).collect();
     let withdrawn = core.store.withdrawals().await?;
     for entry in entries.into_iter().filter(|entry| entry.updated_at < before) {
@@ -79,7 +79,15 @@ pub(super) async fn collect(
             known.remove(&entry.spool);
         }
     }
-    remove_orphans(core, &known, dry_run, &mut found).await?;
+    // One of the others may be what a damaged row promised, and there is no hurry.
+    let age_min = if damaged.is_empty() { ORPHAN_AGE_MIN } else { core.options.history };
+    let kept_count = remove_orphans(core, &known, age_min, dry_run, &mut found).await?;
+    if kept_count == 0 {
+        found.unsent_count += damaged.len();
+        for id in damaged.into_iter().filter(|_id| !dry_run) {
+            core.store.remove_outbox(id).await?;
+        }
+    }
     remove_chunks(core, dry_run, &mut found).await?;
     let latest = core.latest().saturating_add_secs(history_secs.saturating_neg());
     found.rows = core.store.purge_history(before.min(latest), dry_run).await?;
@@ -123,16 +131,17 @@ async fn take_staged(
     Ok(Some(bytes))
 }
 
-/// Removes staged files that no row knows.
+/// Removes staged files that no row knows and that are older than `age_min`; returns how many stay.
 async fn remove_orphans(
     core: &Core,
     known: &HashSet<String>,
+    age_min: Duration,
     dry_run: bool,
     found: &mut Leftovers,
-) -> Result<(), MailboxError> {
+) -> Result<usize, MailboxError> {
     let (dir, known, now) = (core.spool.clone(), known.clone(), core.clock.now());
-    let (count, bytes) = tokio::task::spawn_blocking(move || {
-        let (mut count, mut bytes) = (0, 0);
+    let (count, bytes, kept_count) = tokio::task::spawn_blocking(move || {
+        let (mut count, mut bytes, mut kept_count) = (0, 0, 0);
         let failed = MailboxError::io("list staged files");
         for item in fs::read_dir(&dir).map_err(&failed)? {
             let item = item.map_err(&failed)?;
@@ -141,23 +150,27 @@ async fn remove_orphans(
                 continue;
             };
             let age = now.duration_since(modified).unwrap_or_default();
-            if known.contains(&name) || age < ORPHAN_AGE_MIN {
+            if known.contains(&name) {
                 continue;
             }
-            let Some(spool) = Spool::adopt(&dir, &name)? else { continue };
+            let orphan = if age < age_min { None } else { Spool::adopt(&dir, &name)? };
+            let Some(spool) = orphan else {
+                kept_count += 1;
+                continue;
+            };
             count += 1;
             bytes += spool.len()?;
             if !dry_run {
                 spool.remove();
             }
         }
-        Ok::<_, MailboxError>((count, bytes))
+        Ok::<_, MailboxError>((count, bytes, kept_count))
     })
     .await
     .map_err(|_panicked| MailboxError::TaskLost)??;
     found.staged_count += count;
     found.staged_bytes += bytes;
-    Ok(())
+    Ok(kept_count)
 }
 
 /// Removes cached chunks that only expired messages have.
@@ -207,7 +220,7 @@ mod tests {
         drop(file);
         alice.restart(&world).await;
         let core = &alice.mailbox.core;
-        let stale = core.store.outbox_entries().await.unwrap().remove(0);
+        let stale = core.store.outbox_rows().await.unwrap().entries.remove(0);
         core.store.enqueue_outbox(stale.id, OutboxChange::default()).await.unwrap();
 
         let taken = take_staged(core, &stale, false).await.unwrap();

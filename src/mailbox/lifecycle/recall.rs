@@ -41,7 +41,7 @@ impl Mailbox {
     /// # Errors
     /// The database's.
     pub async fn sent_messages(&self) -> Result<Vec<SentEntry>, MailboxError> {
-        let entries = self.core.store.outbox_entries().await?;
+        let entries = self.core.store.outbox_rows().await?.entries;
         let sent = entries.into_iter().filter(|entry| entry.state == OutboxState::Sent);
         let messages = sent.filter_map(|entry| entry.message);
         Ok(messages

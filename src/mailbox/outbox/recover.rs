@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::path::Path;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
 use super::chunks::ChunkTable;
@@ -12,7 +13,7 @@ use super::{Outbox, empty_dir, list, queue, sender};
 use crate::mailbox::MailboxError;
 use crate::mailbox::core::Core;
 use crate::protocol::{ErrorClass, FileName, Identity};
-use crate::store::{OutboxChange, OutboxEntry, OutboxState, StoredError};
+use crate::store::{OutboxChange, OutboxEntry, OutboxRows, OutboxState, StoredError};
 use crate::sys::crash;
 
 /// Why a draft of an earlier run is not sent.
@@ -149,7 +150,9 @@ impl Outbox {
         let recipients = core.store.recipients().await?;
         // Before the rows: what is staged from now on is no leftover, whatever they say.
         let staged = if recover { staged_names(&core.spool)? } else { Vec::new() };
-        let entries = core.store.outbox_entries().await?;
+        let rows = core.store.outbox_rows().await?;
+        self.note_damaged(&rows);
+        let entries = rows.entries;
         let known = needed(&entries);
         core.listing.update(|snapshot| {
             for recipient in &recipients {
@@ -175,8 +178,11 @@ impl Outbox {
         let core = &self.core;
         let snapshot = core.listing.snapshot();
         let known: HashSet<i64> = snapshot.outbox_files().map(|file| file.id).collect();
-        let entries = core.store.outbox_entries().await?;
-        let stored: HashSet<i64> = entries.iter().map(|entry| entry.id).collect();
+        let rows = core.store.outbox_rows().await?;
+        self.note_damaged(&rows);
+        // A row that is damaged is none that another process has removed.
+        let ids = rows.entries.iter().map(|entry| entry.id);
+        let stored: HashSet<i64> = ids.chain(rows.damaged.iter().copied()).collect();
         // What is over is never removed but by a collection, and what is queued only by a `send`
         // of its name, here or in another process.
         let forgotten = |file: &OutboxFile| {
@@ -195,13 +201,27 @@ impl Outbox {
                 file.remove_staged(core);
             }
         }
-        for entry in entries {
+        for entry in rows.entries {
             let sent = entry.state == OutboxState::Sent && !entry.hidden;
             if sent && !known.contains(&entry.id) && !self.is_taken(&entry) {
                 self.load_entry(entry, false).await?;
             }
         }
         self.mark_withdrawn().await
+    }
+
+    /// Tells which rows are damaged, each once: what they promised is not kept, and not forgotten.
+    fn note_damaged(&self, rows: &OutboxRows) {
+        let core = &self.core;
+        core.damaged_count.store(rows.damaged.len(), Ordering::Relaxed);
+        let snapshot = core.listing.snapshot();
+        for id in &rows.damaged {
+            let (subject, error) = (format!("outbox row {id}"), MailboxError::DamagedRow);
+            let mut lines = snapshot.errors.iter();
+            if !lines.any(|line| line.code == error.code() && line.subject == subject) {
+                core.record_error(&subject, &error);
+            }
+        }
     }
 
     /// Returns whether the entry's name is that of a newer file, or of one that is not sent.
@@ -310,7 +330,7 @@ impl Outbox {
             return Ok(());
         }
         // Whoever created one held the lock until its row was there: none comes from now on.
-        let entries = self.core.store.outbox_entries().await?;
+        let entries = self.core.store.outbox_rows().await?.entries;
         let known = needed(&entries);
         let recorded: HashSet<&str> = entries.iter().map(|entry| entry.spool.as_str()).collect();
         for orphan in orphans.iter().filter(|orphan| !known.contains(&orphan.name())) {

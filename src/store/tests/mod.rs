@@ -35,6 +35,14 @@ fn message_id(n: u128) -> MessageId {
     MessageId::from_uuid(uuid::Uuid::from_u128(n))
 }
 
+impl Store {
+    /// Changes the name in a row, as a disk does.
+    pub(crate) async fn damage_outbox(&self, id: i64) {
+        let sql = "UPDATE outbox SET name = 'x' || name WHERE id = ?1";
+        self.write(move |transaction| Ok(transaction.execute(sql, [id])?)).await.unwrap();
+    }
+}
+
 async fn new_store() -> (TempDir, Store) {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).await.unwrap();

@@ -130,7 +130,7 @@ async fn entries_are_listed_by_id_and_a_removed_id_is_not_used_again() {
     let hide = OutboxChange { hidden: Some(true), ..OutboxChange::default() };
     store.update_outbox(first, hide).await.unwrap();
 
-    let listed = store.outbox_entries().await.unwrap();
+    let listed = store.outbox_rows().await.unwrap().entries;
     store.remove_outbox(second).await.unwrap();
     store.remove_outbox(second).await.unwrap();
     let store = reopen(&dir, store).await;
@@ -164,11 +164,62 @@ async fn a_prepared_message_that_changed_on_disk_is_never_handed_out() {
         database.execute(&format!("UPDATE outbox SET {column} = x'00'"), []).unwrap();
 
         let entry = store.outbox(id).await;
-        let entries = store.outbox_entries().await;
+        let rows = store.outbox_rows().await.unwrap();
 
         assert!(matches!(entry, Err(StoreError::Corrupt { .. })), "{entry:?}");
-        assert!(matches!(entries, Err(StoreError::Corrupt { .. })), "{entries:?}");
+        assert_eq!((rows.entries, rows.damaged), (vec![], vec![id]));
     }
+}
+
+#[tokio::test]
+async fn f10_a_change_of_any_value_of_a_row_is_noticed_and_the_other_rows_are_read() {
+    let (dir, store) = new_store().await;
+    let other = store.insert_outbox(draft("other")).await.unwrap();
+    let id = store.insert_outbox(draft("a.txt")).await.unwrap();
+    let error = StoredError { code: "timed-out".into(), text: "why".into() };
+    let change = OutboxChange {
+        message: Some(Some(prepared("a"))),
+        error: Some(Some(error)),
+        receipt: Some(Some(ReceiptStatus::Accepted)),
+        ..OutboxChange::default()
+    };
+    store.enqueue_outbox(id, change).await.unwrap();
+    let whole = store.outbox_rows().await.unwrap();
+    assert_eq!((whole.entries.len(), &whole.damaged), (2, &vec![]));
+    let database = rusqlite::Connection::open(dir.path().join("state.db")).unwrap();
+    let columns: Vec<(String, String)> = database
+        .prepare("SELECT name, type FROM pragma_table_info('outbox')")
+        .unwrap()
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))
+        .unwrap()
+        .collect::<Result<_, _>>()
+        .unwrap();
+
+    for (column, kind) in &columns {
+        let changed = match (column.as_str(), kind.as_str()) {
+            // Words that are as good as those that were there.
+            ("state", _) => "'sent'".to_owned(),
+            ("receipt", _) => "'rejected'".to_owned(),
+            ("hidden" | "unattended", _) => format!("1 - {column}"),
+            ("id", _) => "id + 100".to_owned(),
+            (_, "INTEGER") => format!("{column} + 1"),
+            (_, "TEXT") => format!("substr({column}, 2) || substr({column}, 1, 1)"),
+            _ => "x'00'".to_owned(),
+        };
+        database.execute_batch("CREATE TEMP TABLE kept AS SELECT * FROM outbox").unwrap();
+        let sql = format!("UPDATE outbox SET {column} = {changed} WHERE id = ?1");
+        assert_eq!(database.execute(&sql, [id]).unwrap(), 1);
+
+        let rows = store.outbox_rows().await.unwrap();
+
+        let left: Vec<i64> = rows.entries.iter().map(|entry| entry.id).collect();
+        let damaged = if column == "id" { id + 100 } else { id };
+        assert_eq!((left, rows.damaged), (vec![other], vec![damaged]), "{column}");
+        let restore = "DELETE FROM outbox; INSERT INTO outbox SELECT * FROM kept; DROP TABLE kept";
+        database.execute_batch(restore).unwrap();
+        assert_eq!(store.outbox_rows().await.unwrap(), whole, "{column}");
+    }
+    assert_eq!(columns.len(), 24);
 }
 
 #[tokio::test]
@@ -257,7 +308,7 @@ async fn a_promise_ends_those_it_replaces_unless_they_have_moved_on() {
     let change = OutboxChange { replaces, ..OutboxChange::default() };
     store.enqueue_outbox(new, change).await.unwrap();
 
-    let entries = store.outbox_entries().await.unwrap();
+    let entries = store.outbox_rows().await.unwrap().entries;
     let left: Vec<_> = entries.iter().map(|entry| (entry.id, entry.hidden)).collect();
     assert_eq!(left, [(sent, true), (moved_on, false), (new, false)]);
 }

@@ -109,7 +109,7 @@ fn named(name: &str, content: &[u8]) -> (String, Vec<u8>) {
 
 /// Returns the number and state of every row, hidden ones too.
 async fn rows(alice: &Person) -> Vec<(i64, OutboxState, bool)> {
-    let entries = alice.mailbox.core.store.outbox_entries().await.unwrap();
+    let entries = alice.mailbox.core.store.outbox_rows().await.unwrap().entries;
     entries.into_iter().map(|entry| (entry.id, entry.state, entry.hidden)).collect()
 }
 

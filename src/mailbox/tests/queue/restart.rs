@@ -1,6 +1,8 @@
 //! What a start finds, and delivers.
 
 use super::*;
+use crate::store::Store;
+use crate::sys::Clock as _;
 
 #[tokio::test]
 async fn a_queued_file_is_delivered_after_a_restart_with_the_id_of_its_close() {
@@ -166,4 +168,37 @@ async fn a_queued_file_that_was_cut_on_the_disk_is_abandoned_and_not_sent() {
 
     assert_eq!(listed(&alice, "a.txt").state(), SendState::Abandoned);
     assert!(bob.receive(&alice).await.is_empty());
+}
+
+#[tokio::test]
+async fn f10_a_row_that_is_damaged_meanwhile_takes_neither_the_file_nor_what_is_staged() {
+    let world = World::new();
+    let (mut alice, bob) = alice_and_bob(&world).await;
+    stop_registry(&world);
+    let id = copy(&alice, &bob, "a.txt", b"abc").await.id();
+    let spool = alice.home().join("spool");
+    let staged = spool.join(listed(&alice, "a.txt").unique_name());
+    let other = Store::open(&alice.home().join("state")).await.unwrap();
+
+    other.damage_outbox(id).await;
+    alice.mailbox.follow_others().await.unwrap();
+
+    assert_eq!((listed(&alice, "a.txt").id(), alice.mailbox.status().outbox_damaged), (id, 1));
+    alice.restart(&world).await;
+    world.faulty.heal();
+    alice.settle().await;
+    assert_eq!(alice.mailbox.snapshot().outbox_files().count(), 0);
+    // Long enough for what a crash left, and not for what may have been promised.
+    let file = std::fs::File::options().write(true).open(&staged).unwrap();
+    file.set_modified(world.clock.now() - Duration::from_hours(48)).unwrap();
+    let garbage = alice.mailbox.collect_garbage(false).await.unwrap();
+    assert_eq!((garbage.leftovers.staged_count, garbage.leftovers.unsent_count), (0, 0));
+    assert_eq!(std::fs::read(&staged).unwrap(), b"abc");
+    assert!(tags(&world, "inbox-").is_empty());
+
+    world.clock.advance(alice.options.history);
+    let garbage = alice.mailbox.collect_garbage(false).await.unwrap();
+    assert_eq!((garbage.leftovers.staged_count, garbage.leftovers.unsent_count), (1, 1));
+    alice.restart(&world).await;
+    assert_eq!(alice.mailbox.status().outbox_damaged, 0);
 }

@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
@@ -87,6 +87,8 @@ pub(crate) struct Core {
     pub(crate) damaged_count: AtomicUsize,
     /// The database's version when its listings were last read.
     pub(crate) data_version: AtomicI64,
+    /// Whether a file that another process has sent could not be listed yet.
+    pub(crate) is_outbox_behind: AtomicBool,
     /// The latest time seen, in Unix seconds.
     latest: AtomicI64,
     trust_polled: Mutex<Option<Digest>>,
@@ -122,6 +124,7 @@ impl Core {
             receipt_polls: AtomicU64::new(0),
             damaged_count: AtomicUsize::new(0),
             data_version: AtomicI64::new(0),
+            is_outbox_behind: AtomicBool::new(false),
             latest: AtomicI64::new(0),
             trust_polled: Mutex::default(),
             trust_receipted: Mutex::default(),

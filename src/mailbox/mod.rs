@@ -147,6 +147,9 @@ impl Mailbox {
         let core = &self.core;
         let version = core.store.data_version().await?;
         if core.data_version.load(Ordering::Relaxed) == version {
+            if core.is_outbox_behind.load(Ordering::Relaxed) {
+                self.outbox.follow().await?;
+            }
             return Ok(());
         }
         self.inbox.load().await?;

@@ -7,7 +7,7 @@ use super::state::{Event, SendState};
 use super::{Outbox, queue};
 use crate::mailbox::MailboxError;
 use crate::protocol::{ErrorClass, FileName};
-use crate::store::{OutboxChange, OutboxState};
+use crate::store::{OutboxChange, OutboxState, StoreError};
 use crate::sys::crash;
 
 impl Outbox {
@@ -140,7 +140,11 @@ impl Outbox {
         self.discard_replaced(file).await?;
         if file.state() == SendState::Sent {
             let change = OutboxChange { hidden: Some(true), ..OutboxChange::default() };
-            self.core.store.update_outbox(file.id, change).await?;
+            match self.core.store.update_outbox(file.id, change).await {
+                // A collection in another process has forgotten it.
+                Ok(()) | Err(StoreError::NotFound { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
             crash::point!("outbox.remove.hidden");
             file.inner.lock().unlinked = true;
             return Ok(());

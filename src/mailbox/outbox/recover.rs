@@ -9,7 +9,7 @@ use super::chunks::ChunkTable;
 use super::file::{Inner, OutboxFile, Prepared};
 use super::spool::Spool;
 use super::state::SendState;
-use super::{Outbox, empty_dir, list, queue, sender};
+use super::{Outbox, empty_dir, list, queue, replace, sender};
 use crate::mailbox::MailboxError;
 use crate::mailbox::core::Core;
 use crate::protocol::{ErrorClass, FileName, Identity};
@@ -174,6 +174,9 @@ impl Outbox {
     }
 
     /// Lists what another process has sent since, such as a `send` beside a mount.
+    ///
+    /// What has the name of an older file that is still to be sent is listed after that one, at a
+    /// later call.
     pub(in crate::mailbox) async fn follow(&self) -> Result<(), MailboxError> {
         let core = &self.core;
         let snapshot = core.listing.snapshot();
@@ -201,12 +204,19 @@ impl Outbox {
                 file.remove_staged(core);
             }
         }
+        let mut is_behind = false;
         for entry in rows.entries {
-            let sent = entry.state == OutboxState::Sent && !entry.hidden;
-            if sent && !known.contains(&entry.id) && !self.is_taken(&entry) {
-                self.load_entry(entry, false).await?;
+            if entry.state != OutboxState::Sent || entry.hidden || known.contains(&entry.id) {
+                continue;
+            }
+            match self.file_in_place_of(&entry) {
+                Some(file) if file.id > entry.id => {}
+                // No other process tells when this one is sent, or goes.
+                Some(file) if file.state() != SendState::Sent => is_behind = true,
+                _ => self.load_entry(entry, false).await?,
             }
         }
+        core.is_outbox_behind.store(is_behind, Ordering::Relaxed);
         self.mark_withdrawn().await
     }
 
@@ -224,12 +234,10 @@ impl Outbox {
         }
     }
 
-    /// Returns whether the entry's name is that of a newer file, or of one that is not sent.
-    fn is_taken(&self, entry: &OutboxEntry) -> bool {
+    /// Returns the file that is listed under the entry's name.
+    fn file_in_place_of(&self, entry: &OutboxEntry) -> Option<Arc<OutboxFile>> {
         let snapshot = self.core.listing.snapshot();
-        let listed = snapshot.outbox.get(&entry.recipient.dir_name());
-        let listed = listed.and_then(|dir| dir.files.get(&entry.name));
-        listed.is_some_and(|file| file.id > entry.id || file.state() != SendState::Sent)
+        snapshot.outbox.get(&entry.recipient.dir_name())?.files.get(&entry.name).cloned()
     }
 
     /// Shows which sent messages were taken out of the registry again.
@@ -292,14 +300,14 @@ impl Outbox {
             };
             core.store.update_outbox(file.id, change).await?;
         }
-        let displaced = core.listing.update(|snapshot| list(snapshot, &file));
-        // A crash in the middle of replacing an abandoned file left both under one name; nobody
-        // could ever reach the older one again, and it was never whole.
-        if let Some(displaced) = displaced
-            && recover
-            && displaced.state() == SendState::Abandoned
-        {
-            self.discard(&displaced).await?;
+        if let Some(displaced) = core.listing.update(|snapshot| list(snapshot, &file)) {
+            match displaced.state() {
+                SendState::Sent => replace::cover(&file, displaced),
+                // A crash in the middle of replacing an abandoned file left both under one name;
+                // nobody could ever reach the older one again, and it was never whole.
+                SendState::Abandoned if recover => self.discard(&displaced).await?,
+                _ => {}
+            }
         }
         match (file.state(), file.queue_place()) {
             // The lanes start once all files are in them, in their order.

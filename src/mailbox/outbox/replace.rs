@@ -144,9 +144,27 @@ pub(super) fn has_replaced_unsent(file: &OutboxFile) -> bool {
     file.inner.lock().replaced.iter().any(|old| old.row != OutboxState::Sent)
 }
 
-/// Returns which rows the promise of `file` ends, with the states that they were left in.
+/// Returns which rows the promise of `file` ends, with the states that they were left in: those of
+/// what it has replaced, and of what these had replaced in vain.
 pub(super) fn replaced_rows(replaced: &[Replaced]) -> Vec<(i64, OutboxState)> {
-    replaced.iter().filter(|old| old.is_held).map(|old| (old.file.id, old.row)).collect()
+    let mut rows = Vec::new();
+    for old in replaced.iter().filter(|old| old.is_held) {
+        rows.push((old.file.id, old.row));
+        rows.extend(replaced_rows(&old.file.inner.lock().replaced));
+    }
+    rows
+}
+
+/// Notes that `file` was listed in the place of `old`, which an earlier run or another process has
+/// sent: what becomes of `file` decides whether `old` is ever listed again.
+pub(super) fn cover(file: &OutboxFile, old: Arc<OutboxFile>) {
+    {
+        let mut inner = old.inner.lock();
+        inner.unlinked = true;
+        inner.is_replaced = true;
+    }
+    let row = OutboxState::Sent;
+    file.inner.lock().replaced.push(Replaced { file: old, row, is_held: true });
 }
 
 /// Forgets what `file` has replaced, once the row of `file` promises it.

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::registry::fault::Gate;
+use crate::store::{NewOutbox, OutboxChange, Store};
 
 const HOUR: Duration = Duration::from_hours(1);
 
@@ -242,4 +243,91 @@ async fn a_send_takes_the_place_of_the_failed_file_of_its_name_once_it_is_promis
     assert_eq!(kept, [(old.id(), OutboxState::Failed, false)]);
     assert_eq!(received(&alice, &bob).await, [named("a.txt", b"new")]);
     assert_eq!(rows(&alice).await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_sent_file_stays_replaced_when_the_first_attempt_to_replace_it_failed() {
+    let world = World::new();
+    let (mut alice, bob) = alice_and_bob(&world).await;
+    for restarts in [false, true] {
+        alice.send(&bob, "a.txt", b"old").await.unwrap();
+        world.faulty.inject_always(Operation::PushManifest, Fault::fail(denied));
+        alice.send(&bob, "a.txt", b"failed").await.unwrap_err();
+        world.faulty.heal();
+        if restarts {
+            alice.restart(&world).await;
+        }
+
+        alice.send(&bob, "a.txt", b"new").await.unwrap();
+        let new = listed(&alice, "a.txt");
+        alice.mailbox.outbox().remove(&new).await.unwrap();
+        drop(new);
+        alice.restart(&world).await;
+
+        assert_eq!(alice.mailbox.snapshot().outbox_files().count(), 0, "{restarts}");
+        assert!(rows(&alice).await.iter().all(|(_, _, is_hidden)| *is_hidden), "{restarts}");
+    }
+}
+
+#[tokio::test]
+async fn removing_a_failed_file_removes_the_sent_one_beneath_it_after_a_restart_too() {
+    let world = World::new();
+    let (mut alice, bob) = alice_and_bob(&world).await;
+    alice.send(&bob, "a.txt", b"old").await.unwrap();
+    world.faulty.inject_always(Operation::PushManifest, Fault::fail(denied));
+    alice.send(&bob, "a.txt", b"failed").await.unwrap_err();
+    alice.restart(&world).await;
+    let failed = listed(&alice, "a.txt");
+    assert_eq!(failed.state(), SendState::Failed);
+
+    alice.mailbox.outbox().remove(&failed).await.unwrap();
+    drop(failed);
+    alice.restart(&world).await;
+
+    assert_eq!(alice.mailbox.snapshot().outbox_files().count(), 0);
+}
+
+#[tokio::test]
+async fn a_file_can_be_removed_when_the_sent_one_beneath_it_was_collected() {
+    let world = World::new();
+    let (mut alice, bob) = alice_and_bob(&world).await;
+    alice.send(&bob, "a.txt", b"old").await.unwrap();
+    world.faulty.inject_always(Operation::PushManifest, Fault::fail(denied));
+    alice.send(&bob, "a.txt", b"failed").await.unwrap_err();
+    alice.restart(&world).await;
+    let sent = rows(&alice).await[0].0;
+    alice.mailbox.core.store.remove_outbox(sent).await.unwrap();
+
+    let removed = alice.mailbox.outbox().remove(&listed(&alice, "a.txt")).await;
+
+    assert!(removed.is_ok(), "{removed:?}");
+    assert!(rows(&alice).await.is_empty());
+}
+
+#[tokio::test]
+async fn what_another_process_sent_is_listed_when_the_older_file_of_its_name_is_sent() {
+    let world = World::new();
+    let (alice, bob) = alice_and_bob(&world).await;
+    let old = prepared_in_a_waiting_lane(&world, &alice, &bob).await;
+    let other = Store::open(&alice.home().join("state")).await.unwrap();
+    let new = NewOutbox {
+        recipient: bob.identity.clone(),
+        name: old.name(),
+        spool: "staged elsewhere".into(),
+        created_at: alice.mailbox.core.now(),
+    };
+    let new = other.insert_outbox(new).await.unwrap();
+    let change = OutboxChange { state: Some(OutboxState::Sent), ..OutboxChange::default() };
+    other.update_outbox(new, change).await.unwrap();
+
+    alice.mailbox.follow_others().await.unwrap();
+    let meanwhile = listed(&alice, &old.name()).id();
+    alice.mailbox.outbox().retry(&old).await.unwrap();
+    until(&old, SendState::Sent).await;
+    alice.mailbox.follow_others().await.unwrap();
+    let afterwards = listed(&alice, &old.name());
+    alice.mailbox.outbox().remove(&afterwards).await.unwrap();
+
+    assert_eq!((meanwhile, afterwards.id()), (old.id(), new));
+    assert_eq!(rows(&alice).await.iter().filter(|(_, _, is_hidden)| *is_hidden).count(), 2);
 }

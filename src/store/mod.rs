@@ -4,7 +4,8 @@
 //! owns the connection; callers send it closures over a bounded channel and await the answers, so
 //! nobody blocks a runtime thread on `fsync`. A write that returned is durable; one whose future
 //! was dropped may still happen, whole or not at all. Text from peers is kept raw: whoever shows
-//! it escapes it. Losing the database loses mail, so a damaged one is refused and never reset.
+//! it escapes it. Losing the database loses mail, so a damaged one is refused and never reset; of a
+//! row of the outbox that alone has changed (`seal.rs`) only that row is.
 //! Start at [`Store`]; the tables are in `migrations/`.
 //!
 //! **Invariant:** a digest that was once admitted stays admitted, under the same name, for as long as

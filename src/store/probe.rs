@@ -13,7 +13,7 @@ use super::error::StoreError;
 use crate::sys::durable::create_private;
 
 /// The probe's name: one that a crash leaves is replaced by the next.
-pub(super) const PROBE_NAME: &str = ".probe";
+const PROBE_NAME: &str = ".probe";
 
 /// What a commit writes at least: one page.
 const PROBE_LEN: usize = 4096;
@@ -40,4 +40,31 @@ fn write_probe(state_dir: &Path) -> io::Result<()> {
     let written = probe.write_all(&[0; PROBE_LEN]).and_then(|()| probe.sync_all());
     fs::remove_file(&path).ok();
     written
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::ffi;
+
+    use super::*;
+
+    fn failure(code: i32) -> StoreError {
+        rusqlite::Error::SqliteFailure(ffi::Error::new(code), None).into()
+    }
+
+    #[test]
+    fn an_error_that_the_disk_does_not_explain_stays_what_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let left_by_a_crash = dir.path().join(PROBE_NAME);
+        create_private(&left_by_a_crash).unwrap();
+
+        let broken = explain(failure(ffi::SQLITE_IOERR_FSYNC), dir.path());
+        let gone = explain(failure(ffi::SQLITE_IOERR_WRITE), &dir.path().join("gone"));
+        let busy = explain(failure(ffi::SQLITE_BUSY), Path::new("/proc"));
+
+        assert!(matches!(broken, StoreError::Sqlite(_)), "{broken:?}");
+        assert!(matches!(gone, StoreError::Sqlite(_)), "{gone:?}");
+        assert!(matches!(busy, StoreError::Busy), "{busy:?}");
+        assert!(!left_by_a_crash.exists());
+    }
 }

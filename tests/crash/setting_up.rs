@@ -83,3 +83,24 @@ fn a_change_of_trust_that_dies_anywhere_is_whole_or_not_there() {
         tally.expect_clean(place, &world.litter());
     });
 }
+
+#[test]
+fn x07_an_upgrade_of_the_state_that_dies_anywhere_is_done_by_the_next() {
+    let template = World::new();
+    let plan = template.source("plan.bin", b"plan");
+    template.alice.run(["send", &plan, "--to", BOB]).ok();
+    let state = rusqlite::Connection::open(template.alice.path().join("state/state.db")).unwrap();
+    // As version 3 was, without checksums.
+    state.execute_batch("ALTER TABLE outbox DROP COLUMN checksum").unwrap();
+    state.pragma_update(None, "user_version", 3).unwrap();
+    drop(state);
+
+    die_everywhere("upgrading", &template, &["ls", "outbox"], |tally, place, world| {
+        let status = world.alice.json(["status"]).remove(0);
+        let sent = vec![("plan.bin".to_owned(), "sent".to_owned())];
+        if world.outbox() != sent || status["outbox_damaged"] != 0 {
+            tally.lose(place, "the row");
+        }
+        tally.expect_clean(place, &world.litter());
+    });
+}

@@ -183,8 +183,9 @@ pub struct OutboxChange {
     /// Takes it out of the queue, whatever its state.
     pub leaves_queue: bool,
     /// Entries whose place this one takes, in the same transaction, with the states that they must
-    /// still have: a sent one is hidden, any other one removed.
-    pub replaces: Vec<(i64, OutboxState)>,
+    /// still have: a sent one is hidden, any other one removed. Without a state the entry goes its
+    /// own way, hidden.
+    pub replaces: Vec<(i64, Option<OutboxState>)>,
 }
 
 impl OutboxChange {
@@ -357,12 +358,12 @@ impl Store {
 /// Ends entries whose place another one takes, unless they have moved on.
 fn replace(
     connection: &rusqlite::Connection,
-    replaced: &[(i64, OutboxState)],
+    replaced: &[(i64, Option<OutboxState>)],
 ) -> Result<(), StoreError> {
     for (id, state) in replaced {
-        let found = select(connection, "id = ?1", id)?.filter(|entry| entry.state == *state);
-        match found {
-            Some(entry) if entry.state == OutboxState::Sent => {
+        let found = select(connection, "id = ?1", id)?;
+        match found.filter(|entry| state.is_none_or(|state| entry.state == state)) {
+            Some(entry) if state.is_none() || entry.state == OutboxState::Sent => {
                 save(connection, &OutboxEntry { hidden: true, ..entry })?;
             }
             Some(_) => {

@@ -139,17 +139,22 @@ impl Outbox {
     pub(super) async fn unlink(&self, file: &Arc<OutboxFile>) -> Result<(), MailboxError> {
         self.discard_replaced(file).await?;
         if file.state() == SendState::Sent {
-            let change = OutboxChange { hidden: Some(true), ..OutboxChange::default() };
-            match self.core.store.update_outbox(file.id, change).await {
-                // A collection in another process has forgotten it.
-                Ok(()) | Err(StoreError::NotFound { .. }) => {}
-                Err(error) => return Err(error.into()),
-            }
+            self.hide(file).await?;
             crash::point!("outbox.remove.hidden");
             file.inner.lock().unlinked = true;
             return Ok(());
         }
         self.discard(file).await
+    }
+
+    /// Keeps a file off the list at later starts; whatever is promised is kept.
+    pub(super) async fn hide(&self, file: &OutboxFile) -> Result<(), MailboxError> {
+        let change = OutboxChange { hidden: Some(true), ..OutboxChange::default() };
+        match self.core.store.update_outbox(file.id, change).await {
+            // A collection in another process has forgotten it.
+            Ok(()) | Err(StoreError::NotFound { .. }) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
     }
 
     pub(super) async fn discard(&self, file: &Arc<OutboxFile>) -> Result<(), MailboxError> {

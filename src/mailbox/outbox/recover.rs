@@ -122,7 +122,7 @@ impl OutboxFile {
             epoch: 0,
             uploading: false,
             unlinked: false,
-            is_replaced: false,
+            is_replaced: entry.hidden,
             replaced: Vec::new(),
             // A row does not tell whether an attempt has come to the tag.
             is_tag_tried: matches!(state, SendState::Prepared | SendState::Failed),
@@ -159,7 +159,11 @@ impl Outbox {
                 snapshot.outbox.entry(recipient.dir_name()).or_insert_with(|| empty_dir(recipient));
             }
         });
-        for entry in entries.into_iter().filter(|entry| !entry.hidden) {
+        // A promise that another file has replaced on the list is kept all the same.
+        let is_promised = |state| matches!(state, OutboxState::Queued | OutboxState::Prepared);
+        let is_wanted =
+            |entry: &OutboxEntry| !entry.hidden || (recover && is_promised(entry.state));
+        for entry in entries.into_iter().filter(is_wanted) {
             self.load_entry(entry, recover).await?;
         }
         self.mark_withdrawn().await?;
@@ -275,6 +279,7 @@ impl Outbox {
             }
             _ => None,
         };
+        let is_hidden = entry.hidden;
         let is_cut = staged_len.is_some_and(|len| len != entry.len);
         let file = OutboxFile::of_entry(core, entry, spool);
         // A Prepared file is what its row says, whatever became of the staged bytes.
@@ -300,7 +305,9 @@ impl Outbox {
             };
             core.store.update_outbox(file.id, change).await?;
         }
-        if let Some(displaced) = core.listing.update(|snapshot| list(snapshot, &file)) {
+        let displaced =
+            if is_hidden { None } else { core.listing.update(|snapshot| list(snapshot, &file)) };
+        if let Some(displaced) = displaced {
             match displaced.state() {
                 SendState::Sent => replace::cover(&file, displaced),
                 // A crash in the middle of replacing an abandoned file left both under one name;

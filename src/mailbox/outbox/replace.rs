@@ -133,6 +133,8 @@ impl Outbox {
         for Replaced { file: old, is_held, .. } in replaced {
             if is_held {
                 Box::pin(self.unlink(&old)).await?;
+            } else {
+                self.hide(&old).await?;
             }
         }
         Ok(())
@@ -145,11 +147,11 @@ pub(super) fn has_replaced_unsent(file: &OutboxFile) -> bool {
 }
 
 /// Returns which rows the promise of `file` ends, with the states that they were left in: those of
-/// what it has replaced, and of what these had replaced in vain.
-pub(super) fn replaced_rows(replaced: &[Replaced]) -> Vec<(i64, OutboxState)> {
+/// what it has replaced, and of what these had replaced in vain. Without a state what goes its own way.
+pub(super) fn replaced_rows(replaced: &[Replaced]) -> Vec<(i64, Option<OutboxState>)> {
     let mut rows = Vec::new();
-    for old in replaced.iter().filter(|old| old.is_held) {
-        rows.push((old.file.id, old.row));
+    for old in replaced {
+        rows.push((old.file.id, old.is_held.then_some(old.row)));
         rows.extend(replaced_rows(&old.file.inner.lock().replaced));
     }
     rows

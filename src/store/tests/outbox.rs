@@ -298,11 +298,13 @@ async fn a_promise_ends_those_it_replaces_unless_they_have_moved_on() {
     let sent = in_state("sent", OutboxState::Sent).await;
     let queued = in_state("queued", OutboxState::Queued).await;
     let moved_on = in_state("moved on", OutboxState::Prepared).await;
+    let own_way = in_state("own way", OutboxState::Prepared).await;
     let new = in_state("new", OutboxState::Draft).await;
     let replaces = vec![
-        (sent, OutboxState::Sent),
-        (queued, OutboxState::Queued),
-        (moved_on, OutboxState::Queued),
+        (sent, Some(OutboxState::Sent)),
+        (queued, Some(OutboxState::Queued)),
+        (moved_on, Some(OutboxState::Queued)),
+        (own_way, None),
     ];
 
     let change = OutboxChange { replaces, ..OutboxChange::default() };
@@ -310,5 +312,5 @@ async fn a_promise_ends_those_it_replaces_unless_they_have_moved_on() {
 
     let entries = store.outbox_rows().await.unwrap().entries;
     let left: Vec<_> = entries.iter().map(|entry| (entry.id, entry.hidden)).collect();
-    assert_eq!(left, [(sent, true), (moved_on, false), (new, false)]);
+    assert_eq!(left, [(sent, true), (moved_on, false), (own_way, true), (new, false)]);
 }

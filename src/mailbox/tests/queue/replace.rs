@@ -331,3 +331,36 @@ async fn what_another_process_sent_is_listed_when_the_older_file_of_its_name_is_
     assert_eq!((meanwhile, afterwards.id()), (old.id(), new));
     assert_eq!(rows(&alice).await.iter().filter(|(_, _, is_hidden)| *is_hidden).count(), 2);
 }
+
+#[tokio::test]
+async fn a_replaced_file_that_goes_its_own_way_is_sent_and_not_listed_after_a_restart() {
+    for is_removed in [false, true] {
+        let world = World::new();
+        let (mut alice, bob) = world.alice_and_bob().await;
+        let refused = Fault::fail(|| RegistryError::TimedOut);
+        // Manifest and bundle go first, then the tag.
+        world.faulty.inject(Operation::PushManifest, 2..3, refused);
+        alice.send(&bob, "a.txt", b"old").await.unwrap_err();
+
+        let outbox = alice.mailbox.outbox().clone();
+        let new = draft(&alice, &bob, "a.part", b"newer").await;
+        outbox.rename(&new, &name("a.txt")).await.unwrap();
+        if is_removed {
+            outbox.remove(&new).await.unwrap();
+        } else {
+            outbox.prepare(&new, &CancellationToken::new()).await.unwrap();
+            outbox.publish(&new).await.unwrap();
+        }
+        drop((new, outbox));
+        alice.restart(&world).await;
+        alice.settle().await;
+        alice.restart(&world).await;
+
+        let listed: Vec<_> = alice.mailbox.snapshot().outbox_files().map(|f| f.len()).collect();
+        assert_eq!(listed, if is_removed { vec![] } else { vec![5] }, "{is_removed}");
+        let rows: Vec<_> = rows(&alice).await.iter().map(|row| (row.1, row.2)).collect();
+        let (sent, hidden) = ((OutboxState::Sent, false), (OutboxState::Sent, true));
+        assert_eq!(rows, if is_removed { vec![hidden] } else { vec![hidden, sent] });
+        assert_eq!(bob.receive(&alice).await.len(), if is_removed { 1 } else { 2 });
+    }
+}

@@ -179,39 +179,36 @@ fn receive_before(scene: &Scene, count: usize) -> Vec<String> {
     let names: Vec<String> = (0..count).map(|index| format!("{index:05}.txt")).collect();
     let letter = Letter::new(&scene.alice, BOB, "", b"x");
     let (signer, now) = (scene.alice.fingerprint(), forge::now());
-    // Thousands of commits, none of which has to survive a crash: in memory they take no time.
-    let memory = tempfile::tempdir_in("/dev/shm").unwrap_or_else(|_none| temp_dir());
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async {
-        let store = Store::open(memory.path()).await.unwrap();
-        for name in &names {
-            let id = uuid::Uuid::new_v4();
-            let manifest = letter
-                .clone()
-                .annotate("dockercomms.filename", name.as_str())
-                .annotate("dockercomms.message.id", id.to_string().as_str())
-                .bytes();
-            let digest = Digest::of(&manifest);
-            let new = NewInbox {
-                digest,
-                message_id: MessageId::from_uuid(id),
-                sender: scene.alice.name.clone(),
-                recipient: BOB.parse().unwrap(),
-                file_name: FileName::sanitize(name),
-                signer: signer.clone(),
-                tag: forge::inbox_tag(BOB, &digest).parse().unwrap(),
-                arrived_at: now,
-                created_at: now,
-                expires_at: None,
-                chunk_count: 1,
-                manifest,
-            };
-            assert!(matches!(store.admit(new).await, Ok(Admission::New(_))), "{name}");
+    let arrivals = names.iter().map(|name| {
+        let id = uuid::Uuid::new_v4();
+        let manifest = letter
+            .clone()
+            .annotate("dockercomms.filename", name.as_str())
+            .annotate("dockercomms.message.id", id.to_string().as_str())
+            .bytes();
+        let digest = Digest::of(&manifest);
+        NewInbox {
+            digest,
+            message_id: MessageId::from_uuid(id),
+            sender: scene.alice.name.clone(),
+            recipient: BOB.parse().unwrap(),
+            file_name: FileName::sanitize(name),
+            signer: signer.clone(),
+            tag: forge::inbox_tag(BOB, &digest).parse().unwrap(),
+            arrived_at: now,
+            created_at: now,
+            expires_at: None,
+            chunk_count: 1,
+            manifest,
         }
     });
-    let state = scene.bob.path().join("state");
-    let script = "mkdir -p -m 0700 \"$2\" && cp -a \"$1/state.db\" \"$2\"";
-    run(shell(script, &[memory.path(), &state])).ok();
+    let arrivals = arrivals.collect();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let store = Store::open(&scene.bob.path().join("state")).await.unwrap();
+        let admissions = store.admit(arrivals).await.unwrap();
+        assert!(admissions.iter().all(|one| matches!(one, Admission::New(_))));
+    });
     names
 }
 

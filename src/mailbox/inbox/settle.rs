@@ -14,7 +14,7 @@ use crate::mailbox::MailboxError;
 use crate::mailbox::core::Core;
 use crate::mailbox::receipt;
 use crate::protocol::{Digest, ReceiptStatus, Tag, Timestamp};
-use crate::store::{Admission, NewInbox, QuarantineEntry, SeenTag, SeenVerdict};
+use crate::store::{Admission, InboxEntry, NewInbox, QuarantineEntry, SeenTag, SeenVerdict};
 use crate::sys::crash;
 use crate::trust::{TrustStore, VerifiedMessage};
 
@@ -54,23 +54,13 @@ pub(super) async fn settle(
         }
     }
     // First of all, so that another tag that leads to one of them takes nothing away.
-    let mut refused = admit(core, trust, verified, report).await?;
-    let mut settled = Vec::new();
-    for (tag, digest, verdict) in others {
-        let (note, seen, is_pending) = match verdict {
-            Verdict::Pending(note) => (note, SeenVerdict::Pending, true),
-            Verdict::Refused(note) if core.store.inbox_by_digest(&digest).await?.is_none() => {
-                let again = note.look_again;
-                (note, if again { SeenVerdict::Pending } else { SeenVerdict::Quarantined }, false)
-            }
-            Verdict::Refused(_) | Verdict::Verified(_) | Verdict::Foreign => {
-                settled.push((tag, SeenTag { digest, verdict: SeenVerdict::Ignored }));
-                continue;
-            }
-        };
-        refused.push(Refused { tag, digest, note, seen, is_pending });
-    }
-    quarantine(core, &refused, report).await?;
+    let (entries, mut refused) = admit(core, verified, report).await?;
+    let noted = quarantine(core, others, &mut refused).await;
+    // Whoever sees a message sees why those that came with it are missing. What is admitted is not
+    // judged again, so it is listed whatever became of the others.
+    list(core, trust, entries)?;
+    let mut settled = noted?;
+    reject(core, &refused, report).await;
     settled.extend(
         refused.into_iter().map(|refused| {
             (refused.tag, SeenTag { digest: refused.digest, verdict: refused.seen })
@@ -81,13 +71,12 @@ pub(super) async fn settle(
     Ok(())
 }
 
-/// Admits verified messages and lists them; returns those whose id another message has already.
+/// Admits verified messages; returns them, and those whose id another message has already.
 async fn admit(
     core: &Core,
-    trust: &TrustStore,
     mut verified: Vec<(Tag, VerifiedMessage)>,
     report: &mut PollReport,
-) -> Result<Vec<Refused>, MailboxError> {
+) -> Result<(Vec<InboxEntry>, Vec<Refused>), MailboxError> {
     // Names are numbered in this order; within a second it is the tag's, which is random.
     verified.sort_by_key(|(_, message)| message.envelope().created_at);
     let arrivals = verified.iter().map(|(tag, message)| new_inbox(core, message, tag)).collect();
@@ -112,9 +101,12 @@ async fn admit(
             }),
         }
     }
+    Ok((entries, duplicates))
+}
+
+fn list(core: &Core, trust: &TrustStore, entries: Vec<InboxEntry>) -> Result<(), MailboxError> {
     listing::remove_notes(core, &entries.iter().map(|entry| entry.digest).collect());
-    listing::add(core, trust, entries)?;
-    Ok(duplicates)
+    listing::add(core, trust, entries)
 }
 
 fn new_inbox(core: &Core, verified: &VerifiedMessage, tag: &Tag) -> NewInbox {
@@ -147,11 +139,28 @@ fn duplicate(verified: &VerifiedMessage, first: &Digest) -> Note {
 }
 
 /// Notes why candidates are refused, and tells their senders where that is known to be their fault.
+/// Notes and lists why some are not in the inbox, beside those that are `refused` already; returns
+/// how the tags of all others are settled.
 async fn quarantine(
-    core: &Arc<Core>,
-    refused: &[Refused],
-    report: &mut PollReport,
-) -> Result<(), MailboxError> {
+    core: &Core,
+    others: Vec<(Tag, Digest, Verdict)>,
+    refused: &mut Vec<Refused>,
+) -> Result<Vec<(Tag, SeenTag)>, MailboxError> {
+    let mut settled = Vec::new();
+    for (tag, digest, verdict) in others {
+        let (note, seen, is_pending) = match verdict {
+            Verdict::Pending(note) => (note, SeenVerdict::Pending, true),
+            Verdict::Refused(note) if core.store.inbox_by_digest(&digest).await?.is_none() => {
+                let again = note.look_again;
+                (note, if again { SeenVerdict::Pending } else { SeenVerdict::Quarantined }, false)
+            }
+            Verdict::Refused(_) | Verdict::Verified(_) | Verdict::Foreign => {
+                settled.push((tag, SeenTag { digest, verdict: SeenVerdict::Ignored }));
+                continue;
+            }
+        };
+        refused.push(Refused { tag, digest, note, seen, is_pending });
+    }
     let now = core.now();
     let entries: Vec<_> = refused.iter().map(|refused| entry_of(refused, now)).collect();
     core.store.upsert_quarantine(entries.clone()).await?;
@@ -159,6 +168,11 @@ async fn quarantine(
     for entry in &entries {
         listing::add_note(core, entry);
     }
+    Ok(settled)
+}
+
+/// Counts what was refused, and tells the senders of what is proven to be wrong.
+async fn reject(core: &Arc<Core>, refused: &[Refused], report: &mut PollReport) {
     for Refused { digest, note, is_pending, .. } in refused {
         if *is_pending {
             report.pending += 1;
@@ -170,7 +184,6 @@ async fn quarantine(
             receipt::issue(core, *digest, status, false, Some(&note.code)).await;
         }
     }
-    Ok(())
 }
 
 fn entry_of(refused: &Refused, now: Timestamp) -> QuarantineEntry {

@@ -269,14 +269,20 @@ async fn a_sent_file_stays_replaced_when_the_first_attempt_to_replace_it_failed(
     }
 }
 
-#[tokio::test]
-async fn removing_a_failed_file_removes_the_sent_one_beneath_it_after_a_restart_too() {
-    let world = World::new();
-    let (mut alice, bob) = alice_and_bob(&world).await;
+/// Makes alice, started anew, with a "a.txt" that failed and one beneath it that was sent.
+async fn with_a_failed_file_over_a_sent_one(world: &World) -> Person {
+    let (mut alice, bob) = alice_and_bob(world).await;
     alice.send(&bob, "a.txt", b"old").await.unwrap();
     world.faulty.inject_always(Operation::PushManifest, Fault::fail(denied));
     alice.send(&bob, "a.txt", b"failed").await.unwrap_err();
-    alice.restart(&world).await;
+    alice.restart(world).await;
+    alice
+}
+
+#[tokio::test]
+async fn removing_a_failed_file_removes_the_sent_one_beneath_it_after_a_restart_too() {
+    let world = World::new();
+    let mut alice = with_a_failed_file_over_a_sent_one(&world).await;
     let failed = listed(&alice, "a.txt");
     assert_eq!(failed.state(), SendState::Failed);
 
@@ -290,11 +296,7 @@ async fn removing_a_failed_file_removes_the_sent_one_beneath_it_after_a_restart_
 #[tokio::test]
 async fn a_file_can_be_removed_when_the_sent_one_beneath_it_was_collected() {
     let world = World::new();
-    let (mut alice, bob) = alice_and_bob(&world).await;
-    alice.send(&bob, "a.txt", b"old").await.unwrap();
-    world.faulty.inject_always(Operation::PushManifest, Fault::fail(denied));
-    alice.send(&bob, "a.txt", b"failed").await.unwrap_err();
-    alice.restart(&world).await;
+    let alice = with_a_failed_file_over_a_sent_one(&world).await;
     let sent = rows(&alice).await[0].0;
     alice.mailbox.core.store.remove_outbox(sent).await.unwrap();
 

@@ -5,10 +5,10 @@ use serde::Serialize;
 
 use super::exit;
 use super::failure::Failure;
-use super::output::{Show, table};
+use super::output::{Show, size, table};
 use super::recall::{Left, refused_deletion};
 use super::session::Session;
-use crate::config::{ByteSize, Overrides};
+use crate::config::Overrides;
 use crate::mailbox::{CollectedMessage, Garbage, Leftovers, Removal};
 use crate::sys::Counted;
 
@@ -83,7 +83,6 @@ struct Summary {
 
 impl Show for Summary {
     fn lines(&self) -> Vec<String> {
-        let size = |bytes: u64| ByteSize(bytes).to_string();
         let verb = if self.dry_run { "would delete" } else { "deleted" };
         let mut lines = vec![format!("{verb} {}", Counted(self.message_count, "expired message"))];
         if self.kept_count > 0 {

@@ -5,10 +5,10 @@ use serde::Serialize;
 
 use super::exit;
 use super::failure::Failure;
-use super::output::{Show, fit, table};
+use super::output::{Show, fit, size, table};
 use super::running;
 use super::session::Session;
-use crate::config::{ByteSize, Overrides};
+use crate::config::Overrides;
 use crate::mailbox::{Mailbox, MailboxError, Snapshot};
 
 /// Shown below the help.
@@ -77,7 +77,7 @@ impl Row {
             short,
             self.peer.clone(),
             fit(&self.name),
-            self.bytes.map(|bytes| ByteSize(bytes).to_string()).unwrap_or_default(),
+            self.bytes.map(size).unwrap_or_default(),
             text(&self.at),
             text(&self.state),
             text(&self.receipt),

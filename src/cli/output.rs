@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{BinaryBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 
 use super::env;
@@ -168,6 +168,11 @@ fn cut(name: &str) -> String {
     start.iter().chain(&ELLIPSIS.chars().collect::<Vec<_>>()).chain(end).collect()
 }
 
+/// Returns a length in bytes for people: some digits and a unit; `--json` is exact.
+pub(crate) fn size(bytes: u64) -> String {
+    BinaryBytes(bytes).to_string().replace(' ', "")
+}
+
 /// Lays out rows as columns of equal width, two spaces apart.
 pub(crate) fn table(rows: &[Vec<String>]) -> Vec<String> {
     let escaped: Vec<Vec<String>> = rows
@@ -235,6 +240,13 @@ mod tests {
             failure_text(&failure, false),
             "error: message 7f3c was not found\n  cause: no such message\n  hint: run `dockercomms ls`\n"
         );
+    }
+
+    #[test]
+    fn a_length_is_short_and_one_word() {
+        let shown = [0, 1023, 31_612_416, 5 << 30, u64::MAX].map(size);
+
+        assert_eq!(shown, ["0B", "1023B", "30.15MiB", "5.00GiB", "16.00EiB"]);
     }
 
     #[test]

@@ -14,11 +14,11 @@ use serde::Serialize;
 
 use super::exit;
 use super::failure::Failure;
-use super::output::{Show, fit, table};
+use super::output::{Show, fit, size, table};
 use super::running::{self, RunningMount};
 use super::session::Session;
 use crate::app::{self, Setup};
-use crate::config::{ByteSize, Overrides};
+use crate::config::Overrides;
 use crate::fs::xattr::{CANCEL, RETRY};
 use crate::mailbox::{Mailbox, OutboxFile, SendState};
 use crate::protocol::ErrorClass;
@@ -108,7 +108,7 @@ impl Row {
             self.id.to_string(),
             self.recipient.clone(),
             fit(&self.name),
-            ByteSize(self.bytes).to_string(),
+            size(self.bytes),
             self.state.clone(),
             self.why.clone().unwrap_or_default(),
         ]

@@ -8,11 +8,11 @@ use serde_json::Value;
 
 use super::exit;
 use super::failure::Failure;
-use super::output::{Show, table};
+use super::output::{Show, size, table};
 use super::running::{self, RunningMount};
 use super::session::Session;
 use crate::app::Setup;
-use crate::config::{ByteSize, Overrides};
+use crate::config::Overrides;
 use crate::mailbox::Mailbox;
 use crate::protocol::ErrorClass;
 
@@ -54,10 +54,7 @@ impl Show for StatusShown {
             Some(Value::Null) | None => "-".to_owned(),
             Some(other) => other.to_string(),
         };
-        let size = |field: &str| {
-            let bytes = self.status.get(field).and_then(Value::as_u64).unwrap_or(0);
-            ByteSize(bytes).to_string()
-        };
+        let size = |field: &str| size(self.status.get(field).and_then(Value::as_u64).unwrap_or(0));
         let me: Vec<&str> = self
             .status
             .get("me")

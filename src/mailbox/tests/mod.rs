@@ -5,6 +5,7 @@ mod queue;
 mod receipts;
 mod receive;
 mod send;
+mod uploads;
 
 use std::sync::Arc;
 

@@ -10,12 +10,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::MailboxError;
-use super::inbox::{Fetcher, Rejected, Turns, Verified};
+use super::discover::Rejected;
+use super::inbox::{Fetcher, Turns, Verified};
 use super::options::MailboxOptions;
 use super::outbox::{Queue, UploadPool};
 use super::snapshot::{ErrorLine, Listing};
 use crate::cache::ChunkCache;
-use crate::protocol::{Digest, ErrorClass, SessionId, TagRandom, Timestamp};
+use crate::protocol::{Digest, ErrorClass, SessionId, Timestamp};
 use crate::registry::Repository;
 use crate::store::{ErrorEntry, Store};
 use crate::sys::{Clock, Untrusted};
@@ -75,7 +76,7 @@ pub(crate) struct Core {
     pub(crate) fetcher: Arc<Fetcher>,
     pub(crate) verified: Verified,
     /// Bundles that need no second look while a search goes on.
-    pub(crate) rejected: Rejected,
+    pub(super) rejected: Rejected,
     /// Which settled tags are looked at next (P25).
     pub(crate) turns: Turns,
     /// Held by the one poll that is under way.
@@ -216,11 +217,6 @@ impl Core {
             None => *health = Health { last_success: Some(self.now()), last_error: None },
             Some(error) => health.last_error = Some(describe(error)),
         }
-    }
-
-    pub(crate) fn tag_random() -> TagRandom {
-        let (_, low) = uuid::Uuid::new_v4().as_u64_pair();
-        TagRandom::new(u32::try_from(low & 0x00ff_ffff).unwrap_or_default())
     }
 
     /// Records why a poll failed, once for each run of the same failure.

@@ -7,11 +7,13 @@
 //! **Invariant:** only `trust` says what may be listed; only a durable row promises a delivery.
 
 mod core;
+mod discover;
 mod error;
 mod inbox;
 mod lifecycle;
 mod options;
 mod outbox;
+mod push;
 mod receipt;
 mod snapshot;
 mod status;

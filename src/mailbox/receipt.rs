@@ -7,8 +7,9 @@ use serde_json::json;
 
 use super::MailboxError;
 use super::core::Core;
-use super::inbox::{Search, search};
-use super::outbox::{OutboxFile, SendState, manifest_upload, push_bundle, push_small_blob};
+use super::discover::{Search, search};
+use super::outbox::{OutboxFile, SendState};
+use super::push::{manifest_upload, push_bundle, push_small_blob, tag_random};
 use super::snapshot::{ReceiptItem, insert};
 use crate::protocol::limits::MANIFEST_LEN_MAX;
 use crate::protocol::{
@@ -137,7 +138,7 @@ async fn push(core: &Arc<Core>, queued: &QueuedReceipt) -> Result<(), MailboxErr
     push_bundle(core, &receipt, &bundle).await?;
     crash::point!("receipt.push.signed");
     // The tag goes last: whoever sees it finds the signature (P22).
-    let tag = Tag::receipt(&queued.message, queued.created_at, Core::tag_random());
+    let tag = Tag::receipt(&queued.message, queued.created_at, tag_random());
     let digest = Digest::of(&receipt);
     core.repository.push_manifest(&manifest_upload(receipt.into(), Some(tag))).await?;
     crash::point!("receipt.push.tagged");

@@ -2,9 +2,9 @@
 
 use bytes::Bytes;
 
-use super::discover::{self, Search};
 use crate::mailbox::MailboxError;
 use crate::mailbox::core::Core;
+use crate::mailbox::discover::{self, Search};
 use crate::protocol::limits::BUNDLE_GRACE_SECS;
 use crate::protocol::{Digest, Identity, ImageManifest, ProtocolError, Tag, annotation};
 use crate::registry::RegistryError;

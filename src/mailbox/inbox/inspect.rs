@@ -1,8 +1,8 @@
 //! Looks at any message without admitting it: what `verify` shows.
 
-use super::discover::{self, Rejected, Search};
 use super::{Inbox, MessageReader, Purpose};
 use crate::mailbox::MailboxError;
+use crate::mailbox::discover::{self, Rejected, Search};
 use crate::protocol::limits::MANIFEST_LEN_MAX;
 use crate::protocol::{Digest, ErrorClass, Message};
 use crate::registry::ManifestRef;

@@ -8,7 +8,6 @@
 //! returned before the layer's digest matched the signed manifest.
 
 mod admit;
-mod discover;
 mod fetch;
 mod inspect;
 mod listing;
@@ -26,7 +25,6 @@ use std::time::Duration;
 
 use futures_util::TryStreamExt as _;
 
-pub(crate) use discover::{Rejected, Search, search};
 pub(crate) use fetch::Fetcher;
 pub use inspect::Inspection;
 pub use reader::MessageReader;

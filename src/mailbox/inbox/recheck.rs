@@ -9,10 +9,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures_util::future::join_all;
 
-use super::discover::random_below;
 use super::settle::Judged;
 use crate::mailbox::MailboxError;
 use crate::mailbox::core::Core;
+use crate::mailbox::discover::random_below;
 use crate::protocol::{Digest, Tag};
 use crate::store::{SeenTag, SeenVerdict};
 

@@ -34,7 +34,6 @@ use tokio_util::sync::CancellationToken;
 pub use failure::FailureNote;
 pub use file::OutboxFile;
 pub(crate) use queue::{Queue, waiting_count};
-pub(crate) use sender::{manifest_upload, push_bundle, push_small_blob};
 pub(crate) use spool::Spool;
 pub use stage::SentMessage;
 pub use state::{Event, SendState};

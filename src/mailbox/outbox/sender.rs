@@ -11,11 +11,10 @@ use super::state::{Event, SendState};
 use super::upload::{self, Uploaded};
 use crate::mailbox::MailboxError;
 use crate::mailbox::core::Core;
+use crate::mailbox::push::{attach_bundle, manifest_upload, push_bundle_blob, push_small_blob};
 use crate::protocol::{
-    Annotations, Descriptor, Digest, EMPTY_BYTES, Envelope, FileName, ImageManifest, Message,
-    MessageId, Tag, encode_bundle_manifest, media_type,
+    Annotations, Digest, EMPTY_BYTES, Envelope, FileName, Message, MessageId, Tag,
 };
-use crate::registry::{ManifestUpload, ReferrerEntry, Repository};
 use crate::store::{OutboxChange, OutboxState, PreparedMessage, StoredError};
 use crate::sys::crash;
 use crate::trust::sign_manifest;
@@ -200,61 +199,6 @@ async fn push_message(core: &Core, message: &PreparedMessage) -> Result<(), Mail
     // Neither names the other; what is attached next names both.
     tokio::try_join!(manifest, push_bundle_blob(core, &message.bundle))?;
     attach_bundle(core, &message.manifest, &message.bundle).await
-}
-
-/// Pushes `bundle` and attaches it to the manifest with these bytes (P15).
-pub(crate) async fn push_bundle(
-    core: &Core,
-    subject: &[u8],
-    bundle: &[u8],
-) -> Result<(), MailboxError> {
-    push_bundle_blob(core, bundle).await?;
-    attach_bundle(core, subject, bundle).await
-}
-
-/// Pushes the bytes of a bundle, without asking: a new signature is in no registry.
-async fn push_bundle_blob(core: &Core, bundle: &[u8]) -> Result<(), MailboxError> {
-    let bytes = Bytes::copy_from_slice(bundle);
-    core.repository.push_blob(&Digest::of(bundle), bytes).await?;
-    crash::point!("outbox.bundle.blob-pushed");
-    Ok(())
-}
-
-/// Attaches a bundle whose blob is there: manifest, tag, referrers entry (P15).
-async fn attach_bundle(core: &Core, subject: &[u8], bundle: &[u8]) -> Result<(), MailboxError> {
-    let subject_descriptor = Descriptor::of(media_type::IMAGE_MANIFEST, subject);
-    let annotations = ImageManifest::parse(subject)?.annotations;
-    let bundle = Descriptor::of(media_type::BUNDLE, bundle);
-    let tag = Tag::bundle(&subject_descriptor.digest, core.now(), Core::tag_random());
-    let bytes = encode_bundle_manifest(&subject_descriptor, &bundle, &annotations);
-    let upload = ManifestUpload {
-        bytes: bytes.into(),
-        media_type: media_type::IMAGE_MANIFEST,
-        tag: Some(tag),
-        referrer: Some(ReferrerEntry {
-            subject: subject_descriptor.digest,
-            artifact_type: media_type::BUNDLE.to_owned(),
-        }),
-    };
-    core.repository.push_manifest(&upload).await?;
-    crash::point!("outbox.bundle.attached");
-    Ok(())
-}
-
-/// Pushes a blob of a few bytes unless it is there.
-pub(crate) async fn push_small_blob(
-    repository: &dyn Repository,
-    bytes: &[u8],
-) -> Result<(), MailboxError> {
-    let digest = Digest::of(bytes);
-    if !repository.blob_exists(&digest).await? {
-        repository.push_blob(&digest, Bytes::copy_from_slice(bytes)).await?;
-    }
-    Ok(())
-}
-
-pub(crate) fn manifest_upload(bytes: Bytes, tag: Option<Tag>) -> ManifestUpload {
-    ManifestUpload { bytes, media_type: media_type::IMAGE_MANIFEST, tag, referrer: None }
 }
 
 /// Makes the promise durable: from here on a restart publishes the tag.

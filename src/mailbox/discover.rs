@@ -1,11 +1,15 @@
 //! Finds the bundles of a manifest: tags, referrers API, fallback tag (P16).
+//!
+//! It judges no signature: a caller's closure accepts a bundle or does not. Start at [`search`].
+//!
+//! **Invariant:** a bundle attached by a stranger never hides a good one; a flood only delays it.
 
 use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
 
-use crate::mailbox::MailboxError;
+use super::MailboxError;
 use crate::protocol::limits::{BUNDLE_CANDIDATE_COUNT_MAX, MANIFEST_LEN_MAX};
 use crate::protocol::{Digest, Tag, parse_bundle_manifest};
 use crate::registry::{ManifestRef, RegistryError, Repository};
@@ -14,7 +18,7 @@ use crate::registry::{ManifestRef, RegistryError, Repository};
 const REJECTED_COUNT_MAX: usize = 50_000;
 
 /// What the search for a good bundle ended with.
-pub(crate) enum Search<T> {
+pub(super) enum Search<T> {
     /// The first bundle that `accept` took.
     Found(T),
     /// None was taken.
@@ -26,17 +30,17 @@ pub(crate) enum Search<T> {
     },
 }
 
-/// Candidates that earlier searches rejected, so that the next search goes on behind them.
+/// Candidates that earlier searches rejected, so that the next search continues behind them.
 ///
 /// Kept only while a search is not complete: a tag may point to a better bundle later.
 #[derive(Debug, Default)]
-pub(crate) struct Rejected {
+pub(super) struct Rejected {
     by_subject: Mutex<HashMap<Digest, HashSet<String>>>,
 }
 
 impl Rejected {
     /// Forgets everything, as a change of trust demands.
-    pub(crate) fn clear(&self) {
+    pub(super) fn clear(&self) {
         self.by_subject.lock().clear();
     }
 
@@ -62,13 +66,13 @@ impl Rejected {
 ///
 /// `listed` holds all bundle tags of the repository, sorted, when the caller has listed them. Our
 /// own tags come first, since they are the authority; referrers follow. Junk candidates are
-/// skipped: a bundle attached by somebody else blocks nothing. At most
+/// skipped: a bundle that a stranger attached blocks nothing. At most
 /// [`BUNDLE_CANDIDATE_COUNT_MAX`] candidates are looked at; where there are more, the next search
-/// with the same `rejected` goes on with others, so that a flood only delays the good one.
+/// with the same `rejected` looks at others, so that a flood only delays the good one.
 ///
 /// # Errors
 /// Only failures after which a later attempt may find more.
-pub(crate) async fn search<T>(
+pub(super) async fn search<T>(
     repository: &dyn Repository,
     subject: &Digest,
     listed: Option<&[Tag]>,

@@ -241,7 +241,7 @@ fn chosen(files: &[Arc<OutboxFile>], which: &Which) -> Result<Vec<Arc<OutboxFile
     }
     let find = |text: &String| {
         let is_meant = |file: &&Arc<OutboxFile>| {
-            file.is_called(text)
+            file.matches_reference(text)
                 || format!("{}/{}", file.recipient().dir_name(), file.name()) == *text
                 || format!("{}/{}", file.recipient(), file.name()) == *text
         };

@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
@@ -13,10 +13,9 @@ use super::MailboxError;
 use super::discover::Rejected;
 use super::inbox::{Fetcher, Turns, Verified};
 use super::options::MailboxOptions;
-use super::outbox::{Queue, UploadPool};
 use super::snapshot::{ErrorLine, Listing};
 use crate::cache::ChunkCache;
-use crate::protocol::{Digest, ErrorClass, SessionId, Timestamp};
+use crate::protocol::{Digest, ErrorClass, Timestamp};
 use crate::registry::Repository;
 use crate::store::{ErrorEntry, Store};
 use crate::sys::{Clock, Untrusted};
@@ -65,14 +64,8 @@ pub(crate) struct Core {
     pub(crate) key: SigningKey,
     pub(crate) trust: Arc<dyn TrustSource>,
     pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) spool: PathBuf,
-    /// Whether staged files of earlier runs are this process's.
-    pub(crate) recover: bool,
     pub(crate) options: MailboxOptions,
-    pub(crate) session: SessionId,
     pub(crate) listing: Listing,
-    pub(crate) uploads: UploadPool,
-    pub(crate) queue: Queue,
     pub(crate) fetcher: Arc<Fetcher>,
     pub(crate) verified: Verified,
     /// Bundles that need no second look while a search goes on.
@@ -84,12 +77,8 @@ pub(crate) struct Core {
     /// Held by whoever pushes receipts.
     pub(crate) receipting: tokio::sync::Mutex<()>,
     pub(crate) receipt_polls: AtomicU64,
-    /// Rows of the outbox that were damaged when they were last read.
-    pub(crate) damaged_count: AtomicUsize,
     /// The database's version when its listings were last read.
     pub(crate) data_version: AtomicI64,
-    /// Whether a file that another process has sent could not be listed yet.
-    pub(crate) is_outbox_behind: AtomicBool,
     /// The latest time seen, in Unix seconds.
     latest: AtomicI64,
     trust_polled: Mutex<Option<Digest>>,
@@ -114,8 +103,6 @@ pub(crate) struct Health {
 impl Core {
     pub(crate) fn new(parts: MailboxParts) -> Self {
         Self {
-            uploads: UploadPool::new(parts.options.uploads_max),
-            queue: Queue::new(),
             fetcher: Arc::new(Fetcher::new()),
             verified: Verified::default(),
             rejected: Rejected::default(),
@@ -123,9 +110,7 @@ impl Core {
             polling: tokio::sync::Mutex::default(),
             receipting: tokio::sync::Mutex::default(),
             receipt_polls: AtomicU64::new(0),
-            damaged_count: AtomicUsize::new(0),
             data_version: AtomicI64::new(0),
-            is_outbox_behind: AtomicBool::new(false),
             latest: AtomicI64::new(0),
             trust_polled: Mutex::default(),
             trust_receipted: Mutex::default(),
@@ -137,10 +122,7 @@ impl Core {
             key: parts.key,
             trust: parts.trust,
             clock: parts.clock,
-            spool: parts.spool,
-            recover: parts.recover,
             options: parts.options,
-            session: SessionId::from_uuid(uuid::Uuid::new_v4()),
             listing: Listing::new(),
             health: Mutex::default(),
             blobs_fetched: AtomicU64::new(0),
@@ -225,6 +207,15 @@ impl Core {
         let repeated = self.listing.snapshot().errors.last().is_some_and(|line| line.text == text);
         if !repeated {
             self.record_error("inbox", error);
+        }
+    }
+
+    /// Records an error unless the same one about the same subject is shown already.
+    pub(crate) fn record_once(self: &Arc<Self>, subject: &str, error: &MailboxError) {
+        let snapshot = self.listing.snapshot();
+        let mut lines = snapshot.errors.iter();
+        if !lines.any(|line| line.code == error.code() && line.subject == subject) {
+            self.record_error(subject, error);
         }
     }
 

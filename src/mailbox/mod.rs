@@ -16,6 +16,7 @@ mod outbox;
 mod push;
 mod receipt;
 mod snapshot;
+mod staged;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -31,10 +32,11 @@ pub use error::MailboxError;
 pub use inbox::{Inbox, Inspection, MessageReader, PollReport};
 pub use lifecycle::{CollectedMessage, Garbage, Leftovers, Recall, Remainder, Removal, SentEntry};
 pub use options::{Delivery, MailboxOptions, TEMPORARY_NAMES};
-pub use outbox::{Event, FailureNote, Outbox, OutboxFile, SendState, SentMessage};
+pub use outbox::{Outbox, SentMessage};
 pub use snapshot::{
     Directory, ErrorLine, InboxItem, OutboxDir, QuarantineItem, ReceiptItem, Snapshot,
 };
+pub use staged::{Event, FailureNote, OutboxFile, SendState};
 pub use status::{Status, Transfer};
 
 use self::core::Core;
@@ -61,14 +63,14 @@ impl Mailbox {
     /// # Errors
     /// When the spool or the database cannot be used.
     pub async fn open(parts: MailboxParts) -> Result<Self, MailboxError> {
-        let recover = parts.recover;
-        durable::create_private_dir(&parts.spool)
+        let (spool, recover) = (parts.spool.clone(), parts.recover);
+        durable::create_private_dir(&spool)
             .map_err(MailboxError::io("create the directory for staged files"))?;
         let core = Arc::new(Core::new(parts));
         core.keep_latest().await?;
         let mailbox = Self {
             inbox: Inbox::new(Arc::clone(&core)),
-            outbox: Outbox::new(Arc::clone(&core)),
+            outbox: Outbox::new(Arc::clone(&core), spool, recover),
             core,
         };
         // Before anything is read: what others change from now on is noticed by the first poll.
@@ -77,7 +79,7 @@ impl Mailbox {
         mailbox.load_errors().await?;
         mailbox.inbox.load().await?;
         receipt::load(&mailbox.core).await?;
-        mailbox.outbox.load(recover).await?;
+        mailbox.outbox.load().await?;
         mailbox.outbox.list_trusted(&*mailbox.core.trust.current()?);
         Ok(mailbox)
     }
@@ -129,7 +131,7 @@ impl Mailbox {
                 return;
             }
             if was_away {
-                self.core.queue.registry_answers();
+                self.outbox.registry_answers();
             }
             if let Err(error) = self.flush_receipts().await {
                 self.core.record_error("receipts", &error);
@@ -149,7 +151,7 @@ impl Mailbox {
         let core = &self.core;
         let version = core.store.data_version().await?;
         if core.data_version.load(Ordering::Relaxed) == version {
-            if core.is_outbox_behind.load(Ordering::Relaxed) {
+            if self.outbox.is_behind() {
                 self.outbox.follow().await?;
             }
             return Ok(());
@@ -258,8 +260,8 @@ impl Mailbox {
                 )
             }),
             outbox_waiting: waiting_count(&snapshot),
-            next_attempt: core.queue.next_attempt().map(|time| time.to_string()),
-            outbox_damaged: core.damaged_count.load(Ordering::Relaxed),
+            next_attempt: self.outbox.next_attempt().map(|time| time.to_string()),
+            outbox_damaged: self.outbox.damaged_count(),
             outbox_failed: count(|state| matches!(state, SendState::Failed | SendState::Abandoned)),
             quarantine_count: snapshot.quarantine.values().map(|names| names.len()).sum(),
             transfers: files

@@ -123,8 +123,13 @@ impl MailboxOptions {
 
     /// Returns whether a file of this name stays local.
     pub fn is_temporary(&self, name: &str) -> bool {
-        self.temporary_names.iter().any(|pattern| matches(pattern, name))
+        matches_any(&self.temporary_names, name)
     }
+}
+
+/// Returns whether `name` matches one of `patterns`, in which `*` stands for any run of characters.
+pub(super) fn matches_any(patterns: &[String], name: &str) -> bool {
+    patterns.iter().any(|pattern| matches(pattern, name))
 }
 
 /// Matches `name` against a pattern in which `*` stands for any run of characters.

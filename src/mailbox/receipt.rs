@@ -8,18 +8,16 @@ use serde_json::json;
 use super::MailboxError;
 use super::core::Core;
 use super::discover::{Search, search};
-use super::outbox::{OutboxFile, SendState};
 use super::push::{manifest_upload, push_bundle, push_small_blob, tag_random};
 use super::snapshot::{ReceiptItem, insert};
+use super::staged::{OutboxFile, SendState};
 use crate::protocol::limits::MANIFEST_LEN_MAX;
 use crate::protocol::{
     Annotations, Descriptor, Digest, EMPTY_BYTES, FileName, Identity, ImageManifest, Receipt,
     ReceiptDraft, ReceiptStatus, Tag, annotation, clean_reason, media_type,
 };
 use crate::registry::{ManifestRef, RegistryError};
-use crate::store::{
-    NewQueuedReceipt, OutboxChange, QueuedReceipt, ReceiptDirection, ReceiptEntry, SeenVerdict,
-};
+use crate::store::{NewQueuedReceipt, QueuedReceipt, ReceiptDirection, ReceiptEntry, SeenVerdict};
 use crate::sys::crash;
 use crate::trust::{VerifiedReceipt, sign_manifest, verify_receipt};
 
@@ -333,11 +331,10 @@ async fn examine(
     // The newest one counts, in whatever order they are found (P23).
     let counts = core.store.receipt_that_counts(sent).await?;
     let status = counts.map_or(entry.status, |newest| newest.status);
-    file.set_receipt(status);
+    let row = file.note_receipt(status);
     // Whoever sees the receipt finds the file's attribute set.
     list(core, &entry);
-    let change = OutboxChange { receipt: Some(Some(status)), ..OutboxChange::default() };
-    core.store.update_outbox(file.id(), change).await?;
+    row.save(&core.store).await?;
     crash::point!("receipt.collect.marked");
     core.store.record_seen(tag, &digest, SeenVerdict::Admitted).await?;
     crash::point!("receipt.collect.seen");

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use parking_lot::RwLock;
 use tokio::sync::watch;
 
-use super::outbox::OutboxFile;
+use super::staged::{OutboxFile, assert_no_file_locked};
 use crate::protocol::{Digest, Identity, Message, ReceiptStatus, Tag, Timestamp};
 
 /// A directory of a listing: file name to entry, in listing order.
@@ -152,6 +152,7 @@ impl Listing {
     /// `change` sees the newest view under the lock, so a check and an insertion in it are one
     /// step.
     pub(crate) fn update<R>(&self, change: impl FnOnce(&mut Snapshot) -> R) -> R {
+        assert_no_file_locked();
         let mut current = self.current.write();
         let result = change(Arc::make_mut(&mut current));
         drop(current);

@@ -189,7 +189,8 @@ pub struct OutboxChange {
 }
 
 impl OutboxChange {
-    fn apply(self, entry: &mut OutboxEntry) {
+    /// Makes the change in `entry`, as the row makes it.
+    pub(crate) fn apply(self, entry: &mut OutboxEntry) {
         set(&mut entry.updated_at, self.updated_at);
         set(&mut entry.name, self.name);
         set(&mut entry.state, self.state);

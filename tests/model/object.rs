@@ -128,7 +128,7 @@ impl History {
             outbox.remove(&left).await?;
         }
         let file = outbox.create(&self.bob.identity, &part, 0o600).await?;
-        file.write_at(0, bytes)?;
+        outbox.write_at(&file, 0, bytes)?;
         outbox.release_writer(&file);
         outbox.rename(&file, &name.parse()?).await?;
         outbox.prepare(&file, &CancellationToken::new()).await?;
@@ -198,7 +198,7 @@ impl History {
         let mut outbox = Vec::new();
         for file in self.outbox() {
             let len = usize::try_from(file.len()).unwrap();
-            let bytes = match file.reader() {
+            let bytes = match self.alice.mailbox.outbox().reader(&file) {
                 Some(reader) => reader.read_at(0, len).await,
                 None => file.read_at(0, len),
             };

@@ -88,7 +88,9 @@ impl Fs {
             (xattr::Write::Retry, Node::Outgoing(file)) => {
                 Ok(Some(Wanted::Retry(Arc::clone(file))))
             }
-            (xattr::Write::Cancel(which), Node::Outgoing(file)) if file.is_called(&which) => {
+            (xattr::Write::Cancel(which), Node::Outgoing(file))
+                if file.matches_reference(&which) =>
+            {
                 Ok(Some(Wanted::Cancel(Arc::clone(file))))
             }
             // Another file has the name by now.

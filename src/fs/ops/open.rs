@@ -95,7 +95,7 @@ impl Fs {
                     return Ok(from_reader(message, offset, len));
                 }
                 let file = self.outgoing(open.ino)?;
-                if let Some(reader) = file.reader() {
+                if let Some(reader) = self.mailbox.outbox().reader(&file) {
                     let message = OpenMessage { reader, subject: subject_of(&file).into() };
                     return Ok(from_reader(open.reader.get_or_init(|| message), offset, len));
                 }

@@ -137,7 +137,7 @@ impl Fs {
         let writer = self.writer(handle)?;
         let fits = offset.checked_add(data.len() as u64).is_some_and(|end| end <= PAYLOAD_LEN_MAX);
         let written = if fits {
-            let written = writer.file.write_at(offset, data);
+            let written = self.mailbox.outbox().write_at(&writer.file, offset, data);
             written.or_else(|error| self.noted(&subject_of(&writer.file), Err(error)))
         } else {
             Err(FsError::TooLarge)
@@ -165,7 +165,8 @@ impl Fs {
     pub fn ftruncate(&self, handle: u64, len: u64) -> Result<(), FsError> {
         let writer = self.writer(handle)?;
         check_len(len)?;
-        note(&writer, self.noted(&subject_of(&writer.file), writer.file.set_len(len)))
+        let resized = self.mailbox.outbox().set_len(&writer.file, len);
+        note(&writer, self.noted(&subject_of(&writer.file), resized))
     }
 
     /// Returns whether truncating through this handle must wait: it begins a new message.
@@ -210,7 +211,7 @@ impl Fs {
         check_len(len)?;
         let opened = self.mailbox.outbox().open_for_write(&file, false).await;
         let file = self.noted(&subject_of(&file), opened)?;
-        let changed = self.noted(&subject_of(&file), file.set_len(len));
+        let changed = self.noted(&subject_of(&file), self.mailbox.outbox().set_len(&file, len));
         self.mailbox.outbox().release_writer(&file);
         changed
     }

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::fs;
+use std::path::Path;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use futures_util::TryStreamExt as _;
 
 use crate::mailbox::MailboxError;
 use crate::mailbox::core::Core;
-use crate::mailbox::outbox::Spool;
+use crate::mailbox::staged::Spool;
 use crate::protocol::{Digest, Message, Timestamp};
 use crate::store::{OutboxEntry, OutboxRows, OutboxState, PurgedRows};
 
@@ -42,6 +43,7 @@ pub struct Leftovers {
 /// at their age although it still holds them, or the journal would grow for ever.
 pub(super) async fn collect(
     core: &Core,
+    spool_dir: &Path,
     refused: bool,
     dry_run: bool,
 ) -> Result<Leftovers, MailboxError> {
@@ -67,7 +69,9 @@ pub(super) async fn collect(
                 true
             }
             OutboxState::Draft | OutboxState::Failed | OutboxState::Abandoned => {
-                let Some(bytes) = take_staged(core, &entry, dry_run).await? else { continue };
+                let Some(bytes) = take_staged(core, spool_dir, &entry, dry_run).await? else {
+                    continue;
+                };
                 found.unsent_count += 1;
                 found.staged_count += usize::from(bytes > 0);
                 found.staged_bytes += bytes;
@@ -81,7 +85,7 @@ pub(super) async fn collect(
     }
     // One of the others may be what a damaged row promised, and there is no hurry.
     let age_min = if damaged.is_empty() { ORPHAN_AGE_MIN } else { core.options.history };
-    let kept_count = remove_orphans(core, &known, age_min, dry_run, &mut found).await?;
+    let kept_count = remove_orphans(core, spool_dir, &known, age_min, dry_run, &mut found).await?;
     if kept_count == 0 {
         found.unsent_count += damaged.len();
         for id in damaged.into_iter().filter(|_id| !dry_run) {
@@ -108,11 +112,12 @@ fn is_over(entry: &OutboxEntry, before: Timestamp, refused: bool) -> Result<bool
 /// the entry has changed since the list was read.
 async fn take_staged(
     core: &Core,
+    spool_dir: &Path,
     entry: &OutboxEntry,
     dry_run: bool,
 ) -> Result<Option<u64>, MailboxError> {
-    let spool = if core.spool.join(&entry.spool).exists() {
-        let Some(spool) = Spool::adopt(&core.spool, &entry.spool)? else { return Ok(None) };
+    let spool = if spool_dir.join(&entry.spool).exists() {
+        let Some(spool) = Spool::adopt(spool_dir, &entry.spool)? else { return Ok(None) };
         Some(spool)
     } else {
         None
@@ -134,12 +139,13 @@ async fn take_staged(
 /// Removes staged files that no row knows and that are older than `age_min`; returns how many stay.
 async fn remove_orphans(
     core: &Core,
+    spool_dir: &Path,
     known: &HashSet<String>,
     age_min: Duration,
     dry_run: bool,
     found: &mut Leftovers,
 ) -> Result<usize, MailboxError> {
-    let (dir, known, now) = (core.spool.clone(), known.clone(), core.clock.now());
+    let (dir, known, now) = (spool_dir.to_owned(), known.clone(), core.clock.now());
     let (count, bytes, kept_count) = tokio::task::spawn_blocking(move || {
         let (mut count, mut bytes, mut kept_count) = (0, 0, 0);
         let failed = MailboxError::io("list staged files");
@@ -214,18 +220,19 @@ mod tests {
         let (mut alice, bob) = world.alice_and_bob().await;
         let outbox = alice.mailbox.outbox();
         let file = outbox.create(&bob.identity, &"a".parse().unwrap(), 0o600).await.unwrap();
-        file.write_at(0, b"abc").unwrap();
+        outbox.write_at(&file, 0, b"abc").unwrap();
         outbox.abandon(&file, "test");
         alice.settle().await;
         drop(file);
         alice.restart(&world).await;
         let core = &alice.mailbox.core;
+        let dir = alice.mailbox.outbox().area().dir();
         let stale = core.store.outbox_rows().await.unwrap().entries.remove(0);
         core.store.enqueue_outbox(stale.id, OutboxChange::default()).await.unwrap();
 
-        let taken = take_staged(core, &stale, false).await.unwrap();
+        let taken = take_staged(core, dir, &stale, false).await.unwrap();
 
         assert_eq!(taken, None);
-        assert!(core.spool.join(&stale.spool).exists());
+        assert!(dir.join(&stale.spool).exists());
     }
 }

@@ -11,14 +11,13 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::file::OutboxFile;
-use super::queue::leave;
 use super::sender;
-use super::state::{Event, SendState};
+use super::shared::{Outbox, Wake};
 use crate::mailbox::MailboxError;
-use crate::mailbox::core::{Core, describe};
+use crate::mailbox::core::describe;
+use crate::mailbox::staged::{OutboxFile, SendState};
 use crate::protocol::{Identity, Timestamp};
-use crate::store::{OutboxChange, StoreError, StoredError};
+use crate::store::StoreError;
 
 /// Files of one lane that are under way at once: enough to hide the registry's answers.
 const LANE_WIDTH: usize = 6;
@@ -26,29 +25,37 @@ const LANE_WIDTH: usize = 6;
 /// Longest pause of our own between two attempts; a registry may ask for more.
 const PAUSE_MAX: Duration = Duration::from_mins(5);
 
-/// Lets the lane of `recipient` run, unless it does.
-pub(super) fn start_lane(core: &Arc<Core>, recipient: &Identity) {
-    if core.stop.is_cancelled() || !core.queue.begin(recipient) {
+/// Does the work that a part of the outbox has found; the other end of [`Outbox::wake`].
+pub(super) fn on_wake(outbox: &Outbox, wake: Wake) {
+    match wake {
+        Wake::Lane(recipient) => start_lane(outbox, recipient),
+        Wake::Publish(file) => outbox.core.spawn(sender::publish(outbox.clone(), file)),
+    }
+}
+
+/// Starts the lane of `recipient`, unless it runs.
+fn start_lane(outbox: &Outbox, recipient: Identity) {
+    if outbox.core.stop.is_cancelled() || !outbox.shared.queue.begin(&recipient) {
         return;
     }
-    core.queue.busy_count.send_modify(|count| *count += 1);
-    let (task_core, recipient) = (Arc::clone(core), recipient.clone());
-    core.spawn(async move {
-        run_lane(&task_core, &recipient).await;
-        task_core.queue.busy_count.send_modify(|count| *count -= 1);
+    outbox.shared.queue.note_busy();
+    let lane = outbox.clone();
+    outbox.core.spawn(async move {
+        run_lane(&lane, &recipient).await;
+        lane.shared.queue.note_idle();
     });
 }
 
 /// Sends the files of one recipient until none is left that may be sent now.
-async fn run_lane(core: &Arc<Core>, recipient: &Identity) {
+async fn run_lane(outbox: &Outbox, recipient: &Identity) {
     let mut attempt = 0;
     let mut said = None;
-    while !core.stop.is_cancelled() {
-        let batch = core.queue.take_batch(recipient);
+    while !outbox.core.stop.is_cancelled() {
+        let batch = outbox.shared.queue.take_batch(recipient);
         if batch.is_empty() {
             return;
         }
-        let (has_sent, halt) = send_batch(core, batch).await;
+        let (has_sent, halt) = send_batch(outbox, batch).await;
         // A registry that takes some is not down, though it may fail for one file of every batch.
         if has_sent {
             attempt = 0;
@@ -61,31 +68,31 @@ async fn run_lane(core: &Arc<Core>, recipient: &Identity) {
         let text = describe(&error);
         // Said once for each run of the same failure: it may last for days.
         if said.as_ref() != Some(&text) {
-            core.record_error(&sender::subject(&file), &error);
-            note_waiting(core, &file, &error).await;
+            outbox.core.record_error(&file.subject(), &error);
+            note_waiting(outbox, &file, &error).await;
             said = Some(text);
         }
-        pause(core, attempt, &error).await;
+        pause(outbox, attempt, &error).await;
     }
 }
 
 /// Sends files in their order; returns whether any was sent, and the first that must wait, and why.
 async fn send_batch(
-    core: &Arc<Core>,
+    outbox: &Outbox,
     batch: Vec<Arc<OutboxFile>>,
 ) -> (bool, Option<(Arc<OutboxFile>, MailboxError)>) {
-    let cancel = core.stop.child_token();
+    let cancel = outbox.core.stop.child_token();
     let turn = watch::Sender::new(0_usize);
     let waiting = Mutex::new(None);
     let has_sent = AtomicBool::new(false);
     stream::iter(batch.into_iter().enumerate())
         .map(async |(index, file)| {
-            let prepared = prepare(core, &file, &cancel).await;
+            let prepared = prepare(outbox, &file, &cancel).await;
             // Fails only when the sender is gone, which this function holds.
             turn.subscribe().wait_for(|turn| *turn == index).await.ok();
             let result = match prepared {
                 Ok(()) if cancel.is_cancelled() => Ok(()),
-                Ok(()) => publish(core, &file, &cancel).await,
+                Ok(()) => publish(outbox, &file, &cancel).await,
                 Err(error) => Err(error),
             };
             if file.state() == SendState::Sent {
@@ -109,60 +116,51 @@ async fn send_batch(
 
 /// Pushes everything but the tag, unless the file was taken out of the queue.
 async fn prepare(
-    core: &Arc<Core>,
+    outbox: &Outbox,
     file: &Arc<OutboxFile>,
     cancel: &CancellationToken,
 ) -> Result<(), MailboxError> {
-    // The semaphore is never closed.
-    let _permit = core.queue.preparing.acquire().await.ok();
-    let _delivery = file.delivery.lock().await;
-    if cancel.is_cancelled() || !is_due(file) {
+    let _permit = outbox.shared.queue.preparing().await;
+    let _delivery = file.lock_delivery().await;
+    if cancel.is_cancelled() || !file.is_due() {
         return Err(MailboxError::Interrupted);
     }
     if file.state() == SendState::Prepared {
         return Ok(());
     }
-    let result = match file.unpark(core).await {
+    let result = match file.unpark().await {
         Ok(()) => tokio::select! {
             biased;
             () = file.claimed() => Err(MailboxError::Interrupted),
             () = cancel.cancelled() => Err(MailboxError::Interrupted),
-            result = sender::prepare(core, file) => result,
+            result = sender::prepare(outbox, file) => result,
         },
         Err(error) => Err(error),
     };
-    core.listing.touch();
+    outbox.core.listing.touch();
     match result {
         Ok(()) => Ok(()),
-        Err(error) => Err(conclude(core, file, error, cancel).await),
+        Err(error) => Err(conclude(outbox, file, error, cancel).await),
     }
 }
 
 /// Publishes the tag, unless the file was taken out of the queue.
 async fn publish(
-    core: &Arc<Core>,
+    outbox: &Outbox,
     file: &Arc<OutboxFile>,
     cancel: &CancellationToken,
 ) -> Result<(), MailboxError> {
-    let _delivery = file.delivery.lock().await;
-    if file.state() != SendState::Prepared || !is_due(file) {
+    let _delivery = file.lock_delivery().await;
+    if file.state() != SendState::Prepared || !file.is_due() {
         return Err(MailboxError::Interrupted);
     }
-    if let Err(error) = sender::publish_once(core, file).await {
-        return Err(conclude(core, file, error, cancel).await);
+    if let Err(error) = sender::publish_once(outbox, file).await {
+        return Err(conclude(outbox, file, error, cancel).await);
     }
     if let Some(place) = file.queue_place() {
-        leave(core, file, place);
+        outbox.shared.queue.leave(file, place);
     }
     Ok(())
-}
-
-fn is_due(file: &OutboxFile) -> bool {
-    let inner = file.inner.lock();
-    inner.queue_place.is_some()
-        && inner.writers == 0
-        && !inner.unlinked
-        && matches!(inner.state, SendState::Queued | SendState::Prepared)
 }
 
 /// Gives a file up whose failure is final; returns the error of one that waits, and else
@@ -171,7 +169,7 @@ fn is_due(file: &OutboxFile) -> bool {
 /// The caller holds `file.delivery`: as soon as that is free the file may be promised anew, and
 /// nothing that this attempt records may undo that.
 async fn conclude(
-    core: &Arc<Core>,
+    outbox: &Outbox,
     file: &Arc<OutboxFile>,
     error: MailboxError,
     cancel: &CancellationToken,
@@ -181,24 +179,24 @@ async fn conclude(
         return MailboxError::Interrupted;
     }
     if matches!(error, MailboxError::Interrupted) || cancel.is_cancelled() {
-        file.apply(Event::Deferred);
+        file.defer_delivery();
         return MailboxError::Interrupted;
     }
     if is_worth_waiting(&error) {
-        file.apply(Event::Deferred);
+        file.defer_delivery();
         return error;
     }
     let place = file.queue_place();
     if matches!(error, MailboxError::Store(StoreError::NotFound { .. })) {
         // Another command replaced the file by one of the same name.
-        file.inner.lock().unlinked = true;
-        file.remove_staged(core);
+        file.remove();
+        file.remove_staged();
     } else {
-        core.record_error(&sender::subject(file), &error);
-        sender::fail(core, file, sender::failure_of(file), &error, true).await;
+        outbox.core.record_error(&file.subject(), &error);
+        sender::fail(outbox, file, &error, true).await;
     }
     if let Some(place) = place {
-        leave(core, file, place);
+        outbox.shared.queue.leave(file, place);
     }
     MailboxError::Interrupted
 }
@@ -216,42 +214,32 @@ fn is_worth_waiting(error: &MailboxError) -> bool {
 }
 
 /// Shows with the file why it waits.
-async fn note_waiting(core: &Core, file: &OutboxFile, error: &MailboxError) {
-    let (class, text) = (error.class(), describe(error));
-    {
-        let mut inner = file.inner.lock();
-        if inner.queue_place.is_none() {
-            return;
-        }
-        inner.error = Some((class, text.clone()));
-    }
-    let stored = StoredError { code: class.code().to_owned(), text };
-    let change = OutboxChange { error: Some(Some(stored)), ..OutboxChange::default() };
+async fn note_waiting(outbox: &Outbox, file: &OutboxFile, error: &MailboxError) {
+    let Some(row) = file.note_waiting(error.class(), describe(error)) else { return };
     // Only a note: the row's state is what matters, and is as it was.
-    core.store.update_outbox(file.id, change).await.ok();
-    core.listing.touch();
+    row.save(&outbox.core.store).await.ok();
+    outbox.core.listing.touch();
 }
 
 /// Waits before the next attempt; the lane is not busy meanwhile.
-async fn pause(core: &Core, attempt: u32, error: &MailboxError) {
+async fn pause(outbox: &Outbox, attempt: u32, error: &MailboxError) {
     let wish = error.retry_after();
     // Without randomness the pause is only less spread.
     let random = getrandom::u32().unwrap_or(u32::MAX / 2);
+    let (core, queue) = (&outbox.core, &outbox.shared.queue);
     let length = pause_len(core.options.queue_pause, attempt, wish, random);
-    let queue = &core.queue;
-    *queue.next_attempt.lock() = Some(Timestamp::from(core.clock.now() + length));
-    let asked = queue.asked.notified();
-    let answers = queue.registry_answers.notified();
-    queue.busy_count.send_modify(|count| *count -= 1);
+    queue.set_next_attempt(Some(Timestamp::from(core.clock.now() + length)));
+    let (asked, answered) = (queue.asked(), queue.answered());
+    queue.note_idle();
     tokio::select! {
         () = core.stop.cancelled() => {}
         () = tokio::time::sleep(length) => {}
         () = asked => {}
         // A registry that asked for time gets it.
-        () = answers, if wish.is_none() => {}
+        () = answered, if wish.is_none() => {}
     }
-    queue.busy_count.send_modify(|count| *count += 1);
-    *queue.next_attempt.lock() = None;
+    queue.note_busy();
+    queue.set_next_attempt(None);
 }
 
 /// Returns how long to wait after attempt number `attempt` (from 1) failed.

@@ -1,6 +1,7 @@
 //! Whose directories `outbox/` lists: people whom I trust, and those whom I named by `mkdir`.
 
-use super::{Outbox, empty_dir};
+use super::directory::empty_dir;
+use super::shared::Outbox;
 use crate::mailbox::MailboxError;
 use crate::protocol::Identity;
 use crate::trust::{TrustStore, TrustedSender};

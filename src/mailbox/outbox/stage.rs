@@ -6,8 +6,10 @@ use std::time::SystemTime;
 
 use tokio_util::sync::CancellationToken;
 
-use super::{Outbox, OutboxFile, replace, sender};
+use super::directory::listed;
+use super::shared::Outbox;
 use crate::mailbox::MailboxError;
+use crate::mailbox::staged::OutboxFile;
 use crate::protocol::{FileName, Identity};
 
 /// Bytes that the command line stages at once.
@@ -38,7 +40,7 @@ struct CalledOff<'a> {
 impl Drop for CalledOff<'_> {
     fn drop(&mut self) {
         let Some(file) = self.file.take() else { return };
-        file.inner.lock().unlinked = true;
+        file.remove();
         let outbox = self.outbox.clone();
         self.outbox.core.spawn(async move {
             if let Err(error) = outbox.take_back(&file).await {
@@ -66,14 +68,10 @@ impl Outbox {
         mtime: SystemTime,
         progress: Arc<dyn Fn(u64) + Send + Sync>,
     ) -> Result<SentMessage, MailboxError> {
-        let listed = {
-            let snapshot = self.core.listing.snapshot();
-            let dir = snapshot.outbox.get(&recipient.dir_name());
-            dir.and_then(|dir| dir.files.get(name.as_str())).cloned()
-        };
-        let file = self.create_in_place_of(recipient, name, 0o600, listed.as_ref()).await?;
+        let older = listed(&self.core.listing.snapshot(), recipient, name.as_str());
+        let file = self.create_in_place_of(recipient, name, 0o600, older.as_ref()).await?;
         let mut called_off = CalledOff { outbox: self, file: Some(Arc::clone(&file)) };
-        let staged = Arc::clone(&file);
+        let (outbox, staged) = (self.clone(), Arc::clone(&file));
         let copied = tokio::task::spawn_blocking(move || {
             let mut buffer = vec![0; STAGE_LEN];
             let mut offset = 0;
@@ -85,7 +83,7 @@ impl Outbox {
                 if count == 0 {
                     return Ok(());
                 }
-                staged.write_at(offset, buffer.get(..count).unwrap_or_default())?;
+                outbox.write_at(&staged, offset, buffer.get(..count).unwrap_or_default())?;
                 offset += count as u64;
                 progress(offset);
             }
@@ -102,22 +100,21 @@ impl Outbox {
         called_off.file = None;
         if let Err(error) = prepared {
             // Without one it stays, to be tried again.
-            if replace::has_replaced_unsent(&file)
+            if file.has_replaced_unsent()
                 && let Err(second) = self.take_back(&file).await
             {
-                self.core.record_error(&sender::subject(&file), &second);
+                self.core.record_error(&file.subject(), &second);
             }
             return Err(error);
         }
         self.publish(&file).await?;
-        let inner = file.inner.lock();
-        let message = inner.current_message().ok_or(MailboxError::TaskLost)?;
+        let message = file.message().ok_or(MailboxError::TaskLost)?;
         Ok(SentMessage {
             digest: message.digest.to_string(),
             message_id: message.id.to_string(),
             tag: message.tag.to_string(),
             name: name.as_str().to_owned(),
-            total_bytes: inner.len,
+            total_bytes: file.len(),
         })
     }
 }

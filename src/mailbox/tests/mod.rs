@@ -38,6 +38,6 @@ async fn draft(
 ) -> Arc<crate::mailbox::OutboxFile> {
     let outbox = person.mailbox.outbox();
     let file = outbox.create(&recipient.identity, &name(file), 0o600).await.unwrap();
-    file.write_at(0, content).unwrap();
+    outbox.write_at(&file, 0, content).unwrap();
     file
 }

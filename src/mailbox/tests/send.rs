@@ -165,7 +165,7 @@ async fn a_file_changed_after_its_close_is_signed_again() {
     outbox.prepare(&file, &CancellationToken::new()).await.unwrap();
 
     let again = outbox.open_for_write(&file, false).await.unwrap();
-    again.write_at(4, b"two\n").unwrap();
+    alice.mailbox.outbox().write_at(&again, 4, b"two\n").unwrap();
     outbox.prepare(&again, &CancellationToken::new()).await.unwrap();
     outbox.release_writer(&again);
     outbox.release_writer(&again);
@@ -202,12 +202,15 @@ async fn a_sent_message_is_immutable_and_writing_anew_makes_another() {
     let file = alice.mailbox.snapshot().outbox_files().next().cloned().unwrap();
     let outbox = alice.mailbox.outbox();
 
-    assert_eq!(file.write_at(0, b"x").unwrap_err().class(), ErrorClass::NotPermitted);
+    assert_eq!(
+        alice.mailbox.outbox().write_at(&file, 0, b"x").unwrap_err().class(),
+        ErrorClass::NotPermitted
+    );
     let refused = outbox.open_for_write(&file, false).await;
     assert_eq!(refused.unwrap_err().class(), ErrorClass::NotPermitted);
 
     let new = outbox.open_for_write(&file, true).await.unwrap();
-    new.write_at(0, b"second").unwrap();
+    alice.mailbox.outbox().write_at(&new, 0, b"second").unwrap();
     outbox.prepare(&new, &CancellationToken::new()).await.unwrap();
     outbox.publish(&new).await.unwrap();
     let names: Vec<_> = bob.receive(&alice).await.iter().map(|item| item.name.clone()).collect();
@@ -275,7 +278,7 @@ async fn a_prepared_file_keeps_its_promise_when_its_staged_bytes_are_lost() {
 
     let file = alice.mailbox.snapshot().outbox_files().next().cloned().unwrap();
     assert_eq!((file.state(), file.len()), (SendState::Prepared, 250));
-    let read = file.reader().unwrap().read_at(0, 250).await.unwrap();
+    let read = alice.mailbox.outbox().reader(&file).unwrap().read_at(0, 250).await.unwrap();
     assert_eq!(read, content, "from the registry");
     let renamed = alice.mailbox.outbox().rename(&file, &name("b.txt")).await;
     assert!(matches!(renamed, Err(MailboxError::NotPermitted(_))), "{renamed:?}");
@@ -312,7 +315,7 @@ async fn a_removed_draft_is_gone_and_its_handle_still_works() {
     let outbox = alice.mailbox.outbox();
 
     outbox.remove(&file).await.unwrap();
-    file.write_at(3, b"def").unwrap();
+    alice.mailbox.outbox().write_at(&file, 3, b"def").unwrap();
     outbox.release_writer(&file);
     alice.settle().await;
 

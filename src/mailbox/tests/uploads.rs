@@ -48,7 +48,7 @@ async fn a_copy_far_ahead_of_the_registry_waits_for_it() {
 
     let file = draft(&alice, &bob, "a.bin", &payload(350)).await;
     assert!(!file.is_far_ahead(0, 350), "three chunks may wait");
-    file.write_at(350, &payload(100)).unwrap();
+    alice.mailbox.outbox().write_at(&file, 350, &payload(100)).unwrap();
     assert!(file.is_far_ahead(350, 100));
     assert!(!file.is_far_ahead(410, 10), "only the write that fills a chunk waits");
 
@@ -79,7 +79,7 @@ async fn a_copy_waits_once_for_a_registry_that_takes_nothing() {
     let gate = Gate::closed();
     world.faulty.heal();
     world.faulty.inject_always(Operation::PushBlob, Fault::hold(&gate));
-    file.write_at(450, &payload(450)).unwrap();
+    alice.mailbox.outbox().write_at(&file, 450, &payload(450)).unwrap();
     assert!(file.is_far_ahead(450, 450));
     gate.open();
 }
@@ -104,7 +104,7 @@ async fn the_same_bytes_for_somebody_else_are_not_compressed_again() {
     let carol = world.person("carol").await;
     carol.trust_person(&alice);
     alice.send(&bob, "a.bin", &payload(950)).await.unwrap();
-    let uploads = &alice.mailbox.core.uploads;
+    let uploads = alice.mailbox.outbox().uploads();
     assert_eq!(uploads.compressed_count(), 10);
 
     alice.send(&carol, "a.bin", &payload(950)).await.unwrap();

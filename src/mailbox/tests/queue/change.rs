@@ -36,7 +36,7 @@ async fn a_queued_file_that_is_opened_again_is_a_draft_at_once_and_sent_as_it_wa
 
     let again = outbox.open_for_write(&file, false).await.unwrap();
     assert_eq!((again.state(), again.is_queued()), (SendState::Draft, false));
-    again.write_at(4, b"two\n").unwrap();
+    alice.mailbox.outbox().write_at(&again, 4, b"two\n").unwrap();
     world.faulty.heal();
     gate.open();
     outbox.enqueue(&again).await.unwrap();
@@ -56,7 +56,7 @@ async fn a_late_store_after_the_close_is_queued_anew() {
     let file = draft(&alice, &bob, "mapped", b"one").await;
     outbox.enqueue(&file).await.unwrap();
 
-    file.write_at(0, b"two").unwrap();
+    alice.mailbox.outbox().write_at(&file, 0, b"two").unwrap();
     assert_eq!(file.state(), SendState::Draft);
     outbox.release_writer(&file);
     until(&file, SendState::Sent).await;

@@ -194,7 +194,7 @@ async fn a_failure_that_waits_for_its_turn_does_not_undo_the_promise_of_a_new_co
     }
 
     let again = outbox.open_for_write(&second, true).await.unwrap();
-    again.write_at(0, b"new").unwrap();
+    alice.mailbox.outbox().write_at(&again, 0, b"new").unwrap();
     outbox.enqueue(&again).await.unwrap();
     outbox.release_writer(&again);
     gate.open();

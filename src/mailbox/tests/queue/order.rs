@@ -81,7 +81,7 @@ async fn a_registry_that_asks_for_time_gets_it_unless_a_person_is_in_a_hurry() {
     until_paused(&alice).await;
     let asked = world.faulty.counts().of(Operation::BlobExists);
 
-    alice.mailbox.core.queue.registry_answers();
+    alice.mailbox.outbox().registry_answers();
     for _ in 0..1000 {
         tokio::task::yield_now().await;
     }
@@ -102,7 +102,7 @@ async fn a_queue_that_pauses_goes_on_when_the_registry_answers_a_poll() {
     until_paused(&alice).await;
     world.faulty.heal();
 
-    alice.mailbox.core.queue.registry_answers();
+    alice.mailbox.outbox().registry_answers();
 
     until(&file, SendState::Sent).await;
 }
@@ -168,7 +168,7 @@ async fn a_file_that_got_the_place_of_one_just_sent_is_sent_as_well() {
     let place = next.queue_place().unwrap();
 
     // As when the row of the one was cleared before its entry in memory.
-    alice.mailbox.core.queue.forget(&sent, place);
+    alice.mailbox.outbox().queue().forget(&sent, place);
     world.faulty.heal();
 
     until(&next, SendState::Sent).await;

@@ -51,7 +51,7 @@ async fn a_file_that_was_being_written_again_at_a_restart_is_never_sent() {
     stop_registry(&world);
     let file = copy(&alice, &bob, "log", b"one\n").await;
     let again = alice.mailbox.outbox().open_for_write(&file, false).await.unwrap();
-    again.write_at(4, b"tw").unwrap();
+    alice.mailbox.outbox().write_at(&again, 4, b"tw").unwrap();
     drop((file, again));
 
     world.faulty.heal();
@@ -93,12 +93,12 @@ async fn a_prepared_file_of_the_queue_that_is_written_again_is_read_as_promised_
     let file = copy(&alice, &bob, "a.txt", b"promised").await;
     until(&file, SendState::Prepared).await;
     let open = alice.mailbox.outbox().open_for_write(&file, true).await.unwrap();
-    open.write_at(0, b"half of").unwrap();
+    alice.mailbox.outbox().write_at(&open, 0, b"half of").unwrap();
     drop((file, open));
 
     alice.restart(&world).await;
     let file = listed(&alice, "a.txt");
-    let read = file.reader().unwrap().read_at(0, 100).await.unwrap();
+    let read = alice.mailbox.outbox().reader(&file).unwrap().read_at(0, 100).await.unwrap();
     world.faulty.heal();
     alice.restart(&world).await;
     alice.settle().await;

@@ -2,11 +2,12 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
+use std::num::NonZeroU64;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
+use rustix::fs::{Advice, OFlags, fadvise};
 
 use crate::mailbox::MailboxError;
 use crate::sys::durable;
@@ -16,20 +17,23 @@ const CREATE_ATTEMPTS_MAX: usize = 8;
 
 /// Bytes of a staged file that stay in the page cache behind what is on its way to the registry;
 /// shorter files are not touched, and most are sent before the disk has seen them.
-const CACHED_LEN: i64 = 32 << 20;
+const CACHED_LEN: u64 = 32 << 20;
+
+/// Refuses a symbolic link in the place of a staged file.
+const NOFOLLOW: i32 = OFlags::NOFOLLOW.bits().cast_signed();
 
 /// A staged file, open and locked for as long as this process may send it.
 ///
 /// The lock tells a recovery in another process that the file has an owner.
 #[derive(Debug)]
-pub(crate) struct Spool {
+pub(in crate::mailbox) struct Spool {
     file: File,
     path: PathBuf,
 }
 
 impl Spool {
     /// Creates an empty staged file under a random name.
-    pub(crate) fn create(dir: &Path) -> Result<Self, MailboxError> {
+    pub(in crate::mailbox) fn create(dir: &Path) -> Result<Self, MailboxError> {
         let failed = MailboxError::io("stage the file");
         for _ in 0..CREATE_ATTEMPTS_MAX {
             let path = dir.join(uuid::Uuid::new_v4().simple().to_string());
@@ -44,10 +48,9 @@ impl Spool {
     }
 
     /// Opens the staged file `name`; `None` when it is gone or another process owns it.
-    pub(crate) fn adopt(dir: &Path, name: &str) -> Result<Option<Self>, MailboxError> {
+    pub(in crate::mailbox) fn adopt(dir: &Path, name: &str) -> Result<Option<Self>, MailboxError> {
         let path = dir.join(name);
-        let opened =
-            OpenOptions::new().read(true).write(true).custom_flags(libc::O_NOFOLLOW).open(&path);
+        let opened = OpenOptions::new().read(true).write(true).custom_flags(NOFOLLOW).open(&path);
         let file = match opened {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -63,9 +66,9 @@ impl Spool {
     }
 
     /// Opens the staged file `name` for reading only, whoever owns it; `None` when it is gone.
-    pub(crate) fn look(dir: &Path, name: &str) -> Result<Option<Self>, MailboxError> {
+    pub(in crate::mailbox) fn look(dir: &Path, name: &str) -> Result<Option<Self>, MailboxError> {
         let path = dir.join(name);
-        match OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW).open(&path) {
+        match OpenOptions::new().read(true).custom_flags(NOFOLLOW).open(&path) {
             Ok(file) => Ok(Some(Self { file, path })),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(source) => Err(MailboxError::Io { what: "open a staged file", source }),
@@ -73,24 +76,32 @@ impl Spool {
     }
 
     /// Returns the file's name in the spool directory.
-    pub(crate) fn name(&self) -> String {
+    pub(in crate::mailbox) fn name(&self) -> String {
         self.path.file_name().unwrap_or_default().to_string_lossy().into_owned()
     }
 
-    pub(crate) fn len(&self) -> Result<u64, MailboxError> {
+    pub(in crate::mailbox) fn len(&self) -> Result<u64, MailboxError> {
         Ok(self.file.metadata().map_err(MailboxError::io("read the staged file"))?.len())
     }
 
-    pub(crate) fn write_at(&self, offset: u64, data: &[u8]) -> Result<(), MailboxError> {
+    pub(in crate::mailbox) fn write_at(
+        &self,
+        offset: u64,
+        data: &[u8],
+    ) -> Result<(), MailboxError> {
         self.file.write_all_at(data, offset).map_err(MailboxError::io("write the staged file"))
     }
 
-    pub(crate) fn set_len(&self, len: u64) -> Result<(), MailboxError> {
+    pub(in crate::mailbox) fn set_len(&self, len: u64) -> Result<(), MailboxError> {
         self.file.set_len(len).map_err(MailboxError::io("resize the staged file"))
     }
 
     /// Reads up to `len` bytes from `offset`; short only at the end of the file.
-    pub(crate) fn read_at(&self, offset: u64, len: usize) -> Result<Bytes, MailboxError> {
+    pub(in crate::mailbox) fn read_at(
+        &self,
+        offset: u64,
+        len: usize,
+    ) -> Result<Bytes, MailboxError> {
         let mut bytes = vec![0; len];
         let mut filled = 0;
         while let Some(rest) = bytes.get_mut(filled..).filter(|rest| !rest.is_empty()) {
@@ -108,7 +119,11 @@ impl Spool {
     }
 
     /// Fills `place` with the bytes from `offset` on.
-    pub(crate) fn read_exact_at(&self, offset: u64, place: &mut [u8]) -> io::Result<()> {
+    pub(in crate::mailbox) fn read_exact_at(
+        &self,
+        offset: u64,
+        place: &mut [u8],
+    ) -> io::Result<()> {
         self.file.read_exact_at(place, offset)
     }
 
@@ -117,17 +132,16 @@ impl Spool {
     /// Called for each chunk, it passes every page several times: dirty ones it sends to the disk,
     /// clean ones it frees. A large file then fills the same few pages again and again instead of
     /// pushing out what other programs use, and a fresh page costs more than the copy into it.
-    pub(crate) fn forget_behind(&self, end: u64) {
-        let end = i64::try_from(end).unwrap_or(i64::MAX) - CACHED_LEN;
-        if end > 0 {
-            let start = (end - CACHED_LEN).max(0);
-            let advice = PosixFadviseAdvice::POSIX_FADV_DONTNEED;
-            posix_fadvise(&self.file, start, end - start, advice).ok();
+    pub(in crate::mailbox) fn forget_behind(&self, end: u64) {
+        let end = end.saturating_sub(CACHED_LEN);
+        let start = end.saturating_sub(CACHED_LEN);
+        if let Some(len) = NonZeroU64::new(end - start) {
+            fadvise(&self.file, start, Some(len), Advice::DontNeed).ok();
         }
     }
 
     /// Makes content and directory entry durable.
-    pub(crate) fn sync(&self) -> Result<(), MailboxError> {
+    pub(in crate::mailbox) fn sync(&self) -> Result<(), MailboxError> {
         let dir = self.path.parent().unwrap_or_else(|| Path::new("."));
         self.file
             .sync_all()
@@ -136,13 +150,13 @@ impl Spool {
     }
 
     /// Makes the directory entry durable; the bytes may still be in memory only.
-    pub(crate) fn sync_name(&self) -> Result<(), MailboxError> {
+    pub(in crate::mailbox) fn sync_name(&self) -> Result<(), MailboxError> {
         let dir = self.path.parent().unwrap_or_else(|| Path::new("."));
         durable::sync_dir(dir).map_err(MailboxError::io("make the staged file durable"))
     }
 
     /// Removes the name; open handles go on working until they are closed.
-    pub(crate) fn remove(&self) {
+    pub(in crate::mailbox) fn remove(&self) {
         // Gone already is as good; anything else leaves a file that the next start removes.
         fs::remove_file(&self.path).ok();
     }

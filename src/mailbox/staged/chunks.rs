@@ -15,7 +15,7 @@ const AHEAD_CHUNK_COUNT_MAX: usize = 3;
 /// generation it began with and counts only while that is still the current one, so a chunk that
 /// is written again while it is on its way is done again.
 #[derive(Debug)]
-pub(crate) struct ChunkTable {
+pub(in crate::mailbox) struct ChunkTable {
     chunk_bytes: u64,
     slots: Vec<Slot>,
     /// Somebody has waited for a chunk in vain, and none has been completed since.
@@ -39,24 +39,24 @@ struct Done {
 
 /// A chunk that must be encoded and uploaded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Pending {
-    pub(crate) index: u32,
-    pub(crate) generation: u64,
-    pub(crate) offset: u64,
-    pub(crate) len: u64,
+pub(in crate::mailbox) struct Pending {
+    pub(in crate::mailbox) index: u32,
+    pub(in crate::mailbox) generation: u64,
+    pub(in crate::mailbox) offset: u64,
+    pub(in crate::mailbox) len: u64,
 }
 
 impl ChunkTable {
-    pub(crate) fn new(chunk_bytes: u64) -> Self {
+    pub(in crate::mailbox) fn new(chunk_bytes: u64) -> Self {
         Self { chunk_bytes: chunk_bytes.max(1), slots: Vec::new(), is_stalled: false }
     }
 
-    pub(crate) fn chunk_bytes(&self) -> u64 {
+    pub(in crate::mailbox) fn chunk_bytes(&self) -> u64 {
         self.chunk_bytes
     }
 
     /// Notes that the bytes of `range` have changed. Called after the write.
-    pub(crate) fn touch(&mut self, range: Range<u64>) {
+    pub(in crate::mailbox) fn touch(&mut self, range: Range<u64>) {
         if range.is_empty() {
             return;
         }
@@ -72,7 +72,7 @@ impl ChunkTable {
     }
 
     /// Notes that the length changed from `old` to `new`: the chunk at the nearer end changes too.
-    pub(crate) fn resize(&mut self, old: u64, new: u64) {
+    pub(in crate::mailbox) fn resize(&mut self, old: u64, new: u64) {
         // The bytes between the two lengths appear as zeros or vanish; the chunk that holds the
         // lower end changes its length with them.
         self.touch(old.min(new)..old.max(new));
@@ -81,7 +81,7 @@ impl ChunkTable {
     /// Returns the chunks of a payload of `len` bytes that are not in the registry.
     ///
     /// With `whole_only`, those that the writer has filled; otherwise also the last one.
-    pub(crate) fn unfinished(
+    pub(in crate::mailbox) fn unfinished(
         &self,
         len: u64,
         whole_only: bool,
@@ -96,7 +96,7 @@ impl ChunkTable {
     /// Takes the first unfinished chunk that nobody has taken, for [`ChunkTable::give_back`].
     ///
     /// A chunk that was written since somebody took it can be taken again.
-    pub(crate) fn claim(&mut self, len: u64, whole_only: bool) -> Option<Pending> {
+    pub(in crate::mailbox) fn claim(&mut self, len: u64, whole_only: bool) -> Option<Pending> {
         let is_free = |pending: &Pending| {
             let slot = self.slots.get(pending.index as usize);
             slot.and_then(|slot| slot.claimed) != Some(pending.generation)
@@ -107,7 +107,7 @@ impl ChunkTable {
     }
 
     /// Ends a claim; what was not completed may be taken by others.
-    pub(crate) fn give_back(&mut self, pending: Pending) {
+    pub(in crate::mailbox) fn give_back(&mut self, pending: Pending) {
         let slot = self.slot(pending.index);
         if slot.claimed == Some(pending.generation) {
             slot.claimed = None;
@@ -115,7 +115,7 @@ impl ChunkTable {
     }
 
     /// Remembers that `pending` is in the registry as `layer`, unless it changed meanwhile.
-    pub(crate) fn complete(&mut self, pending: Pending, layer: ChunkLayer) {
+    pub(in crate::mailbox) fn complete(&mut self, pending: Pending, layer: ChunkLayer) {
         self.is_stalled = false;
         let slot = self.slot(pending.index);
         if slot.generation == pending.generation {
@@ -124,29 +124,29 @@ impl ChunkTable {
     }
 
     /// Notes that nothing was completed for as long as anybody waits.
-    pub(crate) fn note_stall(&mut self) {
+    pub(in crate::mailbox) fn note_stall(&mut self) {
         self.is_stalled = true;
     }
 
     /// Returns whether more whole chunks of a payload of `len` bytes wait for the registry than a
     /// copy should be ahead, and waiting for it makes sense.
-    pub(crate) fn is_far_ahead(&self, len: u64) -> bool {
+    pub(in crate::mailbox) fn is_far_ahead(&self, len: u64) -> bool {
         !self.is_stalled && self.unfinished(len, true).nth(AHEAD_CHUNK_COUNT_MAX).is_some()
     }
 
     /// Forgets what is in the registry; what is on its way counts.
-    pub(crate) fn forget_layers(&mut self) {
+    pub(in crate::mailbox) fn forget_layers(&mut self) {
         self.slots.iter_mut().for_each(|slot| slot.done = None);
     }
 
     /// Returns all layers of a payload of `len` bytes, or `None` while one is missing.
-    pub(crate) fn layers(&self, len: u64) -> Option<Vec<ChunkLayer>> {
+    pub(in crate::mailbox) fn layers(&self, len: u64) -> Option<Vec<ChunkLayer>> {
         let count = u32::try_from(len.div_ceil(self.chunk_bytes).max(1)).ok()?;
         (0..count).map(|index| self.layer(self.describe(index, len))).collect()
     }
 
     /// Returns how many bytes of a payload of `len` bytes are in the registry.
-    pub(crate) fn bytes_done(&self, len: u64) -> u64 {
+    pub(in crate::mailbox) fn bytes_done(&self, len: u64) -> u64 {
         self.slots.iter().filter_map(|slot| slot.done).map(|done| done.len).sum::<u64>().min(len)
     }
 

@@ -75,6 +75,8 @@ pub enum Event {
     PublishFailed,
     /// The writer died or failed.
     WriterLost,
+    /// The staged bytes of an earlier run are not all of what was written.
+    ContentLost,
 }
 
 impl SendState {
@@ -115,6 +117,10 @@ impl SendState {
             }
             // Its close returned 0 before: the promise stands.
             (S::Queued | S::Prepared, E::WriterLost) => None,
+            // What is not whole is never sent, whatever was promised.
+            (S::Draft | S::Queued, E::ContentLost) => Some(S::Abandoned),
+            // Without need of staged bytes, or over.
+            (S::Preparing | S::Prepared | S::Failed | S::Abandoned, E::ContentLost) => None,
         }
     }
 }

@@ -1,0 +1,49 @@
+//! The listing's side of the outbox: which file has which name.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::shared::Outbox;
+use crate::mailbox::snapshot::{OutboxDir, Snapshot};
+use crate::mailbox::staged::OutboxFile;
+use crate::protocol::Identity;
+
+pub(super) fn empty_dir(recipient: &Identity) -> Arc<OutboxDir> {
+    Arc::new(OutboxDir { recipient: recipient.clone(), files: BTreeMap::new() })
+}
+
+/// Lists `file` under its name; returns the file that had the name.
+pub(super) fn list(snapshot: &mut Snapshot, file: &Arc<OutboxFile>) -> Option<Arc<OutboxFile>> {
+    let dir = snapshot
+        .outbox
+        .entry(file.recipient().dir_name())
+        .or_insert_with(|| empty_dir(file.recipient()));
+    Arc::make_mut(dir).files.insert(file.name(), Arc::clone(file))
+}
+
+/// Returns the file that is listed under `name`.
+pub(super) fn listed(
+    snapshot: &Snapshot,
+    recipient: &Identity,
+    name: &str,
+) -> Option<Arc<OutboxFile>> {
+    snapshot.outbox.get(&recipient.dir_name())?.files.get(name).cloned()
+}
+
+/// Takes `name` off the list of `file`'s recipient, unless it belongs to another file.
+pub(super) fn unlist_name(dir: &mut OutboxDir, name: &str, file: &Arc<OutboxFile>) {
+    if dir.files.get(name).is_some_and(|listed| Arc::ptr_eq(listed, file)) {
+        dir.files.remove(name);
+    }
+}
+
+impl Outbox {
+    /// Takes a file off the list, unless its name belongs to another one.
+    pub(super) fn unlist(&self, file: &Arc<OutboxFile>) {
+        self.core.listing.update(|snapshot| {
+            if let Some(dir) = snapshot.outbox.get_mut(&file.recipient().dir_name()) {
+                unlist_name(Arc::make_mut(dir), &file.name(), file);
+            }
+        });
+    }
+}

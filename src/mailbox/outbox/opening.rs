@@ -1,0 +1,24 @@
+//! Puts the outbox together.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::lane::on_wake;
+use super::shared::Outbox;
+use crate::mailbox::core::Core;
+use crate::mailbox::staged::StagingArea;
+
+impl Outbox {
+    /// Returns the outbox that stages its files in `dir`; with `owns_leftovers`, those that an
+    /// earlier run has left there belong to this process.
+    pub(in crate::mailbox) fn new(core: Arc<Core>, dir: PathBuf, owns_leftovers: bool) -> Self {
+        let options = &core.options;
+        let area = StagingArea::new(
+            dir,
+            Arc::clone(&core.clock),
+            options.temporary_names.clone(),
+            options.chunk_bytes,
+        );
+        Self::over(core, Arc::new(area), owns_leftovers, on_wake)
+    }
+}

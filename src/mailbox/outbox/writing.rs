@@ -1,0 +1,162 @@
+//! Files that are written: created, opened again, changed, read back.
+
+use std::sync::Arc;
+
+use super::delivery::{leave_queue, leave_queue_soon};
+use super::directory::{list, listed};
+use super::shared::Outbox;
+use super::upload;
+use crate::mailbox::MailboxError;
+use crate::mailbox::inbox::MessageReader;
+use crate::mailbox::snapshot::Snapshot;
+use crate::mailbox::staged::{Changed, NewContent, OutboxFile, Spool};
+use crate::protocol::{FileName, Identity};
+use crate::store::NewOutbox;
+use crate::sys::crash;
+
+impl Outbox {
+    /// Creates an empty draft and takes one writer reference.
+    ///
+    /// # Errors
+    /// `Exists` when the name is listed; the disk's error when nothing can be staged.
+    pub async fn create(
+        &self,
+        recipient: &Identity,
+        name: &FileName,
+        mode: u32,
+    ) -> Result<Arc<OutboxFile>, MailboxError> {
+        self.create_in_place_of(recipient, name, mode, None).await
+    }
+
+    pub(super) async fn create_in_place_of(
+        &self,
+        recipient: &Identity,
+        name: &FileName,
+        mode: u32,
+        replaced: Option<&Arc<OutboxFile>>,
+    ) -> Result<Arc<OutboxFile>, MailboxError> {
+        let core = &self.core;
+        let is_taken = |snapshot: &Snapshot| {
+            listed(snapshot, recipient, name.as_str()).is_some_and(|listed| {
+                replaced.is_none_or(|replaced| !Arc::ptr_eq(&listed, replaced))
+            })
+        };
+        if is_taken(&core.listing.snapshot()) {
+            return Err(MailboxError::Exists);
+        }
+        let area = Arc::clone(&self.shared.area);
+        let spool = tokio::task::spawn_blocking(move || Spool::create(area.dir()))
+            .await
+            .map_err(|_panicked| MailboxError::TaskLost)??;
+        crash::point!("outbox.create.staged");
+        let new = NewOutbox {
+            recipient: recipient.clone(),
+            name: name.as_str().to_owned(),
+            spool: spool.name(),
+            created_at: core.now(),
+        };
+        let id = match core.store.insert_outbox(new).await {
+            Ok(id) => id,
+            Err(error) => {
+                spool.remove();
+                return Err(error.into());
+            }
+        };
+        crash::point!("outbox.create.recorded");
+        let content = NewContent::new(&self.shared.area, spool, mode);
+        let file = content.draft(id, recipient, name);
+        let is_listed = core.listing.update(|snapshot| {
+            if is_taken(snapshot) {
+                return false;
+            }
+            list(snapshot, &file);
+            true
+        });
+        if !is_listed {
+            self.forget(&file).await?;
+            return Err(MailboxError::Exists);
+        }
+        if let Some(replaced) = replaced {
+            self.replace(replaced, &file).await?;
+            crash::point!("outbox.create.replaced");
+        }
+        Ok(file)
+    }
+
+    /// Takes a writer reference for a listed file and returns the file that the handle must use.
+    ///
+    /// A draft stays as it is; Prepared, Failed and Abandoned become drafts again; Sent with
+    /// `truncate` is replaced by a new draft of the same name.
+    ///
+    /// # Errors
+    /// `NotPermitted` for a sent file without `truncate`: a message is immutable. (`fs` may let such
+    /// an open succeed and ask again with `truncate` once the program cuts the file to nothing.)
+    pub async fn open_for_write(
+        &self,
+        file: &Arc<OutboxFile>,
+        truncate: bool,
+    ) -> Result<Arc<OutboxFile>, MailboxError> {
+        let is_open = {
+            // A publish that is under way ends first: the file is either still ours, or sent.
+            let _claim = file.claim();
+            let _delivery = file.lock_delivery().await;
+            leave_queue(self, file).await?;
+            file.unpark().await?;
+            file.open_writer()
+        };
+        match (is_open, truncate) {
+            (true, false) => Ok(Arc::clone(file)),
+            (true, true) => {
+                self.set_len(file, 0)?;
+                Ok(Arc::clone(file))
+            }
+            (false, false) => Err(MailboxError::NotPermitted("a sent message is immutable")),
+            (false, true) => {
+                let (name, mode) = (file.file_name(), file.kept_mode());
+                self.create_in_place_of(file.recipient(), &name, mode, Some(file)).await
+            }
+        }
+    }
+
+    /// Writes into the staged file; whole chunks begin their way to the registry.
+    ///
+    /// # Errors
+    /// `NotPermitted` when sent, `TooLarge` past the protocol's limit, or the disk's error: it
+    /// marks the file Failed, since what the writer meant is not there.
+    pub fn write_at(
+        &self,
+        file: &Arc<OutboxFile>,
+        offset: u64,
+        data: &[u8],
+    ) -> Result<(), MailboxError> {
+        self.follow_change(file, file.write_at(offset, data)?);
+        Ok(())
+    }
+
+    /// Cuts or extends the file.
+    ///
+    /// # Errors
+    /// As [`Outbox::write_at`].
+    pub fn set_len(&self, file: &Arc<OutboxFile>, len: u64) -> Result<(), MailboxError> {
+        self.follow_change(file, file.set_len(len)?);
+        Ok(())
+    }
+
+    fn follow_change(&self, file: &Arc<OutboxFile>, changed: Changed) {
+        for (recipient, place) in changed.voided {
+            leave_queue_soon(self, recipient, place);
+        }
+        if changed.begin_upload {
+            upload::begin(self, file);
+        }
+    }
+
+    /// Returns a reader over the registry for a sent file; `None` while the staged file holds the
+    /// content.
+    pub fn reader(&self, file: &OutboxFile) -> Option<MessageReader> {
+        if file.is_readable_here() {
+            return None;
+        }
+        MessageReader::of_manifest(&self.core, file.digest()?, &file.manifest()?).ok()
+    }
+}

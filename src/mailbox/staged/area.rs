@@ -1,0 +1,45 @@
+//! Where files are staged, and what every staged file needs to know.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::mailbox::options::matches_any;
+use crate::sys::Clock;
+
+/// The directory of staged files, the time, and the rules that are the same for all of them.
+pub(in crate::mailbox) struct StagingArea {
+    dir: PathBuf,
+    clock: Arc<dyn Clock>,
+    /// Names that stay local.
+    temporary_names: Vec<String>,
+    /// Uncompressed size of a chunk in bytes.
+    chunk_bytes: u64,
+}
+
+impl StagingArea {
+    pub(in crate::mailbox) fn new(
+        dir: PathBuf,
+        clock: Arc<dyn Clock>,
+        temporary_names: Vec<String>,
+        chunk_bytes: u64,
+    ) -> Self {
+        Self { dir, clock, temporary_names, chunk_bytes }
+    }
+
+    /// Returns the directory of the staged files.
+    pub(in crate::mailbox) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    pub(super) fn clock(&self) -> &dyn Clock {
+        self.clock.as_ref()
+    }
+
+    pub(super) fn is_temporary(&self, name: &str) -> bool {
+        matches_any(&self.temporary_names, name)
+    }
+
+    pub(super) fn chunk_bytes(&self) -> u64 {
+        self.chunk_bytes
+    }
+}

@@ -1,0 +1,197 @@
+//! Names: renaming, taking the name of another file, leaving the list.
+
+use std::sync::Arc;
+
+use super::file::OutboxFile;
+use super::place::{Replaced, Standing};
+use super::row::RowChange;
+use super::state::{Event, SendState};
+use crate::mailbox::MailboxError;
+use crate::protocol::FileName;
+use crate::store::{OutboxChange, OutboxState};
+
+/// A file that another one has taken the name of.
+pub(in crate::mailbox) type ReplacedFile = Replaced<Arc<OutboxFile>>;
+
+/// What a file that is no longer held back continues with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::mailbox) enum Resumption {
+    /// Its place in the queue.
+    Queue(i64),
+    /// The publish of its tag.
+    Publish,
+    /// Nothing.
+    Rest,
+}
+
+impl OutboxFile {
+    /// Gives the file another name: a draft from here on, whose new name needs a new signature.
+    /// Returns the old name and the row; `None` when it has that name already.
+    ///
+    /// With `stays_queued` the row keeps its place in the queue, under the new name, until the
+    /// caller queues the file anew.
+    ///
+    /// # Errors
+    /// `NotPermitted` for a sent file, or one that is on its way.
+    pub(in crate::mailbox) fn rename(
+        &self,
+        to: &FileName,
+        stays_queued: bool,
+    ) -> Result<Option<(FileName, RowChange)>, MailboxError> {
+        self.with(|content, member| {
+            if member.state() == SendState::Sent {
+                return Err(MailboxError::NotPermitted("a sent message is immutable"));
+            }
+            if member.place.name() == to {
+                return Ok(None);
+            }
+            if !content.is_vouched() {
+                let why = "it is already on its way under this name";
+                return Err(MailboxError::NotPermitted(why));
+            }
+            let from = member.place.rename(to.clone());
+            member.begin_window();
+            member.apply(Event::Changed);
+            let change = OutboxChange {
+                updated_at: Some(self.now()),
+                name: Some(to.as_str().to_owned()),
+                state: (!stays_queued).then_some(OutboxState::Draft),
+                message: stays_queued.then_some(None),
+                ..OutboxChange::default()
+            };
+            Ok(Some((from, RowChange::new(self.id(), change))))
+        })
+    }
+
+    /// Gives the file its old name back after a rename whose delivery failed; state and error stay.
+    /// Returns the name it had meanwhile and the row; `None` when it is sent, or off the list.
+    pub(in crate::mailbox) fn rename_back(&self, from: &FileName) -> Option<(FileName, RowChange)> {
+        self.with(|_, member| {
+            if !member.place.is_active() || member.state() == SendState::Sent {
+                return None;
+            }
+            let to = member.place.rename(from.clone());
+            let change = OutboxChange {
+                updated_at: Some(self.now()),
+                name: Some(from.as_str().to_owned()),
+                ..OutboxChange::default()
+            };
+            Some((to, RowChange::new(self.id(), change)))
+        })
+    }
+
+    /// Takes the file out of use; returns its place in the queue, to be given up.
+    pub(in crate::mailbox) fn remove(&self) -> Option<i64> {
+        self.with(|_, member| {
+            member.place.set_standing(Standing::Removed);
+            member.begin_window();
+            member.promise.queue_place()
+        })
+    }
+
+    /// Returns the row of a file that stays off the list at later starts; whatever is promised is
+    /// kept.
+    pub(in crate::mailbox) fn hidden_row(&self) -> RowChange {
+        let change = OutboxChange { hidden: Some(true), ..OutboxChange::default() };
+        RowChange::new(self.id(), change)
+    }
+
+    /// Gives the name up to `newer`, which has taken it while the row of this file said `row`.
+    ///
+    /// Unless its tag may be there already, the file stands still until the newer one is promised:
+    /// such a promise can no longer be taken back. Returns its place in the queue, to be given up.
+    pub(in crate::mailbox) fn give_name_to(
+        self: &Arc<Self>,
+        newer: &OutboxFile,
+        row: OutboxState,
+        is_ours: bool,
+    ) -> Option<i64> {
+        let may_be_tagged = self.may_be_tagged() || !is_ours;
+        let is_held = row != OutboxState::Prepared || !may_be_tagged;
+        let place = self.with(|_, member| {
+            if !is_held {
+                member.place.set_standing(Standing::Displaced);
+                return None;
+            }
+            member.place.set_standing(Standing::Held);
+            member.begin_window();
+            member.promise.queue_place()
+        });
+        newer.take_over(Replaced { file: Arc::clone(self), row, is_held });
+        place
+    }
+
+    /// Notes that this file, which an earlier run or another process has sent, is covered by
+    /// `newer`: what becomes of that one decides whether this one is ever listed again.
+    pub(in crate::mailbox) fn sink_below(self: &Arc<Self>, newer: &OutboxFile) {
+        self.with(|_, member| member.place.set_standing(Standing::Held));
+        let row = OutboxState::Sent;
+        newer.take_over(Replaced { file: Arc::clone(self), row, is_held: true });
+    }
+
+    fn take_over(&self, replaced: ReplacedFile) {
+        self.with(|_, member| member.place.take_over(replaced));
+    }
+
+    /// Returns whether the file has taken the name of one that is still to be sent.
+    pub(in crate::mailbox) fn has_replaced_unsent(&self) -> bool {
+        self.with(|_, member| {
+            member.place.replaced().iter().any(|old| old.row != OutboxState::Sent)
+        })
+    }
+
+    /// Takes what this file has taken the name of.
+    pub(in crate::mailbox) fn take_replaced(&self) -> Vec<ReplacedFile> {
+        self.with(|_, member| member.place.take_replaced())
+    }
+
+    /// No longer holds back what is not sent yet; returns those files.
+    pub(in crate::mailbox) fn release_held(&self) -> Vec<Arc<OutboxFile>> {
+        self.with(|_, member| member.place.release_held())
+    }
+
+    /// Returns which rows the promise of this file ends, with the states that they were left in:
+    /// those of what it has replaced, and of what these had replaced in vain. Without a state what
+    /// is sent separately.
+    pub(super) fn replaced_rows(&self) -> Vec<(i64, Option<OutboxState>)> {
+        // One file is locked at a time.
+        let mut files = self.with(|_, member| member.place.replaced().to_vec());
+        let mut rows = Vec::new();
+        while let Some(old) = files.pop() {
+            rows.push((old.file.id(), old.is_held.then_some(old.row)));
+            files.extend(old.file.with(|_, member| member.place.replaced().to_vec()));
+        }
+        rows
+    }
+
+    /// Ends a file that stood still, once the promise of the newer one has ended its row.
+    ///
+    /// The staged file of another process is removed by that one, when it misses its row.
+    pub(in crate::mailbox) fn end_replaced(&self, owns_parked: bool) {
+        let is_ours = self.with(|content, _| content.spool().is_some()) || owns_parked;
+        if is_ours {
+            self.with(|_, member| member.promise.leave_any_queue());
+            self.remove_staged();
+        }
+    }
+
+    /// Lets a file that stood still continue, because the newer one is not promised.
+    pub(in crate::mailbox) fn resume(&self) -> Resumption {
+        self.with(|_, member| {
+            member.place.set_standing(Standing::Displaced);
+            member.promise.settle();
+            match (member.state(), member.promise.queue_place()) {
+                (SendState::Queued | SendState::Prepared, Some(place)) => Resumption::Queue(place),
+                (SendState::Prepared, None) => Resumption::Publish,
+                _ => Resumption::Rest,
+            }
+        })
+    }
+
+    /// Has its name back on the list; it may have been sent meanwhile.
+    pub(in crate::mailbox) fn list_again(&self) -> RowChange {
+        self.with(|_, member| member.place.set_standing(Standing::Listed));
+        let change = OutboxChange { hidden: Some(false), ..OutboxChange::default() };
+        RowChange::new(self.id(), change)
+    }
+}

@@ -1,0 +1,162 @@
+//! Where a file stands on the list: under its name, behind another file, or nowhere.
+
+use crate::protocol::FileName;
+use crate::store::OutboxState;
+
+/// How a file stands to the name it has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// It is listed under its name.
+    Listed,
+    /// Another file has taken the name, and this one stands still until that one is promised.
+    Held,
+    /// Another file has taken the name; this one is sent separately, and hidden once it is.
+    Displaced,
+    /// It has left the list, and is never sent.
+    Removed,
+}
+
+/// A file whose name another one has taken; `F` is the file.
+#[derive(Clone)]
+pub(in crate::mailbox) struct Replaced<F> {
+    /// The older file.
+    pub(in crate::mailbox) file: F,
+    /// What its row said when the name was taken.
+    pub(in crate::mailbox) row: OutboxState,
+    /// Whether it stands still until the newer file is promised; else it is sent separately.
+    pub(in crate::mailbox) is_held: bool,
+}
+
+/// The name of a file, and what it has taken the name of.
+pub(super) struct Place<F> {
+    name: FileName,
+    /// Grows with every rename.
+    name_version: u64,
+    standing: Standing,
+    replaced: Vec<Replaced<F>>,
+}
+
+impl<F> Place<F> {
+    /// Returns the place of a listed file, or of one that another file has displaced.
+    pub(super) fn new(name: FileName, is_hidden: bool) -> Self {
+        let standing = if is_hidden { Standing::Displaced } else { Standing::Listed };
+        Self { name, name_version: 1, standing, replaced: Vec::new() }
+    }
+
+    pub(super) fn name(&self) -> &FileName {
+        &self.name
+    }
+
+    pub(super) fn name_version(&self) -> u64 {
+        self.name_version
+    }
+
+    /// Gives the file another name and returns the one it had.
+    pub(super) fn rename(&mut self, name: FileName) -> FileName {
+        self.name_version += 1;
+        std::mem::replace(&mut self.name, name)
+    }
+
+    /// Returns whether the file may be sent: neither removed nor standing still.
+    pub(super) fn is_active(&self) -> bool {
+        matches!(self.standing, Standing::Listed | Standing::Displaced)
+    }
+
+    /// Returns whether the file has left the list for good.
+    pub(super) fn is_removed(&self) -> bool {
+        self.standing == Standing::Removed
+    }
+
+    /// Returns whether the file must be hidden once it is sent: its name belongs to another one.
+    pub(super) fn is_name_taken(&self) -> bool {
+        matches!(self.standing, Standing::Held | Standing::Displaced)
+    }
+
+    pub(super) fn set_standing(&mut self, standing: Standing) {
+        self.standing = standing;
+    }
+
+    /// Remembers a file whose name this one has taken.
+    pub(super) fn take_over(&mut self, replaced: Replaced<F>) {
+        self.replaced.push(replaced);
+    }
+
+    pub(super) fn replaced(&self) -> &[Replaced<F>] {
+        &self.replaced
+    }
+
+    /// Takes what this file has taken the name of.
+    pub(super) fn take_replaced(&mut self) -> Vec<Replaced<F>> {
+        std::mem::take(&mut self.replaced)
+    }
+
+    /// No longer holds back what is not sent yet; returns those files.
+    ///
+    /// A sent one stays off the list until its name is free again.
+    pub(super) fn release_held(&mut self) -> Vec<F>
+    where
+        F: Clone,
+    {
+        let mut released = Vec::new();
+        for old in &mut self.replaced {
+            if old.row != OutboxState::Sent && std::mem::take(&mut old.is_held) {
+                released.push(old.file.clone());
+            }
+        }
+        released
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place() -> Place<&'static str> {
+        Place::new("report.pdf".parse().unwrap(), false)
+    }
+
+    #[test]
+    fn only_what_is_listed_or_displaced_may_be_sent() {
+        for (standing, is_active, is_name_taken) in [
+            (Standing::Listed, true, false),
+            (Standing::Held, false, true),
+            (Standing::Displaced, true, true),
+            (Standing::Removed, false, false),
+        ] {
+            let mut place = place();
+
+            place.set_standing(standing);
+
+            assert_eq!(place.is_active(), is_active, "{standing:?}");
+            assert_eq!(place.is_name_taken(), is_name_taken, "{standing:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_held_and_not_sent_is_released_once() {
+        let mut place = place();
+        for (file, row, is_held) in [
+            ("queued", OutboxState::Queued, true),
+            ("sent", OutboxState::Sent, true),
+            ("free", OutboxState::Prepared, false),
+        ] {
+            place.take_over(Replaced { file, row, is_held });
+        }
+
+        assert_eq!(place.release_held(), ["queued"]);
+        assert!(place.release_held().is_empty());
+        assert_eq!(place.take_replaced().len(), 3);
+        assert!(place.replaced().is_empty());
+    }
+
+    #[test]
+    fn a_rename_makes_another_version() {
+        let mut place = place();
+        let before = place.name_version();
+
+        let old = place.rename("b".parse().unwrap());
+
+        assert_eq!((old.as_str(), place.name().as_str()), ("report.pdf", "b"));
+        assert_ne!(place.name_version(), before);
+    }
+}

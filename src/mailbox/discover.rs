@@ -10,9 +10,11 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 use super::MailboxError;
+use super::trust_mark::TrustMark;
 use crate::protocol::limits::{BUNDLE_CANDIDATE_COUNT_MAX, MANIFEST_LEN_MAX};
 use crate::protocol::{Digest, Tag, parse_bundle_manifest};
 use crate::registry::{ManifestRef, RegistryError, Repository};
+use crate::trust::TrustStore;
 
 /// Most rejected candidates that are remembered, about 10 MiB. Forgetting costs time only.
 const REJECTED_COUNT_MAX: usize = 50_000;
@@ -36,12 +38,16 @@ pub(super) enum Search<T> {
 #[derive(Debug, Default)]
 pub(super) struct Rejected {
     by_subject: Mutex<HashMap<Digest, HashSet<String>>>,
+    /// The trust store that they were rejected under.
+    trust: TrustMark,
 }
 
 impl Rejected {
-    /// Forgets everything, as a change of trust demands.
-    pub(super) fn clear(&self) {
-        self.by_subject.lock().clear();
+    /// Forgets everything that was rejected under another trust store than `trust`.
+    pub(super) fn keep_under(&self, trust: &TrustStore) {
+        if self.trust.advance(trust) {
+            self.by_subject.lock().clear();
+        }
     }
 
     fn of(&self, subject: &Digest) -> HashSet<String> {

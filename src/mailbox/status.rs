@@ -2,6 +2,13 @@
 
 use serde::Serialize;
 
+use super::handle::Mailbox;
+use super::outbox::waiting_count;
+use super::staged::{OutboxFile, SendState};
+
+/// Most transfers that the status shows one by one; thousands may be queued.
+const TRANSFER_COUNT_MAX: usize = 100;
+
 /// A report of the mailbox's state. Field names are stable.
 #[derive(Debug, Clone, Serialize)]
 pub struct Status {
@@ -62,4 +69,75 @@ pub struct Transfer {
     pub bytes_done: u64,
     /// Bytes in all.
     pub bytes_total: u64,
+}
+
+impl Mailbox {
+    /// Returns who I am, how the registry is and what is under way.
+    pub fn status(&self) -> Status {
+        let core = &self.core;
+        let snapshot = core.listing.snapshot();
+        let health = self.inbox.health();
+        let files: Vec<_> = snapshot.outbox_files().collect();
+        let count = |wanted: fn(SendState) -> bool| {
+            files.iter().filter(|file| wanted(file.state())).count()
+        };
+        let fetched = self.reading.fetch_counts();
+        let cache = self.reading.cache().stats();
+        Status {
+            version: env!("CARGO_PKG_VERSION"),
+            pid: std::process::id(),
+            me: core.options.me.iter().map(|me| me.as_str().to_owned()).collect(),
+            fingerprint: core.key.public_key().fingerprint(),
+            repository: core.repository.reference(),
+            registry: match (&health.last_error, health.last_success) {
+                (Some(error), _) => error.clone(),
+                (None, Some(_)) => "ok".to_owned(),
+                (None, None) => "not polled yet".to_owned(),
+            },
+            last_poll: health.last_success.map(|time| time.to_string()),
+            inbox_count: snapshot.inbox.values().map(|names| names.len()).sum(),
+            delivery: core.options.delivery.as_str(),
+            outbox_queued: count(|state| {
+                matches!(
+                    state,
+                    SendState::Draft
+                        | SendState::Queued
+                        | SendState::Preparing
+                        | SendState::Prepared
+                )
+            }),
+            outbox_waiting: waiting_count(&snapshot),
+            next_attempt: self.outbox.next_attempt().map(|time| time.to_string()),
+            outbox_damaged: self.outbox.damaged_count(),
+            outbox_failed: count(|state| matches!(state, SendState::Failed | SendState::Abandoned)),
+            quarantine_count: snapshot.quarantine.values().map(|names| names.len()).sum(),
+            transfers: files
+                .iter()
+                .filter(|file| {
+                    matches!(
+                        file.state(),
+                        SendState::Draft | SendState::Queued | SendState::Preparing
+                    ) && !file.is_temporary()
+                })
+                .take(TRANSFER_COUNT_MAX)
+                .map(|file| transfer(file))
+                .collect(),
+            blobs_fetched: fetched.blob_count,
+            blob_bytes_fetched: fetched.blob_bytes,
+            cache_memory_bytes: cache.memory_bytes,
+            cache_disk_bytes: cache.disk_bytes,
+        }
+    }
+}
+
+fn transfer(file: &OutboxFile) -> Transfer {
+    let (bytes_done, bytes_total) = file.progress();
+    Transfer {
+        direction: "send",
+        peer: file.recipient().dir_name(),
+        name: file.name(),
+        state: file.state().to_string(),
+        bytes_done,
+        bytes_total,
+    }
 }

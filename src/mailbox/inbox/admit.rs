@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 
+use super::shared::Shared;
 use crate::mailbox::MailboxError;
-use crate::mailbox::core::Core;
 use crate::mailbox::discover::{self, Search};
 use crate::protocol::limits::BUNDLE_GRACE_SECS;
 use crate::protocol::{Digest, Identity, ImageManifest, ProtocolError, Tag, annotation};
@@ -14,29 +14,29 @@ use crate::trust::{
 
 /// What became of a candidate.
 #[derive(Debug)]
-pub(crate) enum Verdict {
+pub(super) enum Verdict {
     /// Signed by a trusted sender, addressed to me, current.
     Verified(Box<VerifiedMessage>),
     /// Not yet: its bundle or its time may still come (P2, P18).
     Pending(Note),
     /// Refused, and why.
     Refused(Note),
-    /// No message at all: another artifact under our tag.
+    /// Not a message: another artifact under our tag.
     Foreign,
 }
 
 /// Why a candidate is not in the inbox. Text from the manifest is raw here.
 #[derive(Debug, Clone)]
-pub(crate) struct Note {
-    pub(crate) claimed_sender: String,
-    pub(crate) file_name: String,
-    pub(crate) code: String,
-    pub(crate) why: String,
+pub(super) struct Note {
+    pub(super) claimed_sender: String,
+    pub(super) file_name: String,
+    pub(super) code: String,
+    pub(super) why: String,
     /// Whether another bundle may still come (P18), so that a refusal is not final.
-    pub(crate) look_again: bool,
+    pub(super) look_again: bool,
     /// Set when a trusted sender's valid signature covers content that breaks the protocol: only
     /// then may a `rejected` receipt go out.
-    pub(crate) proven_malformed: bool,
+    pub(super) proven_malformed: bool,
 }
 
 /// Judges the manifest `bytes` that a tag of `me`, one of my identities, pointed to (P26); `listed`
@@ -44,18 +44,18 @@ pub(crate) struct Note {
 ///
 /// # Errors
 /// Only failures after which another attempt may judge differently.
-pub(crate) async fn judge(
-    core: &Core,
+pub(super) async fn judge(
+    shared: &Shared,
     trust: &TrustStore,
     me: &Identity,
     bytes: Bytes,
     listed: Option<&[Tag]>,
 ) -> Result<Verdict, MailboxError> {
-    let now = core.latest();
+    let now = shared.core.latest();
     let message = match UnverifiedMessage::parse(bytes.clone()) {
         Ok(message) => message,
         Err(ProtocolError::WrongArtifact { .. }) => return Ok(Verdict::Foreign),
-        Err(error) => return judge_malformed(core, trust, me, &bytes, error, listed).await,
+        Err(error) => return judge_malformed(shared, trust, me, &bytes, error, listed).await,
     };
     let digest = *message.digest();
     let my_names = std::slice::from_ref(me);
@@ -63,8 +63,8 @@ pub(crate) async fn judge(
         let bundles = std::slice::from_ref(bundle);
         verify_message(trust, my_names, message.clone(), bundles, now).ok()
     };
-    let rejected = &core.rejected;
-    match discover::search(core.repository.as_ref(), &digest, listed, rejected, accept).await? {
+    let (repository, rejected) = (shared.core.repository.as_ref(), &shared.rejected);
+    match discover::search(repository, &digest, listed, rejected, accept).await? {
         Search::Found(verified) => Ok(Verdict::Verified(Box::new(verified))),
         Search::Nothing { offered: bundles, more } => {
             let created_at = message.claims().envelope.created_at;
@@ -74,7 +74,7 @@ pub(crate) async fn judge(
                 Verdict::Refused(note) if waiting && note.code == "no-bundle" => {
                     Verdict::Pending(note)
                 }
-                // A junk bundle that somebody attached first must not outlive the right one.
+                // A junk bundle that a stranger attached first must not outlive the right one.
                 Verdict::Refused(note) => Verdict::Refused(Note { look_again: waiting, ..note }),
                 other => other,
             })
@@ -112,14 +112,14 @@ fn refused(result: Result<VerifiedMessage, Box<crate::trust::RefusedMessage>>) -
 /// Its signature is checked all the same: a trusted sender whose program is at fault deserves a
 /// `rejected` receipt, a stranger deserves nothing.
 async fn judge_malformed(
-    core: &Core,
+    shared: &Shared,
     trust: &TrustStore,
     me: &Identity,
     bytes: &Bytes,
     error: ProtocolError,
     listed: Option<&[Tag]>,
 ) -> Result<Verdict, MailboxError> {
-    let now = core.latest();
+    let now = shared.core.latest();
     let annotations = ImageManifest::parse(bytes).map(|m| m.annotations).unwrap_or_default();
     let text = |key: &str| annotations.get(key).cloned().unwrap_or_default();
     let mut note = Note {
@@ -142,7 +142,7 @@ async fn judge_malformed(
             verify_signature(trust, Role::Message, bytes, &sender, bundles, now).ok()
         };
         let digest = Digest::of(bytes);
-        let (repository, rejected) = (core.repository.as_ref(), &core.rejected);
+        let (repository, rejected) = (shared.core.repository.as_ref(), &shared.rejected);
         let found = discover::search(repository, &digest, listed, rejected, accept).await?;
         note.proven_malformed = matches!(found, Search::Found(_));
     }
@@ -150,7 +150,7 @@ async fn judge_malformed(
 }
 
 /// Makes a note of a failure of the registry that will not go away by itself.
-pub(crate) fn unreadable(error: &MailboxError) -> Verdict {
+pub(super) fn unreadable(error: &MailboxError) -> Verdict {
     let code = match error {
         MailboxError::Registry(RegistryError::TooLarge { .. }) => "too-large",
         other => other.class().code(),

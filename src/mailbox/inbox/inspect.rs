@@ -1,8 +1,9 @@
 //! Looks at any message without admitting it: what `verify` shows.
 
-use super::{Inbox, MessageReader, Purpose};
+use super::handle::Inbox;
 use crate::mailbox::MailboxError;
 use crate::mailbox::discover::{self, Rejected, Search};
+use crate::mailbox::reading::{MessageReader, Purpose};
 use crate::protocol::limits::MANIFEST_LEN_MAX;
 use crate::protocol::{Digest, ErrorClass, Message};
 use crate::registry::ManifestRef;
@@ -27,9 +28,9 @@ impl Inbox {
     /// Fetches a manifest, finds its bundles and verifies it; changes nothing.
     ///
     /// # Errors
-    /// When it cannot be fetched, or is no message.
+    /// When it cannot be fetched, or is not a message.
     pub async fn inspect(&self, reference: &ManifestRef) -> Result<Inspection, MailboxError> {
-        let core = &self.core;
+        let core = &self.shared.core;
         let trust = core.trust.current()?;
         let fetched = core.repository.fetch_manifest(reference, MANIFEST_LEN_MAX).await?;
         let message = UnverifiedMessage::parse(fetched.bytes)?;
@@ -79,11 +80,7 @@ impl Inbox {
 
     /// Reads the payload of an inspected message, without giving receipts.
     pub fn open_inspected(&self, inspection: &Inspection) -> MessageReader {
-        MessageReader::new(
-            &self.core,
-            inspection.digest,
-            inspection.message.clone(),
-            Purpose::Inspect,
-        )
+        let message = inspection.message.clone();
+        MessageReader::new(&self.shared.reading, inspection.digest, message, Purpose::Inspect)
     }
 }

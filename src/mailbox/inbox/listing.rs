@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use futures_util::TryStreamExt as _;
 
+use super::shared::Shared;
 use crate::mailbox::MailboxError;
 use crate::mailbox::core::Core;
 use crate::mailbox::snapshot::{InboxItem, QuarantineItem, insert, retain};
@@ -15,7 +16,7 @@ use crate::sys::Untrusted;
 use crate::trust::{TrustStore, VerifiedMessage};
 
 /// Makes the item of a row; the row was written from a verified message.
-pub(crate) fn item_of(entry: InboxEntry) -> Result<InboxItem, MailboxError> {
+pub(super) fn item_of(entry: InboxEntry) -> Result<InboxItem, MailboxError> {
     let verified =
         VerifiedMessage::from_trusted_store(entry.manifest.into(), entry.sender, entry.signer)?;
     Ok(InboxItem {
@@ -31,7 +32,8 @@ pub(crate) fn item_of(entry: InboxEntry) -> Result<InboxItem, MailboxError> {
 }
 
 /// Lists every message that may be shown under `trust`, and no other.
-pub(crate) async fn reload(core: &Core, trust: &TrustStore) -> Result<(), MailboxError> {
+pub(super) async fn reload(shared: &Shared, trust: &TrustStore) -> Result<(), MailboxError> {
+    let core = &shared.core;
     let dismissed = core.store.dismissed_digests().await?;
     core.listing.update(|snapshot| {
         retain(&mut snapshot.inbox, |_, _, item| {
@@ -40,23 +42,24 @@ pub(crate) async fn reload(core: &Core, trust: &TrustStore) -> Result<(), Mailbo
     });
     let mut pages = pin!(core.store.inbox_pages());
     while let Some(page) = pages.try_next().await? {
-        add(core, trust, page)?;
+        add(shared, trust, page)?;
     }
     Ok(())
 }
 
-/// Lists messages, unless they are dismissed, expired, or their signers are not trusted any more.
-pub(crate) fn add(
-    core: &Core,
+/// Lists messages, unless they are dismissed, expired, or their signers are no longer trusted.
+pub(super) fn add(
+    shared: &Shared,
     trust: &TrustStore,
     entries: Vec<InboxEntry>,
 ) -> Result<(), MailboxError> {
+    let core = &shared.core;
     let mut items = Vec::new();
     for entry in entries {
         // A crash may have come between the last chunk and the receipt: then the next read gives it.
         let is_answered = entry.receipt.is_some() || !core.options.automatic_receipts;
         if entry.complete && is_answered {
-            core.verified.set_complete(entry.digest);
+            shared.reading.set_complete(entry.digest);
         }
         let expired = entry.expires_at.is_some_and(|end| core.latest() >= end);
         if !entry.dismissed && !expired && trust.still_trusts(&entry.sender, &entry.signer) {
@@ -76,14 +79,14 @@ pub(crate) fn add(
 }
 
 /// Takes a message off the list.
-pub(crate) fn remove(core: &Core, digest: &Digest) {
+pub(super) fn remove(core: &Core, digest: &Digest) {
     core.listing.update(|snapshot| {
         retain(&mut snapshot.inbox, |_, _, item| item.digest != *digest);
     });
 }
 
 /// Takes expired messages off the list (P6).
-pub(crate) fn drop_expired(core: &Core) {
+pub(super) fn drop_expired(core: &Core) {
     let now = core.latest();
     let snapshot = core.listing.snapshot();
     let any = snapshot
@@ -99,14 +102,14 @@ pub(crate) fn drop_expired(core: &Core) {
 }
 
 /// Returns when the next listed message expires (P6).
-pub(crate) fn next_expiry(core: &Core) -> Option<Timestamp> {
+pub(super) fn next_expiry(core: &Core) -> Option<Timestamp> {
     let snapshot = core.listing.snapshot();
     let items = snapshot.inbox.values().flat_map(|directory| directory.values());
     items.filter_map(|item| item.message.envelope.expires_at()).min()
 }
 
 /// Lists why a message is not in the inbox; a newer note about the same manifest replaces it.
-pub(crate) fn add_note(core: &Core, entry: &QuarantineEntry) {
+pub(super) fn add_note(core: &Core, entry: &QuarantineEntry) {
     let sender = match entry.claimed_sender.parse::<Identity>() {
         Ok(identity) => identity.dir_name(),
         Err(_) => "unknown".to_owned(),
@@ -147,7 +150,7 @@ pub(crate) fn add_note(core: &Core, entry: &QuarantineEntry) {
 }
 
 /// Takes the notes about manifests off the list.
-pub(crate) fn remove_notes(core: &Core, digests: &HashSet<Digest>) {
+pub(super) fn remove_notes(core: &Core, digests: &HashSet<Digest>) {
     let is_one = |note: &QuarantineItem| note.digest.is_some_and(|one| digests.contains(&one));
     let snapshot = core.listing.snapshot();
     let listed = snapshot.quarantine.values().any(|notes| notes.values().any(|note| is_one(note)));

@@ -1,14 +1,14 @@
 //! New tags become candidates, candidates become messages; bounded, and never by time (P24).
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use futures_util::{StreamExt as _, stream};
 
+use super::report::PollReport;
 use super::settle::{self, Judged};
-use super::{PollReport, admit, listing, recheck};
+use super::shared::Shared;
+use super::{admit, listing, recheck};
 use crate::mailbox::MailboxError;
-use crate::mailbox::core::Core;
 use crate::protocol::limits::MANIFEST_LEN_MAX;
 use crate::protocol::{Digest, ErrorClass, Identity, Tag, TagKind};
 use crate::registry::{ManifestRef, RegistryError};
@@ -19,7 +19,7 @@ use crate::trust::TrustStore;
 const CANDIDATES_AT_ONCE: usize = 8;
 
 /// Candidates that are judged before the first of them is listed: `ls` fills while a first poll of
-/// thousands goes on. They become durable together, since each transaction waits for the disk.
+/// thousands is under way. They become durable together, since each transaction waits for the disk.
 const BATCH_COUNT: usize = 64;
 
 /// Candidates whose bundles are listed one by one. One listing of all bundles costs less than more
@@ -31,12 +31,13 @@ const LIST_EACH_MAX: usize = 4;
 /// # Errors
 /// When the repository cannot be listed or the database fails. A candidate that cannot be fetched
 /// now is looked at again next time and hides no other.
-pub(super) async fn poll(core: &Arc<Core>) -> Result<PollReport, MailboxError> {
+pub(super) async fn poll(shared: &Shared) -> Result<PollReport, MailboxError> {
+    let core = &shared.core;
     let trust = core.trust.current()?;
-    let again = core.trust_changed(&trust);
-    if core.loaded_trust_changed(&trust) {
-        core.rejected.clear();
-        listing::reload(core, &trust).await?;
+    let again = shared.polled_under.advance(&trust);
+    shared.rejected.keep_under(&trust);
+    if shared.listed_under.advance(&trust) {
+        listing::reload(shared, &trust).await?;
     }
     let mut report = PollReport::default();
     let mut failure = None;
@@ -52,7 +53,7 @@ pub(super) async fn poll(core: &Arc<Core>) -> Result<PollReport, MailboxError> {
             .partition(|tag| wants_look(tag, &seen, again));
         let settled = settled.into_iter().filter_map(|tag| seen.get_key_value(&tag));
         let settled = settled.map(|(tag, seen)| (tag.clone(), *seen)).collect();
-        candidates.extend(recheck::moved(core, settled).await);
+        candidates.extend(recheck::moved(shared, settled).await);
         // The date stands first in the rest of the tag: older messages get the plain names.
         candidates.sort();
         // Their bundles are older than their tags (P18), so that one listing has them all.
@@ -65,9 +66,9 @@ pub(super) async fn poll(core: &Arc<Core>) -> Result<PollReport, MailboxError> {
         let mut candidates = candidates.into_iter();
         while !candidates.as_slice().is_empty() {
             let tags = candidates.by_ref().take(BATCH_COUNT);
-            let batch = judge_batch(core, &trust, me, tags, bundles, &mut failure).await;
+            let batch = judge_batch(shared, &trust, me, tags, bundles, &mut failure).await;
             recheck::alarm_moved(core, &seen, &batch);
-            settle::settle(core, &trust, batch, &mut report).await?;
+            settle::settle(shared, &trust, batch, &mut report).await?;
         }
     }
     listing::drop_expired(core);
@@ -93,7 +94,7 @@ fn wants_look(tag: &Tag, seen: &HashMap<Tag, SeenTag>, again: bool) -> bool {
 ///
 /// What is under way must not wait while others are settled, which may need what it holds.
 async fn judge_batch(
-    core: &Arc<Core>,
+    shared: &Shared,
     trust: &TrustStore,
     me: &Identity,
     tags: impl Iterator<Item = Tag>,
@@ -101,7 +102,7 @@ async fn judge_batch(
     failure: &mut Option<MailboxError>,
 ) -> Vec<Judged> {
     let mut results = stream::iter(tags)
-        .map(|tag| judge_tag(core, trust, me, tag, bundles))
+        .map(|tag| judge_tag(shared, trust, me, tag, bundles))
         .buffered(CANDIDATES_AT_ONCE);
     let mut batch = Vec::new();
     while let Some(result) = results.next().await {
@@ -116,16 +117,16 @@ async fn judge_batch(
 }
 
 async fn judge_tag(
-    core: &Arc<Core>,
+    shared: &Shared,
     trust: &TrustStore,
     me: &Identity,
     tag: Tag,
     bundles: Option<&[Tag]>,
 ) -> Result<Option<Judged>, MailboxError> {
     let reference = ManifestRef::Tag(tag.clone());
-    match core.repository.fetch_manifest(&reference, MANIFEST_LEN_MAX).await {
+    match shared.core.repository.fetch_manifest(&reference, MANIFEST_LEN_MAX).await {
         Ok(fetched) => {
-            let verdict = admit::judge(core, trust, me, fetched.bytes, bundles).await?;
+            let verdict = admit::judge(shared, trust, me, fetched.bytes, bundles).await?;
             Ok(Some(Judged { tag, digest: fetched.digest, verdict }))
         }
         Err(error) => {
@@ -133,7 +134,7 @@ async fn judge_tag(
             match error.class() {
                 // Deleted between the listing and now.
                 ErrorClass::NotFound => Ok(None),
-                // Whoever sent the page, it was not the registry: nothing is known of the tag.
+                // The registry did not send this page: nothing is known of the tag.
                 ErrorClass::Malformed
                     if matches!(error.registry(), Some(RegistryError::WebPage)) =>
                 {

@@ -6,13 +6,12 @@
 //! **Invariant:** nothing is listed that is not durable, and no tag is settled before what it led to
 //! is.
 
-use std::sync::Arc;
-
 use super::admit::{Note, Verdict};
-use super::{PollReport, listing};
+use super::listing;
+use super::report::PollReport;
+use super::shared::Shared;
 use crate::mailbox::MailboxError;
 use crate::mailbox::core::Core;
-use crate::mailbox::receipt;
 use crate::protocol::{Digest, ReceiptStatus, Tag, Timestamp};
 use crate::store::{Admission, InboxEntry, NewInbox, QuarantineEntry, SeenTag, SeenVerdict};
 use crate::sys::crash;
@@ -41,11 +40,12 @@ struct Refused {
 /// # Errors
 /// The database's; of a transaction that failed nothing is kept.
 pub(super) async fn settle(
-    core: &Arc<Core>,
+    shared: &Shared,
     trust: &TrustStore,
     batch: Vec<Judged>,
     report: &mut PollReport,
 ) -> Result<(), MailboxError> {
+    let core = &shared.core;
     let (mut verified, mut others) = (Vec::new(), Vec::new());
     for Judged { tag, digest, verdict } in batch {
         match verdict {
@@ -56,11 +56,11 @@ pub(super) async fn settle(
     // First of all, so that another tag that leads to one of them takes nothing away.
     let (entries, mut refused) = admit(core, verified, report).await?;
     let noted = quarantine(core, others, &mut refused).await;
-    // Whoever sees a message sees why those that came with it are missing. What is admitted is not
-    // judged again, so it is listed whatever became of the others.
-    list(core, trust, entries)?;
+    // A reader that sees a message also sees why those that came with it are missing. What is
+    // admitted is not judged again, so it is listed whatever became of the others.
+    list(shared, trust, entries)?;
     let mut settled = noted?;
-    reject(core, &refused, report).await;
+    reject(shared, &refused, report).await;
     settled.extend(
         refused.into_iter().map(|refused| {
             (refused.tag, SeenTag { digest: refused.digest, verdict: refused.seen })
@@ -104,9 +104,9 @@ async fn admit(
     Ok((entries, duplicates))
 }
 
-fn list(core: &Core, trust: &TrustStore, entries: Vec<InboxEntry>) -> Result<(), MailboxError> {
-    listing::remove_notes(core, &entries.iter().map(|entry| entry.digest).collect());
-    listing::add(core, trust, entries)
+fn list(shared: &Shared, trust: &TrustStore, entries: Vec<InboxEntry>) -> Result<(), MailboxError> {
+    listing::remove_notes(&shared.core, &entries.iter().map(|entry| entry.digest).collect());
+    listing::add(shared, trust, entries)
 }
 
 fn new_inbox(core: &Core, verified: &VerifiedMessage, tag: &Tag) -> NewInbox {
@@ -138,7 +138,6 @@ fn duplicate(verified: &VerifiedMessage, first: &Digest) -> Note {
     }
 }
 
-/// Notes why candidates are refused, and tells their senders where that is known to be their fault.
 /// Notes and lists why some are not in the inbox, beside those that are `refused` already; returns
 /// how the tags of all others are settled.
 async fn quarantine(
@@ -171,17 +170,17 @@ async fn quarantine(
     Ok(settled)
 }
 
-/// Counts what was refused, and tells the senders of what is proven to be wrong.
-async fn reject(core: &Arc<Core>, refused: &[Refused], report: &mut PollReport) {
+/// Counts what was refused, and sends a receipt where the sender's fault is proven.
+async fn reject(shared: &Shared, refused: &[Refused], report: &mut PollReport) {
     for Refused { digest, note, is_pending, .. } in refused {
         if *is_pending {
             report.pending += 1;
             continue;
         }
         report.quarantined += 1;
-        if note.proven_malformed && core.options.automatic_receipts {
+        if note.proven_malformed && shared.core.options.automatic_receipts {
             let status = ReceiptStatus::Rejected;
-            receipt::issue(core, *digest, status, false, Some(&note.code)).await;
+            shared.giving.issue(*digest, status, false, Some(&note.code)).await;
         }
     }
 }

@@ -98,8 +98,14 @@ impl Mailbox {
             }
         }
         let refused = garbage.registry_error.as_ref().is_some_and(|e| !e.class().is_transient());
-        garbage.leftovers =
-            leftovers::collect(core, self.outbox.area().dir(), refused, dry_run).await?;
+        garbage.leftovers = leftovers::collect(
+            core,
+            self.outbox.area().dir(),
+            self.reading.cache(),
+            refused,
+            dry_run,
+        )
+        .await?;
         self.outbox.follow().await?;
         self.inbox.drop_expired();
         Ok(garbage)

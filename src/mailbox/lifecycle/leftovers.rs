@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use futures_util::TryStreamExt as _;
 
+use crate::cache::ChunkCache;
 use crate::mailbox::MailboxError;
 use crate::mailbox::core::Core;
 use crate::mailbox::staged::Spool;
@@ -44,6 +45,7 @@ pub struct Leftovers {
 pub(super) async fn collect(
     core: &Core,
     spool_dir: &Path,
+    cache: &ChunkCache,
     refused: bool,
     dry_run: bool,
 ) -> Result<Leftovers, MailboxError> {
@@ -92,7 +94,7 @@ pub(super) async fn collect(
             core.store.remove_outbox(id).await?;
         }
     }
-    remove_chunks(core, dry_run, &mut found).await?;
+    remove_chunks(core, cache, dry_run, &mut found).await?;
     let latest = core.latest().saturating_add_secs(history_secs.saturating_neg());
     found.rows = core.store.purge_history(before.min(latest), dry_run).await?;
     Ok(found)
@@ -182,6 +184,7 @@ async fn remove_orphans(
 /// Removes cached chunks that only expired messages have.
 async fn remove_chunks(
     core: &Core,
+    cache: &ChunkCache,
     dry_run: bool,
     found: &mut Leftovers,
 ) -> Result<(), MailboxError> {
@@ -196,7 +199,7 @@ async fn remove_chunks(
             if is_expired { dead.extend(digests) } else { live.extend(digests) }
         }
     }
-    let cache = core.cache.clone();
+    let cache = cache.clone();
     let removed = tokio::task::spawn_blocking(move || {
         let lens = dead
             .difference(&live)

@@ -1,7 +1,8 @@
 //! Takes a sent message back, and says honestly how far that goes.
 
 use super::withdraw::{Receipts, Remainder, Removal, withdraw};
-use crate::mailbox::{Mailbox, MailboxError, receipt};
+use crate::mailbox::core::describe;
+use crate::mailbox::{Mailbox, MailboxError};
 use crate::protocol::{Digest, Identity, MessageId, ReceiptStatus, Tag};
 use crate::store::{OutboxEntry, OutboxState, Withdrawal};
 
@@ -78,7 +79,7 @@ impl Mailbox {
             name: entry.name,
             removal: withdrawn.removal,
             receipt,
-            receipt_unknown: receipt_unknown.map(|error| crate::mailbox::core::describe(&error)),
+            receipt_unknown: receipt_unknown.map(|error| describe(&error)),
             left: withdrawn.left,
         })
     }
@@ -86,6 +87,6 @@ impl Mailbox {
     async fn look_for_receipt(&self, entry: &OutboxEntry) -> Result<(), MailboxError> {
         let listed = self.snapshot().outbox_files().find(|file| file.id() == entry.id).cloned();
         let file = listed.unwrap_or_else(|| self.outbox.unlisted(entry.clone()));
-        receipt::collect_one(&self.core, &file).await.map(|_count| ())
+        self.collecting.collect_one(&file).await.map(|_count| ())
     }
 }

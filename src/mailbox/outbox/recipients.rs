@@ -42,7 +42,7 @@ impl Outbox {
     /// Lists a directory for everybody in `trust` but me, so that whose card I took can be written
     /// to without a `mkdir`. Nothing is stored: the trust store says it again at the next start.
     pub(in crate::mailbox) fn list_trusted(&self, trust: &TrustStore) {
-        if !self.core.trusted_recipients_changed(trust) {
+        if !self.shared.trust_listed.advance(trust) {
             return;
         }
         let me = &self.core.options.me;

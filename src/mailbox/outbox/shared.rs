@@ -8,7 +8,9 @@ use super::upload_pool::UploadPool;
 use crate::mailbox::MailboxError;
 use crate::mailbox::core::Core;
 use crate::mailbox::options::Delivery;
+use crate::mailbox::reading::Reading;
 use crate::mailbox::staged::{OutboxFile, StagingArea};
+use crate::mailbox::trust_mark::TrustMark;
 use crate::protocol::{SessionId, Timestamp};
 
 /// What I send.
@@ -29,6 +31,9 @@ pub(super) enum Wake {
 /// What the parts of the outbox share.
 pub(super) struct Shared {
     pub(super) area: Arc<StagingArea>,
+    pub(super) reading: Arc<Reading>,
+    /// The trust store whose people `outbox/` lists.
+    pub(super) trust_listed: TrustMark,
     /// Whether this process takes over what an earlier run staged and left; false beside a mount.
     pub(super) owns_leftovers: bool,
     pub(super) session: SessionId,
@@ -45,12 +50,15 @@ impl Outbox {
     /// Returns the outbox over `area`; `on_wake` does the work that its parts find.
     pub(super) fn over(
         core: Arc<Core>,
+        reading: Arc<Reading>,
         area: Arc<StagingArea>,
         owns_leftovers: bool,
         on_wake: fn(&Self, Wake),
     ) -> Self {
         let shared = Shared {
             area,
+            reading,
+            trust_listed: TrustMark::default(),
             owns_leftovers,
             session: SessionId::from_uuid(uuid::Uuid::new_v4()),
             uploads: UploadPool::new(core.options.uploads_max),

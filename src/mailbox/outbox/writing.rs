@@ -7,7 +7,7 @@ use super::directory::{list, listed};
 use super::shared::Outbox;
 use super::upload;
 use crate::mailbox::MailboxError;
-use crate::mailbox::inbox::MessageReader;
+use crate::mailbox::reading::MessageReader;
 use crate::mailbox::snapshot::Snapshot;
 use crate::mailbox::staged::{Changed, NewContent, OutboxFile, Spool};
 use crate::protocol::{FileName, Identity};
@@ -157,6 +157,6 @@ impl Outbox {
         if file.is_readable_here() {
             return None;
         }
-        MessageReader::of_manifest(&self.core, file.digest()?, &file.manifest()?).ok()
+        MessageReader::of_manifest(&self.shared.reading, file.digest()?, &file.manifest()?).ok()
     }
 }

@@ -5,7 +5,7 @@ const AHEAD_MAX: u32 = 4;
 
 /// Watches the reads of one open file and says which chunks to fetch ahead.
 #[derive(Debug, Default)]
-pub(crate) struct ReadAhead {
+pub(super) struct ReadAhead {
     expected: u64,
     streak: u32,
     /// One past the last chunk that was asked for ahead.
@@ -18,7 +18,7 @@ impl ReadAhead {
     ///
     /// The kernel reads ahead too, slightly out of order; a read within one chunk of where the
     /// last one ended still counts as sequential.
-    pub(crate) fn after_read(
+    pub(super) fn after_read(
         &mut self,
         offset: u64,
         len: u64,

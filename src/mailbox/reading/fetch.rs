@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use super::room::Room;
+use super::limiter::FetchLimiter;
 use crate::cache::ChunkCache;
 use crate::chunk::{decode_layer, prepare_to_decode};
 use crate::mailbox::MailboxError;
@@ -23,11 +23,11 @@ use crate::protocol::{ChunkLayer, Compression, ErrorClass};
 /// Chunks that read-ahead fetches at once: a reader that waits comes before one that may come.
 const PREFETCHES_MAX: usize = 4;
 
-/// How long, at most, a failure that may pass is the answer to whoever asks again.
+/// How long, at most, a transient failure also answers the next readers.
 ///
-/// The kernel hands readers of one page to us one after the other, each after the one before has
+/// The kernel passes us the readers of one page one after the other, each after the one before has
 /// failed. Without this the last of fifty readers would wait for fifty deadlines. A failure that
-/// came at once is shared by nobody who asks later.
+/// came at once is not shared with later readers.
 const FAILURE_SHARED_MAX: Duration = Duration::from_millis(500);
 
 /// A failure that would be shared for less than this came at once.
@@ -35,78 +35,99 @@ const FAILURE_SHARED_MIN: Duration = Duration::from_millis(10);
 
 /// What names one chunk and bounds its decoding; all of it signed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct ChunkRequest {
-    pub(crate) layer: ChunkLayer,
-    pub(crate) index: u32,
+pub(super) struct ChunkRequest {
+    pub(super) layer: ChunkLayer,
+    pub(super) index: u32,
     /// Uncompressed length in bytes.
-    pub(crate) len: u64,
-    pub(crate) compression: Compression,
+    pub(super) len: u64,
+    pub(super) compression: Compression,
+}
+
+/// How much was fetched since the start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::mailbox) struct FetchCounts {
+    /// Layers asked for.
+    pub(in crate::mailbox) blob_count: u64,
+    /// Bytes of those that came.
+    pub(in crate::mailbox) blob_bytes: u64,
 }
 
 type Outcome = Result<Bytes, Arc<MailboxError>>;
 type Flight = Shared<BoxFuture<'static, Outcome>>;
 
 /// Fetches chunks, each once however many readers wait.
-pub(crate) struct Fetcher {
+pub(super) struct Fetcher {
+    core: Arc<Core>,
+    cache: ChunkCache,
     /// By all that the fetch is checked against: another message may promise something else of the
     /// same layer, and fails alone.
     flights: Mutex<HashMap<ChunkRequest, Flight>>,
-    room: Room,
+    limiter: FetchLimiter,
     prefetches: Semaphore,
+    blob_count: AtomicU64,
+    blob_bytes: AtomicU64,
 }
 
 impl Fetcher {
-    pub(crate) fn new() -> Self {
+    pub(super) fn new(core: Arc<Core>, cache: ChunkCache) -> Self {
         Self {
+            core,
+            cache,
             flights: Mutex::default(),
-            room: Room::new(),
+            limiter: FetchLimiter::new(),
             prefetches: Semaphore::new(PREFETCHES_MAX),
+            blob_count: AtomicU64::new(0),
+            blob_bytes: AtomicU64::new(0),
+        }
+    }
+
+    pub(super) fn counts(&self) -> FetchCounts {
+        FetchCounts {
+            blob_count: self.blob_count.load(Ordering::Relaxed),
+            blob_bytes: self.blob_bytes.load(Ordering::Relaxed),
         }
     }
 
     /// Returns the verified bytes of a chunk, fetching it when no cache has it.
     ///
     /// The fetch runs in a task of its own: a reader that goes away takes nothing from others.
-    pub(crate) async fn chunk(
+    pub(super) async fn chunk(
         self: &Arc<Self>,
-        core: &Arc<Core>,
         request: ChunkRequest,
     ) -> Result<Bytes, MailboxError> {
-        if let Some(bytes) = core.cache.get_memory(&request.layer.digest)
+        if let Some(bytes) = self.cache.get_memory(&request.layer.digest)
             && bytes.len() as u64 == request.len
         {
             return Ok(bytes);
         }
-        let flight = self.join_or_start(core, request);
+        let flight = self.join_or_start(request);
         flight.await.map_err(MailboxError::from)
     }
 
-    /// Starts fetching a chunk that nobody waits for yet, after those that were asked for before.
-    pub(crate) fn prefetch(self: &Arc<Self>, core: &Arc<Core>, request: ChunkRequest) {
-        if core.cache.get_memory(&request.layer.digest).is_some() {
+    /// Starts fetching a chunk that no reader waits for yet, behind those asked for before.
+    pub(super) fn prefetch(self: &Arc<Self>, request: ChunkRequest) {
+        if self.cache.get_memory(&request.layer.digest).is_some() {
             return;
         }
         let fetcher = Arc::clone(self);
-        let task_core = Arc::clone(core);
-        core.spawn(async move {
+        self.core.spawn(async move {
             let Ok(_permit) = fetcher.prefetches.acquire().await else { return };
             // A failure is found again, and reported, by the reader that needs the chunk.
-            fetcher.join_or_start(&task_core, request).await.ok();
+            fetcher.join_or_start(request).await.ok();
         });
     }
 
-    fn join_or_start(self: &Arc<Self>, core: &Arc<Core>, request: ChunkRequest) -> Flight {
+    fn join_or_start(self: &Arc<Self>, request: ChunkRequest) -> Flight {
         let mut flights = self.flights.lock();
         if let Some(flight) = flights.get(&request) {
             return flight.clone();
         }
         let (sender, receiver) = tokio::sync::oneshot::channel::<Outcome>();
         let fetcher = Arc::clone(self);
-        let task_core = Arc::clone(core);
-        core.spawn(async move {
+        self.core.spawn(async move {
             let started = Instant::now();
             // A panic must not leave a flight that never lands.
-            let load = AssertUnwindSafe(fetcher.load(&task_core, request)).catch_unwind();
+            let load = AssertUnwindSafe(fetcher.load(request)).catch_unwind();
             let outcome = load.await.unwrap_or(Err(MailboxError::TaskLost)).map_err(Arc::new);
             let shared_for = match &outcome {
                 Err(error) if error.class().is_transient() => started.elapsed() / 4,
@@ -116,11 +137,11 @@ impl Fetcher {
             if !is_shared {
                 fetcher.flights.lock().remove(&request);
             }
-            // Nobody may be waiting any more; the cache has it then.
+            // Every reader may have gone away; the cache has it then.
             sender.send(outcome).ok();
             if is_shared {
                 tokio::select! {
-                    () = task_core.stop.cancelled() => {}
+                    () = fetcher.core.stop.cancelled() => {}
                     () = tokio::time::sleep(FAILURE_SHARED_MAX.min(shared_for)) => {}
                 }
                 fetcher.flights.lock().remove(&request);
@@ -136,11 +157,11 @@ impl Fetcher {
 
     /// Reads the disk cache, then the registry; other bytes than were signed are asked for again
     /// once.
-    async fn load(&self, core: &Arc<Core>, request: ChunkRequest) -> Result<Bytes, MailboxError> {
-        let place = self.room.enter(request.len).await.ok_or(MailboxError::TaskLost)?;
+    async fn load(&self, request: ChunkRequest) -> Result<Bytes, MailboxError> {
+        let permit = self.limiter.enter(request.len).await.ok_or(MailboxError::TaskLost)?;
         let (digest, size) = (request.layer.digest, request.layer.size);
         let prepared = tokio::task::spawn_blocking(move || prepare_to_decode(request.len));
-        let cache = core.cache.clone();
+        let cache = self.cache.clone();
         let cached = blocking(move || {
             let layer = cache.load_layer(&digest, size);
             layer.map(|layer| decode(&cache, request, &layer)).transpose()
@@ -148,26 +169,41 @@ impl Fetcher {
         if let Some(bytes) = cached.await? {
             return Ok(bytes);
         }
-        let fetch = fetch_layer_twice(core, request.layer);
-        let (layer, place) = self.room.run(place, size, fetch).await;
+        let fetch = self.fetch_layer_twice(request.layer);
+        let (layer, permit) = self.limiter.run(permit, size, fetch).await;
         let layer = layer?;
         // Without it decoding takes longer.
         prepared.await.ok();
-        let cache = core.cache.clone();
+        let cache = self.cache.clone();
         let decoded = layer.clone();
         let bytes = blocking(move || decode(&cache, request, &decoded)).await?;
-        // Whoever waits for the chunk does not wait for the disk as well. The place bounds
+        // A reader that waits for the chunk does not wait for the disk as well. The permit bounds
         // how many layers are still to be written.
-        let cache = core.cache.clone();
-        core.spawn(async move {
+        let cache = self.cache.clone();
+        self.core.spawn(async move {
             let saved = blocking(move || {
                 cache.save_layer(&digest, &layer);
                 Ok(())
             });
             // A chunk that is not kept is fetched again.
             saved.await.ok();
-            drop(place);
+            drop(permit);
         });
+        Ok(bytes)
+    }
+
+    /// Fetches a layer; when other bytes came than were signed, once more.
+    async fn fetch_layer_twice(&self, layer: ChunkLayer) -> Result<Bytes, MailboxError> {
+        match self.fetch_layer(layer).await {
+            Err(error) if error.class() == ErrorClass::Corrupt => self.fetch_layer(layer).await,
+            other => other,
+        }
+    }
+
+    async fn fetch_layer(&self, layer: ChunkLayer) -> Result<Bytes, MailboxError> {
+        self.blob_count.fetch_add(1, Ordering::Relaxed);
+        let bytes = self.core.repository.fetch_blob(&layer.digest, layer.size).await?;
+        self.blob_bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         Ok(bytes)
     }
 }
@@ -176,21 +212,6 @@ impl Fetcher {
 fn decode(cache: &ChunkCache, request: ChunkRequest, layer: &[u8]) -> Result<Bytes, MailboxError> {
     let bytes = decode_layer(request.compression, request.index, request.len, layer)?;
     cache.put_memory(&request.layer.digest, bytes.clone());
-    Ok(bytes)
-}
-
-/// Fetches a layer; when other bytes came than were signed, once more.
-async fn fetch_layer_twice(core: &Core, layer: ChunkLayer) -> Result<Bytes, MailboxError> {
-    match fetch_layer(core, layer).await {
-        Err(error) if error.class() == ErrorClass::Corrupt => fetch_layer(core, layer).await,
-        other => other,
-    }
-}
-
-async fn fetch_layer(core: &Core, layer: ChunkLayer) -> Result<Bytes, MailboxError> {
-    core.blobs_fetched.fetch_add(1, Ordering::Relaxed);
-    let bytes = core.repository.fetch_blob(&layer.digest, layer.size).await?;
-    core.blob_bytes_fetched.fetch_add(bytes.len() as u64, Ordering::Relaxed);
     Ok(bytes)
 }
 
@@ -219,11 +240,11 @@ mod tests {
         let lying = ChunkRequest { len: 4, ..honest };
         let gate = Gate::closed();
         world.faulty.inject_on(Operation::FetchBlob, &layer.digest, Fault::hold(&gate));
-        let core = &bob.mailbox.core;
-        let first = core.fetcher.join_or_start(core, lying);
+        let fetcher = &bob.mailbox.reading.fetcher;
+        let first = fetcher.join_or_start(lying);
         gate.wait_for_arrivals(1).await;
 
-        let second = core.fetcher.join_or_start(core, honest);
+        let second = fetcher.join_or_start(honest);
         gate.open();
 
         assert!(first.await.is_err());

@@ -8,10 +8,9 @@ use parking_lot::Mutex;
 
 use super::fetch::ChunkRequest;
 use super::prefetch::ReadAhead;
-use super::verified::Verified;
+use super::shared::Reading;
 use crate::chunk::ChunkLayout;
 use crate::mailbox::MailboxError;
-use crate::mailbox::core::Core;
 use crate::protocol::{Digest, Message};
 
 /// Reads one message; every byte it returns was verified. Clones share their read-ahead.
@@ -21,7 +20,7 @@ pub struct MessageReader {
 }
 
 struct Shared {
-    core: Weak<Core>,
+    reading: Weak<Reading>,
     digest: Digest,
     message: Message,
     layout: ChunkLayout,
@@ -31,7 +30,7 @@ struct Shared {
 
 /// Why a message is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Purpose {
+pub(in crate::mailbox) enum Purpose {
     /// It is a message to me: a full read is worth a receipt.
     Receive,
     /// The same, but the caller gives the receipt, once the payload is somewhere safe.
@@ -41,8 +40,8 @@ pub(super) enum Purpose {
 }
 
 impl MessageReader {
-    pub(super) fn new(
-        core: &Arc<Core>,
+    pub(in crate::mailbox) fn new(
+        reading: &Arc<Reading>,
         digest: Digest,
         message: Message,
         purpose: Purpose,
@@ -50,7 +49,7 @@ impl MessageReader {
         let layout = ChunkLayout::of_envelope(&message.envelope);
         let reader = Self {
             shared: Arc::new(Shared {
-                core: Arc::downgrade(core),
+                reading: Arc::downgrade(reading),
                 digest,
                 message,
                 layout,
@@ -59,18 +58,18 @@ impl MessageReader {
             }),
         };
         if reader.is_empty() && purpose != Purpose::Keep {
-            reader.verify_empty(core);
+            reader.verify_empty(reading);
         }
         reader
     }
 
     /// Reads a message of which these are the manifest's bytes, without giving receipts.
-    pub(crate) fn of_manifest(
-        core: &Arc<Core>,
+    pub(in crate::mailbox) fn of_manifest(
+        reading: &Arc<Reading>,
         digest: Digest,
         manifest: &[u8],
     ) -> Result<Self, MailboxError> {
-        Ok(Self::new(core, digest, Message::parse(manifest)?, Purpose::Inspect))
+        Ok(Self::new(reading, digest, Message::parse(manifest)?, Purpose::Inspect))
     }
 
     /// Returns the payload's length in bytes.
@@ -89,16 +88,16 @@ impl MessageReader {
     /// When a chunk cannot be fetched or is not what was signed; no wrong byte is ever returned.
     pub async fn read_at(&self, offset: u64, len: usize) -> Result<Bytes, MailboxError> {
         let shared = &self.shared;
-        let core = shared.core.upgrade().ok_or(MailboxError::TaskLost)?;
+        let reading = self.reading()?;
         let parts: Vec<_> = shared.layout.span(offset..offset.saturating_add(len as u64)).collect();
         let Some(last) = parts.last().map(|part| part.index) else { return Ok(Bytes::new()) };
         // Asked for first, so that they travel while the reader's own chunk is decoded.
-        self.read_ahead(&core, offset, len, last);
-        let chunks = parts.iter().map(|part| self.chunk(&core, part.index));
+        self.read_ahead(&reading, offset, len, last);
+        let chunks = parts.iter().map(|part| self.chunk(&reading, part.index));
         let chunks = try_join_all(chunks).await?;
         let mut slices = parts.iter().zip(chunks).map(|(part, chunk)| {
             let end = part.within.end.min(chunk.len());
-            self.hand_out(&core, part.index, chunk.slice(part.within.start.min(end)..end))
+            self.hand_out(&reading, part.index, chunk.slice(part.within.start.min(end)..end))
         });
         match (slices.next(), parts.len()) {
             (Some(only), 1) => Ok(only),
@@ -113,54 +112,55 @@ impl MessageReader {
     /// Returns the same from memory alone; `None` when something must be fetched.
     pub fn try_read_cached(&self, offset: u64, len: usize) -> Option<Bytes> {
         let shared = &self.shared;
-        let core = shared.core.upgrade()?;
+        let reading = shared.reading.upgrade()?;
         let mut parts = shared.layout.span(offset..offset.saturating_add(len as u64));
         let part = parts.next()?;
         if parts.next().is_some() {
             return None;
         }
         let request = self.request(part.index)?;
-        let chunk = core.cache.get_memory(&request.layer.digest)?;
+        let chunk = reading.cache.get_memory(&request.layer.digest)?;
         if chunk.len() as u64 != request.len || part.within.end > chunk.len() {
             return None;
         }
-        self.note(&core, part.index);
+        self.note(&reading, part.index);
         // A reader that finds everything in memory is the one that read-ahead works for.
-        self.read_ahead(&core, offset, len, part.index);
-        Some(self.hand_out(&core, part.index, chunk.slice(part.within)))
+        self.read_ahead(&reading, offset, len, part.index);
+        Some(self.hand_out(&reading, part.index, chunk.slice(part.within)))
     }
 
     /// Remembers that all of the message was checked, after every byte of it was read.
     ///
-    /// For [`super::Inbox::open_to_keep`]: the receipt that the caller gives next then says so.
+    /// For [`Inbox::open_to_keep`](crate::mailbox::Inbox::open_to_keep): the receipt that the
+    /// caller gives next then says so.
     ///
     /// # Errors
     /// When the one chunk of an empty message is not what was signed, or the database fails.
     pub async fn finish(&self) -> Result<(), MailboxError> {
         let shared = &self.shared;
-        let core = shared.core.upgrade().ok_or(MailboxError::TaskLost)?;
+        let reading = self.reading()?;
         let count = shared.message.envelope.chunk_count;
         if self.is_empty() && count > 0 {
             // No read has touched it: there are no bytes to return.
-            self.chunk(&core, 0).await?;
+            self.chunk(&reading, 0).await?;
         }
-        let indices: Vec<u32> = (0..count).collect();
-        if core.store.mark_chunks_verified(&shared.digest, &indices).await? {
-            core.verified.set_complete(shared.digest);
-        }
-        Ok(())
+        reading.verified.finish(shared.digest, count).await
+    }
+
+    fn reading(&self) -> Result<Arc<Reading>, MailboxError> {
+        self.shared.reading.upgrade().ok_or(MailboxError::TaskLost)
     }
 
     /// Notes that `slice` of a chunk is read, so that its memory may serve another one.
-    fn hand_out(&self, core: &Core, index: u32, slice: Bytes) -> Bytes {
+    fn hand_out(&self, reading: &Reading, index: u32, slice: Bytes) -> Bytes {
         if let Some(request) = self.request(index) {
-            core.cache.note_read(&request.layer.digest, slice.len());
+            reading.cache.note_read(&request.layer.digest, slice.len());
         }
         slice
     }
 
     /// Notes a read that ends in chunk `last`, and fetches what a sequential reader needs next.
-    fn read_ahead(&self, core: &Arc<Core>, offset: u64, len: usize, last: u32) {
+    fn read_ahead(&self, reading: &Reading, offset: u64, len: usize, last: u32) {
         let shared = &self.shared;
         let ahead = shared.ahead.lock().after_read(
             offset,
@@ -171,30 +171,30 @@ impl MessageReader {
         );
         for index in ahead {
             if let Some(request) = self.request(index) {
-                core.fetcher.prefetch(core, request);
+                reading.fetcher.prefetch(request);
             }
         }
     }
 
-    async fn chunk(&self, core: &Arc<Core>, index: u32) -> Result<Bytes, MailboxError> {
+    async fn chunk(&self, reading: &Reading, index: u32) -> Result<Bytes, MailboxError> {
         let request = self.request(index).ok_or(MailboxError::NotFound("chunk"))?;
-        match core.fetcher.chunk(core, request).await {
+        match reading.fetcher.chunk(request).await {
             Ok(bytes) => {
-                self.note(core, index);
+                self.note(reading, index);
                 Ok(bytes)
             }
             Err(error) => {
                 if self.shared.purpose != Purpose::Inspect && is_bad_layer(&error) {
-                    Verified::note_bad_layer(core, self.shared.digest);
+                    reading.verified.note_bad_layer(self.shared.digest);
                 }
                 Err(error)
             }
         }
     }
 
-    fn note(&self, core: &Arc<Core>, index: u32) {
+    fn note(&self, reading: &Reading, index: u32) {
         if self.shared.purpose == Purpose::Receive {
-            core.verified.note(core, self.shared.digest, &[index]);
+            reading.verified.note(self.shared.digest, &[index]);
         }
     }
 
@@ -211,23 +211,23 @@ impl MessageReader {
     }
 
     /// Checks the one chunk of an empty payload, which no read would ever touch.
-    fn verify_empty(&self, core: &Arc<Core>) {
+    fn verify_empty(&self, reading: &Arc<Reading>) {
         let reader = self.clone();
-        let task_core = Arc::clone(core);
-        core.spawn(async move {
+        let task_reading = Arc::clone(reading);
+        reading.core.spawn(async move {
             if reader.shared.message.chunks.is_empty() {
                 if reader.shared.purpose == Purpose::Receive {
-                    task_core.verified.note(&task_core, reader.shared.digest, &[]);
+                    task_reading.verified.note(reader.shared.digest, &[]);
                 }
             } else {
                 // There are no bytes to return; a failure is in the receipt and in the log.
-                reader.chunk(&task_core, 0).await.ok();
+                reader.chunk(&task_reading, 0).await.ok();
             }
         });
     }
 }
 
-/// Returns whether signed bytes are no chunk: the sender's fault, not the registry's.
+/// Returns whether signed bytes are not a chunk: the sender's fault, not the registry's.
 fn is_bad_layer(error: &MailboxError) -> bool {
     match error {
         MailboxError::Chunk(_) => true,

@@ -1,0 +1,269 @@
+//! The mailbox as a whole: opening it, its background work, its end.
+//!
+//! Start at [`Mailbox::open`] and [`Mailbox::start`].
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::MailboxError;
+use super::core::Core;
+use super::inbox::Inbox;
+use super::options::MailboxOptions;
+use super::outbox::Outbox;
+use super::parts::MailboxParts;
+use super::reading::Reading;
+use super::receipt::{self, Collecting, Giving};
+use super::snapshot::{ErrorLine, Snapshot};
+use crate::cache::ChunkCache;
+use crate::protocol::{Digest, Tag};
+use crate::sys::{buffer, durable};
+
+/// Everything that belongs to one person on one repository. Cheap to clone.
+#[derive(Clone)]
+pub struct Mailbox {
+    pub(super) core: Arc<Core>,
+    pub(super) giving: Arc<Giving>,
+    pub(super) collecting: Arc<Collecting>,
+    pub(super) reading: Arc<Reading>,
+    pub(super) inbox: Inbox,
+    pub(super) outbox: Outbox,
+    listed: Arc<ListedVersion>,
+}
+
+/// The database's version when its listings were last read.
+#[derive(Debug)]
+struct ListedVersion(AtomicI64);
+
+impl ListedVersion {
+    fn get(&self) -> i64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn set(&self, version: i64) {
+        self.0.store(version, Ordering::Relaxed);
+    }
+}
+
+impl Mailbox {
+    /// Opens the mailbox and loads its listings; no network. Needs a tokio runtime.
+    ///
+    /// With `parts.recover`, Prepared files of an earlier run are published in the background.
+    ///
+    /// # Errors
+    /// When the spool or the database cannot be used.
+    pub async fn open(parts: MailboxParts) -> Result<Self, MailboxError> {
+        let (spool, owns_leftovers) = (parts.spool.clone(), parts.recover);
+        durable::create_private_dir(&spool)
+            .map_err(MailboxError::io("create the directory for staged files"))?;
+        let cache = parts.cache.clone();
+        let core = Arc::new(Core::new(parts));
+        core.keep_latest().await?;
+        // Before anything is read: what others change from now on is noticed by the first poll.
+        let version = core.store.data_version().await?;
+        let mailbox = Self::assemble(core, cache, spool, owns_leftovers, version);
+        mailbox.load_errors().await?;
+        mailbox.inbox.load().await?;
+        receipt::load(&mailbox.core).await?;
+        mailbox.outbox.load().await?;
+        mailbox.outbox.list_trusted(&*mailbox.core.trust.current()?);
+        Ok(mailbox)
+    }
+
+    /// Builds the rooms, each on those before: receipts, reading, inbox and outbox.
+    fn assemble(
+        core: Arc<Core>,
+        cache: ChunkCache,
+        spool: PathBuf,
+        owns_leftovers: bool,
+        version: i64,
+    ) -> Self {
+        let giving = Arc::new(Giving::new(Arc::clone(&core)));
+        let reading = Reading::new(Arc::clone(&core), cache, Arc::clone(&giving));
+        let reading = Arc::new(reading);
+        Self {
+            collecting: Arc::new(Collecting::new(Arc::clone(&core))),
+            inbox: Inbox::new(Arc::clone(&core), Arc::clone(&reading), Arc::clone(&giving)),
+            outbox: Outbox::new(Arc::clone(&core), Arc::clone(&reading), spool, owns_leftovers),
+            listed: Arc::new(ListedVersion(AtomicI64::new(version))),
+            core,
+            giving,
+            reading,
+        }
+    }
+
+    /// Starts the background work of a mount: polling, and receipts in both directions.
+    pub fn start(&self) {
+        let mailbox = self.clone();
+        self.core.spawn(async move {
+            let stop = mailbox.core.stop.clone();
+            loop {
+                mailbox.poll_once().await;
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    () = mailbox.wait_for_poll() => {}
+                }
+            }
+        });
+    }
+
+    /// Waits for the next poll, and takes what expires meanwhile off the list at its time.
+    async fn wait_for_poll(&self) {
+        let poll_at = tokio::time::Instant::now() + self.core.options.poll;
+        while tokio::time::Instant::now() < poll_at {
+            let at = match self.inbox.time_to_expiry() {
+                Some(left) => poll_at.min(tokio::time::Instant::now() + left),
+                None => poll_at,
+            };
+            tokio::time::sleep_until(at).await;
+            self.inbox.drop_expired();
+        }
+    }
+
+    pub(super) async fn poll_once(&self) {
+        let stop = self.core.stop.clone();
+        let work = async {
+            // First of all, for these need no registry.
+            buffer::release_idle();
+            self.inbox.drop_expired();
+            if let Err(error) = self.follow_others().await {
+                self.core.record_error("state", &error);
+            }
+            // A trust store that cannot be read is the inbox's error.
+            if let Ok(trust) = self.core.trust.current() {
+                self.outbox.list_trusted(&trust);
+            }
+            let was_away = self.inbox.health().last_error.is_some();
+            if let Err(error) = self.inbox.poll().await {
+                self.core.record_unless_repeated("inbox", &error);
+                return;
+            }
+            if was_away {
+                self.outbox.registry_answers();
+            }
+            if let Err(error) = self.giving.flush().await {
+                self.core.record_error("receipts", &error);
+            }
+            if let Err(error) = self.collecting.collect().await {
+                self.core.record_error("receipts", &error);
+            }
+        };
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = work => {}
+        }
+    }
+
+    /// Lists what other processes on the same state have changed since the last look.
+    pub(super) async fn follow_others(&self) -> Result<(), MailboxError> {
+        let core = &self.core;
+        let version = core.store.data_version().await?;
+        if self.listed.get() == version {
+            if self.outbox.is_behind() {
+                self.outbox.follow().await?;
+            }
+            return Ok(());
+        }
+        self.inbox.load().await?;
+        receipt::load(core).await?;
+        self.outbox.follow().await?;
+        // Only now: what could not be looked at is looked at again.
+        self.listed.set(version);
+        Ok(())
+    }
+
+    /// Publishes what is Prepared at once, sends what is queued while the registry answers, stops
+    /// the background work and waits for it.
+    ///
+    /// Ends after `within` at the latest; what is not published then stays in the durable queue.
+    pub async fn shutdown(&self, within: Duration) {
+        let last_words = async {
+            self.outbox.publish_all().await;
+            self.outbox.drain().await;
+        };
+        // Being late is not a failure: the next start continues. Half of the time is for the rest.
+        tokio::time::timeout(within / 2, last_words).await.ok();
+        self.stop(within / 2).await;
+    }
+
+    /// Stops the background work and waits for it; what is not sent yet stays as it is.
+    ///
+    /// Ends after `within` at the latest.
+    pub async fn stop(&self, within: Duration) {
+        self.core.stop.cancel();
+        tokio::time::timeout(within, self.core.join()).await.ok();
+        // Staged files are locked while they are listed; the next owner must be able to take them.
+        self.core.listing.update(|snapshot| *snapshot = Snapshot::default());
+    }
+
+    /// Returns a counter that changes whenever a listing changed.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.core.listing.changes()
+    }
+
+    /// Returns the immutable view that metadata calls read. Cheap.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.core.listing.snapshot()
+    }
+
+    /// Returns the behaviour it was opened with.
+    pub fn options(&self) -> &MailboxOptions {
+        &self.core.options
+    }
+
+    /// Returns the fingerprint of the key that signs what I send.
+    pub fn signer(&self) -> String {
+        self.core.key.public_key().fingerprint()
+    }
+
+    /// Returns what was sent to me.
+    pub fn inbox(&self) -> &Inbox {
+        &self.inbox
+    }
+
+    /// Returns what I send.
+    pub fn outbox(&self) -> &Outbox {
+        &self.outbox
+    }
+
+    /// Asks the registry which manifest a tag names.
+    ///
+    /// # Errors
+    /// The registry's.
+    pub async fn resolve_tag(&self, tag: &Tag) -> Result<Option<Digest>, MailboxError> {
+        Ok(self.core.repository.resolve_tag(tag).await?)
+    }
+
+    /// Remembers an error for `.dockercomms/errors`: what it was about, and the error.
+    pub fn record_error(&self, subject: &str, error: &MailboxError) {
+        self.core.record_error(subject, error);
+    }
+
+    /// Waits until no background task runs; for tests, which have no settle window.
+    #[cfg(any(test, feature = "testing"))]
+    pub async fn idle(&self) {
+        self.core.idle().await;
+    }
+
+    async fn load_errors(&self) -> Result<(), MailboxError> {
+        let lines: Vec<ErrorLine> = self
+            .core
+            .store
+            .errors()
+            .await?
+            .into_iter()
+            .map(|entry| ErrorLine {
+                at: entry.at,
+                code: entry.code,
+                subject: entry.subject,
+                text: entry.text,
+                hint: entry.hint,
+            })
+            .collect();
+        self.core.listing.update(|snapshot| snapshot.errors = Arc::new(lines));
+        Ok(())
+    }
+}

@@ -1,4 +1,5 @@
-//! The test suite: one binary, each module a category. See `README.md` beside this file.
+//! The test suite: one binary, each module a category. How to run it is in
+//! .github/CONTRIBUTING.md.
 
 #![expect(clippy::unwrap_used, reason = "a failed expectation is a failed test")]
 

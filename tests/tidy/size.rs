@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::scan;
 use super::tree;
 
-/// Most lines of a file, the code of its tests not counted. STYLE: "500 without tests is the limit".
+/// Most lines of a file, the code of its tests not counted. See .github/CONTRIBUTING.md "House style".
 const FILE_LINES_MAX: usize = 500;
 
 /// Most lines of a file of tests: they are long lists and are read one test at a time.

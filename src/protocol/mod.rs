@@ -1,8 +1,8 @@
 //! The wire format of the DockerComms protocol v1.0: bytes to types and back.
 //!
 //! Pure: no I/O, no clock, no randomness, no async, no logging. Every parser is total and bounded,
-//! because every byte may come from a hostile registry. Rules are cited as `P7` from the protocol
-//! page. Start at [`Message`]; the bounds are in [`limits`].
+//! because every byte may come from a hostile registry. Rules are cited as `P7` from `README.md`
+//! beside this file. Start at [`Message`]; the bounds are in [`limits`].
 //!
 //! **Invariant:** what parses here is consistent, never trusted. Trust is `trust`'s word alone.
 #![warn(clippy::indexing_slicing, clippy::string_slice)]

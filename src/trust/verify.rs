@@ -1,4 +1,5 @@
-//! Verifies bundles over a manifest, and messages as a whole (PROTOCOL "Trust").
+//! Verifies bundles over a manifest, and messages as a whole
+//! (src/protocol/README.md "Trust").
 
 use std::collections::HashSet;
 

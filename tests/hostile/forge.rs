@@ -46,7 +46,7 @@ impl Author {
         self.key.public_key().fingerprint()
     }
 
-    /// Signs a manifest as PROTOCOL "Signatures" says.
+    /// Signs a manifest as src/protocol/README.md "Signatures" says.
     pub(crate) fn bundle(&self, manifest: &[u8]) -> Vec<u8> {
         self.bundle_of(&statement(&[Digest::of(manifest)], "https://sigstore.dev/cosign/sign/v1"))
     }

@@ -1,4 +1,4 @@
-//! A message that stock tools made by the protocol's page is one like ours.
+//! A message that stock tools made by src/protocol/README.md is one like ours.
 
 use super::scene::{Scene, have_tools};
 use crate::common::{BOB, Registry, names_in, random_bytes, read, run, tool, write};

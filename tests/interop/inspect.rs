@@ -1,4 +1,5 @@
-//! What `oras`, `skopeo` and `crane` show of a message is exactly what the protocol's page says.
+//! What `oras`, `skopeo` and `crane` show of a message is exactly what
+//! src/protocol/README.md says.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,5 @@
-//! When a file in `outbox/` counts as complete: the commit rule, as pure functions.
+//! When a file in `outbox/` counts as complete: the commit rule, as pure functions
+//! (src/fs/README.md "The commit rule").
 //!
 //! Programs never say "done"; they close. These functions turn what is known at a close, a rename
 //! or an fsync into one step; `ops` gathers the facts and carries the step out. Start at

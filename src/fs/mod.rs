@@ -2,7 +2,8 @@
 //!
 //! `tree` says what exists, `attr` and `xattr` how it looks, `commit` when a file counts as
 //! complete, `ops` what each system call does; `fuse` only translates, `mount` owns the mount's
-//! life. Start at [`mount()`] for the outside and at [`ops::Fs`] for the inside.
+//! life. Start at [`mount()`] for the outside and at [`ops::Fs`] for the inside; what each operation
+//! means is in `README.md` beside this file.
 //!
 //! **Must never:** answer metadata from the network, touch a path inside the mount, send a file
 //! whose writer died, or leave a request without an answer.

@@ -94,11 +94,11 @@ impl Fs {
     /// A sent file opened with `O_TRUNC` becomes a new message behind the same inode: the kernel
     /// keeps its inode over a truncation and would otherwise show the old size.
     ///
-    /// **Departure:** without `O_TRUNC` the design says `EPERM` for every open for writing. Here an
-    /// open with `O_WRONLY` and without `O_APPEND` succeeds, since editors (vim) truncate after
-    /// they looked at the open file. The message stays immutable: through such a handle only a cut
-    /// to 0 has an effect, and makes a new message; a write or another length is `EPERM`, and so is
-    /// the close after it. All other opens for writing are `EPERM`.
+    /// Without `O_TRUNC`, an open with `O_WRONLY` and without `O_APPEND` succeeds all the same, since
+    /// editors (vim) truncate after they looked at the open file. The message stays immutable:
+    /// through such a handle only a cut to 0 has an effect, and makes a new message; a write or
+    /// another length is `EPERM`, and so is the close after it. All other opens for writing are
+    /// `EPERM`.
     pub async fn open_writer(
         &self,
         ino: u64,

@@ -1,4 +1,5 @@
-//! Error class to exit code: the other table of DESIGN 6 (the first is `fs/errno.rs`).
+//! Error class to exit code: the other table of src/README.md "Errors" (the first is
+//! `fs/errno.rs`).
 
 use crate::protocol::ErrorClass;
 

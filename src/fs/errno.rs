@@ -1,4 +1,4 @@
-//! The one table from error class to errno (DESIGN 6).
+//! The one table from error class to errno (src/README.md "Errors").
 //!
 //! Exhaustive on purpose: a new class does not compile until somebody chose what people see.
 
@@ -64,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_class_has_the_errno_of_the_design() {
+    fn every_class_has_its_errno() {
         let table = [
             (ErrorClass::NotFound, libc::ENOENT),
             (ErrorClass::Denied, libc::EACCES),

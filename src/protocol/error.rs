@@ -1,8 +1,9 @@
 //! Why bytes are not a valid part of the protocol, and the closed set of error classes.
 
-/// What a caller does about an error; errno and exit code follow from it alone (DESIGN 6).
+/// What a caller does about an error; errno and exit code follow from it alone.
 ///
-/// The set is closed: `fs/errno.rs` and `cli/exit.rs` match it exhaustively.
+/// The set is closed: `fs/errno.rs` and `cli/exit.rs` match it exhaustively. Both tables stand side
+/// by side in src/README.md "Errors".
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ErrorClass {
     /// No such message, file, blob or tag.

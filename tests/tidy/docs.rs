@@ -1,13 +1,9 @@
-//! Documentation is where it is looked for, and what it points at exists.
+//! Documentation is where it is looked for: on top of each module, in a README, in the help.
 
-use std::collections::BTreeSet;
-use std::path::{Component, Path, PathBuf};
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
 use super::tree;
-
-/// Ends of code spans in a README that name a file of the repository.
-const FILE_ENDS: [&str; 4] = [".rs", ".md", ".sql", ".sh"];
 
 #[test]
 fn every_folder_says_what_it_is() {
@@ -38,126 +34,51 @@ fn a_module_without_docs_is_found() {
 }
 
 #[test]
-fn what_a_readme_points_at_exists() {
-    let files: BTreeSet<String> = tree::files("").into_iter().collect();
-    let readmes: Vec<&String> = files.iter().filter(|file| file.ends_with("README.md")).collect();
-    assert!(readmes.len() >= 2, "{readmes:?}");
+fn every_error_class_has_the_errno_and_exit_code_of_the_map() {
+    let map = tree::read("src/README.md");
+    let (errno, exit) = (tree::read("src/fs/errno.rs"), tree::read("src/cli/exit.rs"));
+    assert!(tested(&errno).len() > 20 && tested(&exit).len() > 10);
 
-    let complaints: Vec<String> =
-        readmes.iter().flat_map(|file| dangling(file, &tree::read(file), &files)).collect();
+    let complaints = other_than_in_the_map(&map, &tested(&errno), &tested(&exit));
 
-    super::expect_none("what a README points at exists", &complaints);
+    super::expect_none("the table of errors is the code's", &complaints);
 }
 
-/// Returns the relative links and mentioned files of one README that do not exist.
-fn dangling(readme: &str, text: &str, files: &BTreeSet<String>) -> Vec<String> {
-    let folder = Path::new(readme).parent().unwrap_or(Path::new(""));
-    let mut complaints = Vec::new();
-    let prose = without_code_blocks(text);
-    for target in links(&prose) {
-        let path = target.split('#').next().unwrap_or("");
-        if path.is_empty() || path.contains("://") || path.starts_with("mailto:") {
-            continue;
-        }
-        if !exists(&normal(&folder.join(path)), files) {
-            complaints.push(format!("{readme}: link to {target}"));
-        }
-    }
-    for span in spans(&prose) {
-        if names_a_file(span) && !is_mentioned(span, files) {
-            complaints.push(format!("{readme}: mentions `{span}`"));
-        }
-    }
-    complaints
+/// Returns the rows `(ErrorClass::Name, value)` of the tables in the tests of a file.
+fn tested(text: &str) -> BTreeMap<&str, &str> {
+    let rows = text.lines().filter_map(|line| line.trim().strip_prefix("(ErrorClass::"));
+    rows.filter_map(|row| row.strip_suffix("),")?.split_once(", ")).collect()
 }
 
-fn without_code_blocks(text: &str) -> String {
-    let mut inside = false;
-    let mut out = String::new();
-    for line in text.lines() {
-        if line.trim_start().starts_with("```") {
-            inside = !inside;
-        } else if !inside {
-            out.push_str(line);
-            out.push('\n');
-        }
-    }
-    out
-}
-
-/// Returns the targets of the inline links.
-fn links(text: &str) -> Vec<&str> {
-    let starts = text.match_indices("](").map(|(at, _)| &text[at + 2..]);
-    starts.filter_map(|rest| rest.split(')').next()).map(str::trim).collect()
-}
-
-/// Returns the code spans.
-fn spans(text: &str) -> Vec<&str> {
-    text.lines().flat_map(|line| line.split('`').skip(1).step_by(2)).collect()
-}
-
-/// Tells whether a code span names a file or folder of the source.
-fn names_a_file(span: &str) -> bool {
-    let plain =
-        span.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '_' | '-'));
-    let ours = ["src/", "tests/", "scripts/", ".ci/", ".config/"];
-    plain
-        && !span.starts_with('/')
-        && (FILE_ENDS.iter().any(|end| span.ends_with(end) && span.len() > end.len())
-            || ours.iter().any(|folder| span.starts_with(folder)))
-}
-
-/// Tells whether some file or folder ends with the path `span`: a README may leave the start out.
-fn is_mentioned(span: &str, files: &BTreeSet<String>) -> bool {
-    let span = span.trim_end_matches('/');
-    files.iter().any(|file| {
-        let mut prefix = Path::new(file);
-        loop {
-            if prefix.ends_with(span) {
-                return true;
-            }
-            match prefix.parent() {
-                Some(parent) => prefix = parent,
-                None => return false,
-            }
-        }
-    })
-}
-
-fn exists(path: &str, files: &BTreeSet<String>) -> bool {
-    files.iter().any(|file| Path::new(file).starts_with(path))
-}
-
-/// Resolves `..` and `.` without looking at the disk.
-fn normal(path: &Path) -> String {
-    let mut out = PathBuf::new();
-    for part in path.components() {
-        match part {
-            Component::ParentDir => {
-                out.pop();
-            }
-            Component::Normal(name) => out.push(name),
-            _ => {}
-        }
-    }
-    out.to_string_lossy().into_owned()
+/// Returns the classes whose row in `map` says something else than the tables of the tests.
+fn other_than_in_the_map(
+    map: &str,
+    errnos: &BTreeMap<&str, &str>,
+    exits: &BTreeMap<&str, &str>,
+) -> Vec<String> {
+    let complaints = errnos.iter().filter_map(|(class, errno)| {
+        let rows = map.lines().filter(|line| line.starts_with("| `"));
+        let cells = rows.map(|row| row.split('|').map(str::trim).collect::<Vec<_>>());
+        let mut rows = cells.filter(|cells| cells[1].contains(&format!("`{class}`")));
+        let Some(row) = rows.next() else { return Some(format!("{class} has no row")) };
+        let errno = errno.trim_start_matches("libc::");
+        let has = |at: usize, value: &str| row.get(at).is_some_and(|cell| cell.starts_with(value));
+        let exit_fits = exits.get(class).is_none_or(|exit| row.get(3) == Some(exit));
+        (!has(2, &format!("`{errno}`")) || !exit_fits).then(|| format!("{class}: {row:?}"))
+    });
+    complaints.collect()
 }
 
 #[test]
-fn a_dangling_link_or_mention_is_found() {
-    let files: BTreeSet<String> =
-        ["README.md", "src/README.md", "src/a/b.rs", "scripts/run"].map(str::to_owned).into();
+fn a_class_that_the_map_tells_otherwise_is_found() {
+    let errnos =
+        tested("  (ErrorClass::Busy, libc::EBUSY),\n  (ErrorClass::Denied, libc::EACCES),\n");
+    let exits = tested("(ErrorClass::Busy, 8),\n");
+    let differs = |map| other_than_in_the_map(map, &errnos, &exits).len();
 
-    let good =
-        "[map](src/README.md#top) [x](https://a.example) `a/b.rs` `b.rs` `scripts/run` `x.pdf`
-```
-[no](link) `c.rs`
-```";
-    assert_eq!(dangling("README.md", good, &files), Vec::<String>::new());
-    assert!(dangling("src/README.md", "[up](../README.md)", &files).is_empty());
-    for bad in ["[map](README.md)", "`c.rs`", "see `scripts/walk`", "`src/b/`"] {
-        assert_eq!(dangling("scripts/README.md", bad, &files).len(), 1, "{bad}");
-    }
+    assert_eq!(differs("| `Busy` | `EBUSY` | 8 |\n| `Denied` (why) | `EACCES` | 3 |"), 0);
+    assert_eq!(differs("| `Busy` | `EBUSY` | 7 |\n| `Denied` | `EPERM` | 3 |"), 2);
+    assert_eq!(differs("| `Busy` | `EBUSY` | 8 |"), 1);
 }
 
 #[test]

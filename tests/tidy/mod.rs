@@ -1,5 +1,5 @@
-//! Rules about the code itself: layers, homes of crates, sizes, orphans, documentation, text, the
-//! protocol's rules.
+//! Rules about the code itself: layers, homes of crates, sizes, orphans, documentation, links, text,
+//! the protocol's rules.
 //!
 //! Each rule is a pure function from text to complaints. One test runs it over the tree, the others
 //! feed it a small violation, so that a rule that can no longer fail is noticed. The source is
@@ -9,6 +9,7 @@ mod dependencies;
 mod docs;
 mod homes;
 mod layers;
+mod links;
 mod orphans;
 mod paths;
 mod protocol;

@@ -8,8 +8,7 @@ use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName};
 use reqwest::{Response, StatusCode, Url};
 use tokio::time::{Instant, timeout};
 
-use super::classify::{Refusal, parse_code, retry_after};
-use super::client::transport_error;
+use super::classify::{Refusal, parse_code, retry_after, transport_error};
 use super::options::Deadlines;
 use super::pace::Pace;
 use crate::registry::RegistryError;

@@ -16,9 +16,9 @@ use serde::Deserialize;
 use tokio::time::Instant;
 
 use super::challenge::{Bearer, Challenge, choose};
-use super::client::{Client, Request};
 use super::credentials::{Credential, CredentialError, CredentialSource, Secret};
 use super::origin;
+use super::transport::{Request, Transport};
 use crate::registry::RegistryError;
 
 /// Most token requests of one call: a registry that always answers 401 must not cause a loop.
@@ -95,7 +95,7 @@ impl Authenticator {
 
     /// Returns what to send; a token near its end is renewed first, since the request may carry
     /// megabytes that a 401 would waste.
-    pub(super) async fn grant(&self, client: &Client, call: &Call) -> Grant {
+    pub(super) async fn grant(&self, transport: &Transport, call: &Call) -> Grant {
         let (grant, expired) = {
             let state = self.state.lock();
             let expired = state.bearer.as_ref().filter(|(_bearer, end)| *end <= Instant::now());
@@ -103,26 +103,26 @@ impl Authenticator {
         };
         let Some(bearer) = expired else { return grant };
         // When that fails, the 401 that follows tells the caller why.
-        self.renew(client, call, Challenge::Bearer(bearer), &grant).await.ok();
+        self.renew(transport, call, Challenge::Bearer(bearer), &grant).await.ok();
         self.state.lock().grant.clone()
     }
 
     /// Answers the challenge in `headers` to a request that carried `refused`.
     pub(super) async fn answer(
         &self,
-        client: &Client,
+        transport: &Transport,
         call: &Call,
         headers: &HeaderMap,
         refused: &Grant,
     ) -> Result<(), RegistryError> {
         let challenge =
             choose(headers).ok_or_else(|| denied("it does not say how to log in (status 401)"))?;
-        self.renew(client, call, challenge, refused).await
+        self.renew(transport, call, challenge, refused).await
     }
 
     async fn renew(
         &self,
-        client: &Client,
+        transport: &Transport,
         call: &Call,
         challenge: Challenge,
         refused: &Grant,
@@ -149,7 +149,7 @@ impl Authenticator {
                 None => return Err(self.no_credentials()),
             },
             Challenge::Bearer(bearer) => {
-                let (header, life) = self.fetch_token(client, call, &bearer, may_delete).await?;
+                let (header, life) = self.fetch_token(transport, call, &bearer, may_delete).await?;
                 (header, Some((bearer, Instant::now() + life - TOKEN_MARGIN)))
             }
         };
@@ -161,15 +161,16 @@ impl Authenticator {
 
     async fn fetch_token(
         &self,
-        client: &Client,
+        transport: &Transport,
         call: &Call,
         bearer: &Bearer,
         may_delete: bool,
     ) -> Result<(HeaderValue, Duration), RegistryError> {
-        let realm = origin::resolve_realm(client.base(), &bearer.realm)
+        let realm = origin::resolve_realm(transport.base(), &bearer.realm)
             .map_err(|bad| denied(&format!("its token server cannot be used: {bad}")))?;
         let credential = self.lookup().await?;
-        if credential.is_some() && !origin::may_see_password(client.base(), &realm, &self.realms) {
+        if credential.is_some() && !origin::may_see_password(transport.base(), &realm, &self.realms)
+        {
             let host = realm.host_str().unwrap_or_default();
             return Err(denied(&format!(
                 "it wants the password sent to {host}; add that host to auth_realms if it is right"
@@ -181,7 +182,8 @@ impl Authenticator {
             let scope = format!("repository:{}:{actions}", self.repository);
             let request = token_request(&realm, bearer, &scope, credential.as_ref())?;
             call.take_token_request()?;
-            let answer = client.send_unauthorized(request.request, request.header.as_ref()).await?;
+            let TokenRequest { request, header } = request;
+            let answer = transport.send(&request, &request.url, header.as_ref()).await?;
             match answer.status() {
                 StatusCode::OK => {
                     return match answer.read("token answer", TOKEN_ANSWER_LEN_MAX).await {

@@ -5,10 +5,10 @@ use reqwest::header::CONTENT_RANGE;
 use reqwest::{Method, StatusCode};
 use sha2::{Digest as _, Sha256};
 
-use super::RemoteRepository;
 use super::answer::Answer;
 use super::auth::Call;
-use super::client::{Redirects, Request};
+use super::client::Client;
+use super::transport::{Redirects, Request};
 use crate::protocol::Digest;
 use crate::registry::RegistryError;
 use crate::sys::buffer::{self, Buffer};
@@ -19,15 +19,15 @@ const RESUME_COUNT_MAX: usize = 3;
 /// Most bytes reserved for a blob before any of it came; the size is only a promise.
 const RESERVE_LEN_MAX: u64 = 16 << 20;
 
-impl RemoteRepository {
+impl Client {
     pub(super) async fn head_blob(
         &self,
         call: &Call,
         digest: &Digest,
     ) -> Result<bool, RegistryError> {
-        let url = self.client.url(&format!("blobs/{digest}"));
-        let request = Request::new(Method::HEAD, url).redirects(Redirects::Anywhere);
-        let answer = self.client.send(call, request).await?;
+        let url = self.url(&format!("blobs/{digest}"));
+        let request = Request::new(Method::HEAD, url).following(Redirects::Anywhere);
+        let answer = self.send(call, request).await?;
         match answer.status() {
             // A page in place of the blob would otherwise count as an upload done.
             StatusCode::OK if answer.is_html() => Err(RegistryError::WebPage),
@@ -73,13 +73,13 @@ impl RemoteRepository {
         digest: &Digest,
         part: &mut Part,
     ) -> Result<(), RegistryError> {
-        let url = self.client.url(&format!("blobs/{digest}"));
-        let mut request = Request::get(url).redirects(Redirects::Anywhere);
+        let url = self.url(&format!("blobs/{digest}"));
+        let mut request = Request::get(url).following(Redirects::Anywhere);
         let start = part.len();
         if start > 0 {
             request = request.range_from(start);
         }
-        let mut answer = self.client.send(call, request).await?;
+        let mut answer = self.send(call, request).await?;
         match answer.status() {
             // It ignored the range and sends everything.
             StatusCode::OK => part.clear(),

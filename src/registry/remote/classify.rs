@@ -1,4 +1,5 @@
-//! What a refusal of a registry means: status, OCI error code and `Retry-After` to one error.
+//! What a refusal of a registry or of the network means: status, OCI error code and `Retry-After`
+//! to one error.
 
 use std::time::{Duration, SystemTime};
 
@@ -69,6 +70,14 @@ pub(super) fn parse_code(body: &[u8]) -> Option<OciCode> {
     let first = body.errors.first()?;
     let known = CODES.iter().find(|(name, _code)| *name == first.code);
     Some(known.map_or(OciCode::Other, |(_name, code)| *code))
+}
+
+/// Returns the error of a connection that failed; its URL is dropped, for it may be signed.
+pub(super) fn transport_error(error: reqwest::Error) -> RegistryError {
+    if error.is_timeout() {
+        return RegistryError::TimedOut;
+    }
+    RegistryError::Unreachable(Box::new(error.without_url()))
 }
 
 /// A registry's answer that is not what was asked for.

@@ -3,10 +3,10 @@
 use reqwest::header::{CONTENT_TYPE, HeaderName};
 use reqwest::{Method, StatusCode};
 
-use super::RemoteRepository;
 use super::auth::Call;
 use super::classify::OciCode;
-use super::client::{Redirects, Request};
+use super::client::Client;
+use super::transport::{Redirects, Request};
 use crate::protocol::limits::MANIFEST_LEN_MAX;
 use crate::protocol::{Digest, Tag};
 use crate::registry::{FetchedManifest, ManifestRef, ManifestUpload, RegistryError};
@@ -19,7 +19,17 @@ pub(super) const MANIFEST_TYPES: &str = "application/vnd.oci.image.manifest.v1+j
 
 const DIGEST_HEADER: HeaderName = HeaderName::from_static("docker-content-digest");
 
-impl RemoteRepository {
+/// Says that the registry indexed a push by its `subject` itself.
+const SUBJECT_HEADER: HeaderName = HeaderName::from_static("oci-subject");
+
+/// A manifest that the registry took.
+pub(super) struct Pushed {
+    pub(super) digest: Digest,
+    /// The subject for which the registry has indexed it.
+    pub(super) indexed_subject: Option<Digest>,
+}
+
+impl Client {
     pub(super) async fn get_manifest(
         &self,
         call: &Call,
@@ -30,10 +40,10 @@ impl RemoteRepository {
             ManifestRef::Tag(tag) => tag.to_string(),
             ManifestRef::Digest(digest) => digest.to_string(),
         };
-        let request = Request::get(self.client.url(&format!("manifests/{name}")))
+        let request = Request::get(self.url(&format!("manifests/{name}")))
             .accept(MANIFEST_TYPES)
-            .redirects(Redirects::SameOrigin);
-        let answer = self.client.send(call, request).await?;
+            .following(Redirects::SameOrigin);
+        let answer = self.send(call, request).await?;
         if answer.status() != StatusCode::OK {
             return Err(answer.into_refusal().await.into_error(name));
         }
@@ -56,10 +66,10 @@ impl RemoteRepository {
         call: &Call,
         tag: &Tag,
     ) -> Result<Option<Digest>, RegistryError> {
-        let request = Request::new(Method::HEAD, self.client.url(&format!("manifests/{tag}")))
+        let request = Request::new(Method::HEAD, self.url(&format!("manifests/{tag}")))
             .accept(MANIFEST_TYPES)
-            .redirects(Redirects::SameOrigin);
-        let answer = self.client.send(call, request).await?;
+            .following(Redirects::SameOrigin);
+        let answer = self.send(call, request).await?;
         match answer.status() {
             StatusCode::OK => answer.require_plain()?,
             StatusCode::NOT_FOUND => return Ok(None),
@@ -81,13 +91,13 @@ impl RemoteRepository {
         &self,
         call: &Call,
         manifest: &ManifestUpload,
-    ) -> Result<Digest, RegistryError> {
+    ) -> Result<Pushed, RegistryError> {
         let digest = Digest::of(&manifest.bytes);
         let name = manifest.tag.as_ref().map_or_else(|| digest.to_string(), Tag::to_string);
-        let url = self.client.url(&format!("manifests/{name}"));
+        let url = self.url(&format!("manifests/{name}"));
         let request =
             Request::new(Method::PUT, url).body(manifest.media_type, manifest.bytes.clone());
-        let answer = self.client.send(call, request).await?;
+        let answer = self.send(call, request).await?;
         if !matches!(answer.status(), StatusCode::CREATED | StatusCode::ACCEPTED) {
             let refusal = answer.into_refusal().await;
             // We name no digest but by hashing. docker-registry answers so while somebody else pushes
@@ -97,13 +107,8 @@ impl RemoteRepository {
             }
             return Err(refusal.into_error(name));
         }
-        if let Some(referrer) = &manifest.referrer {
-            let is_indexed = self.note_subject_header(answer.headers(), &referrer.subject);
-            if !is_indexed {
-                self.attach_by_tag(call, manifest, referrer, digest).await?;
-            }
-        }
-        Ok(digest)
+        let indexed_subject = answer.header(&SUBJECT_HEADER).and_then(|text| text.parse().ok());
+        Ok(Pushed { digest, indexed_subject })
     }
 
     pub(super) async fn head_manifest(
@@ -111,9 +116,9 @@ impl RemoteRepository {
         call: &Call,
         digest: &Digest,
     ) -> Result<bool, RegistryError> {
-        let request = Request::new(Method::HEAD, self.client.url(&format!("manifests/{digest}")))
+        let request = Request::new(Method::HEAD, self.url(&format!("manifests/{digest}")))
             .accept(MANIFEST_TYPES);
-        let answer = self.client.send(call, request).await?;
+        let answer = self.send(call, request).await?;
         match answer.status() {
             StatusCode::OK => Ok(true),
             StatusCode::NOT_FOUND => Ok(false),
@@ -127,8 +132,8 @@ impl RemoteRepository {
         call: &Call,
         name: &(impl std::fmt::Display + Sync),
     ) -> Result<(), RegistryError> {
-        let url = self.client.url(&format!("manifests/{name}"));
-        let answer = self.client.send(call, Request::new(Method::DELETE, url)).await?;
+        let url = self.url(&format!("manifests/{name}"));
+        let answer = self.send(call, Request::new(Method::DELETE, url)).await?;
         match answer.status() {
             StatusCode::ACCEPTED | StatusCode::NO_CONTENT => Ok(()),
             // Older registries; but a page says nothing about what was deleted.

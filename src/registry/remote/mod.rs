@@ -3,8 +3,8 @@
 //! The registry is an adversary: every body has a limit, every wait a deadline, every list a
 //! bound, and credentials go to the registry and its token server only. Nothing here retries a
 //! failed request (that is [`crate::registry::retry`]) and nothing interprets a message.
-//! Start at [`RemoteRepository::open`]; [`client`] has the bounds, [`auth`] the secrets and
-//! [`origin`] the rules about other hosts.
+//! Start at [`RemoteRepository::open`]; [`transport`] has the bounds, [`client`] the hops,
+//! [`auth`] the secrets and [`origin`] the rules about other hosts.
 //!
 //! Only the grammar of names comes from oci-client: its transfers have neither limits nor
 //! deadlines, and its passwords go to any realm.
@@ -28,6 +28,7 @@ mod paging;
 mod referrers;
 #[cfg(test)]
 mod tests;
+mod transport;
 mod upload;
 
 use std::future::Future;
@@ -45,6 +46,9 @@ pub(super) use name::{is_loopback_host, parse_remote_name};
 
 use auth::{Authenticator, Call};
 use client::Client;
+use paging::TagLister;
+use referrers::Referrers;
+use transport::Transport;
 
 use super::{
     FetchedManifest, ManifestRef, ManifestUpload, RegistryError, Repository, RepositoryReference,
@@ -58,8 +62,8 @@ use crate::protocol::{Descriptor, Digest, Tag};
 pub struct RemoteRepository {
     reference: RepositoryReference,
     client: Client,
-    listing: paging::ListingMemory,
-    referrers: referrers::ReferrersMemory,
+    tags: TagLister,
+    referrers: Referrers,
 }
 
 impl RemoteRepository {
@@ -93,9 +97,9 @@ impl RemoteRepository {
         );
         Ok(Self {
             reference: reference.clone(),
-            client: Client::new(base, auth, is_loopback, options)?,
-            listing: paging::ListingMemory::default(),
-            referrers: referrers::ReferrersMemory::default(),
+            client: Client::new(Transport::new(base, is_loopback, options)?, auth),
+            tags: TagLister::default(),
+            referrers: Referrers::default(),
         })
     }
 
@@ -116,7 +120,7 @@ impl Repository for RemoteRepository {
     }
 
     async fn probe(&self) -> Result<(), RegistryError> {
-        self.within_deadline(self.probe_tags(&Call::new())).await
+        self.within_deadline(paging::probe(&self.client, &Call::new())).await
     }
 
     async fn fetch_manifest(
@@ -124,43 +128,49 @@ impl Repository for RemoteRepository {
         reference: &ManifestRef,
         len_max: u64,
     ) -> Result<FetchedManifest, RegistryError> {
-        self.within_deadline(self.get_manifest(&Call::new(), reference, len_max)).await
+        self.within_deadline(self.client.get_manifest(&Call::new(), reference, len_max)).await
     }
 
     async fn resolve_tag(&self, tag: &Tag) -> Result<Option<Digest>, RegistryError> {
-        self.within_deadline(self.head_tag(&Call::new(), tag)).await
+        self.within_deadline(self.client.head_tag(&Call::new(), tag)).await
     }
 
     async fn push_manifest(&self, manifest: &ManifestUpload) -> Result<Digest, RegistryError> {
-        self.within_deadline(self.put_manifest(&Call::new(), manifest)).await
+        let call = Call::new();
+        self.within_deadline(async {
+            let pushed = self.client.put_manifest(&call, manifest).await?;
+            self.referrers.add(&self.client, &call, manifest, &pushed).await?;
+            Ok(pushed.digest)
+        })
+        .await
     }
 
     async fn blob_exists(&self, digest: &Digest) -> Result<bool, RegistryError> {
-        self.within_deadline(self.head_blob(&Call::new(), digest)).await
+        self.within_deadline(self.client.head_blob(&Call::new(), digest)).await
     }
 
     async fn fetch_blob(&self, digest: &Digest, size: u64) -> Result<Bytes, RegistryError> {
-        self.get_blob(&Call::new(), digest, size).await
+        self.client.get_blob(&Call::new(), digest, size).await
     }
 
     async fn push_blob(&self, digest: &Digest, bytes: Bytes) -> Result<(), RegistryError> {
-        self.upload_blob(&Call::new(), digest, &bytes).await
+        self.client.upload_blob(&Call::new(), digest, &bytes).await
     }
 
     async fn list_tags(&self, prefix: &str) -> Result<TagList, RegistryError> {
-        self.list_tag_pages(&Call::new(), prefix).await
+        self.tags.list(&self.client, &Call::new(), prefix).await
     }
 
     async fn list_referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>, RegistryError> {
-        self.within_deadline(self.get_referrers(&Call::new(), subject)).await
+        self.within_deadline(self.referrers.list(&self.client, &Call::new(), subject)).await
     }
 
     async fn delete_manifest(&self, digest: &Digest) -> Result<(), RegistryError> {
-        self.within_deadline(self.drop_manifest(&Call::new(), digest)).await
+        self.within_deadline(self.client.drop_manifest(&Call::new(), digest)).await
     }
 
     async fn delete_tag(&self, tag: &Tag) -> Result<(), RegistryError> {
-        self.within_deadline(self.drop_manifest(&Call::new(), tag)).await
+        self.within_deadline(self.client.drop_manifest(&Call::new(), tag)).await
     }
 
     async fn remove_referrer(
@@ -168,7 +178,8 @@ impl Repository for RemoteRepository {
         subject: &Digest,
         referrer: &Digest,
     ) -> Result<(), RegistryError> {
-        self.within_deadline(self.detach_by_tag(&Call::new(), subject, referrer)).await
+        let call = Call::new();
+        self.within_deadline(self.referrers.remove(&self.client, &call, subject, referrer)).await
     }
 
     async fn sweep_blobs(

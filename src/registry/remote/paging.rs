@@ -13,9 +13,9 @@ use reqwest::header::{HeaderMap, LINK};
 use serde::Deserialize;
 use tokio::time::{Instant, timeout_at};
 
-use super::RemoteRepository;
 use super::auth::Call;
-use super::client::Request;
+use super::client::Client;
+use super::transport::Request;
 use crate::protocol::Tag;
 use crate::registry::{RegistryError, TagList};
 
@@ -48,9 +48,11 @@ enum Seeking {
     No,
 }
 
-/// What earlier listings taught.
+/// Lists tags; remembers what earlier listings taught about the registry.
 #[derive(Debug, Default)]
-pub(super) struct ListingMemory(Mutex<Seeking>);
+pub(super) struct TagLister {
+    seeking: Mutex<Seeking>,
+}
 
 #[derive(Deserialize)]
 struct TagPage {
@@ -130,24 +132,20 @@ impl<'a> Collector<'a> {
     }
 }
 
-impl RemoteRepository {
-    /// Checks that tags can be listed; a repository that does not exist yet is as good as empty.
-    pub(super) async fn probe_tags(&self, call: &Call) -> Result<(), RegistryError> {
-        let mut url = self.client.url("tags/list");
-        url.set_query(Some("n=1"));
-        self.get_page(call, url).await.map(|_page| ())
-    }
-
-    pub(super) async fn list_tag_pages(
+impl TagLister {
+    /// Lists the tags with a prefix.
+    pub(super) async fn list(
         &self,
+        client: &Client,
         call: &Call,
         prefix: &str,
     ) -> Result<TagList, RegistryError> {
-        let deadline = Instant::now() + self.client.deadlines().metadata;
-        let known = *self.listing.0.lock();
+        let deadline = Instant::now() + client.deadlines().metadata;
+        let known = *self.seeking.lock();
         if !prefix.is_empty() && !matches!(known, Seeking::OnlyExisting | Seeking::No) {
             let mut collector = Collector::new(prefix);
-            let (end, saw_any) = self.walk(call, deadline, &mut collector, Some(prefix)).await?;
+            let (end, saw_any) =
+                self.walk(client, call, deadline, &mut collector, Some(prefix)).await?;
             // An empty answer proves nothing: some registries give one for every unknown `last`.
             let is_proven = saw_any || known == Seeking::Works;
             if end == End::Unsorted {
@@ -158,8 +156,8 @@ impl RemoteRepository {
             }
         }
         let mut collector = Collector::new(prefix);
-        let (end, _saw_any) = self.walk(call, deadline, &mut collector, None).await?;
-        let known = *self.listing.0.lock();
+        let (end, _saw_any) = self.walk(client, call, deadline, &mut collector, None).await?;
+        let known = *self.seeking.lock();
         if !prefix.is_empty() && !collector.found.is_empty() {
             // The walk from the prefix had found none of them.
             match known {
@@ -172,7 +170,7 @@ impl RemoteRepository {
     }
 
     fn learn(&self, seeking: Seeking) {
-        let before = std::mem::replace(&mut *self.listing.0.lock(), seeking);
+        let before = std::mem::replace(&mut *self.seeking.lock(), seeking);
         if before != seeking {
             tracing::debug!(?seeking, "how the registry pages its tags");
         }
@@ -183,6 +181,7 @@ impl RemoteRepository {
     /// Returns whether any tag came at all.
     async fn walk(
         &self,
+        client: &Client,
         call: &Call,
         deadline: Instant,
         collector: &mut Collector<'_>,
@@ -190,10 +189,10 @@ impl RemoteRepository {
     ) -> Result<(End, bool), RegistryError> {
         let must_be_sorted = start.is_some();
         let mut last = start.map(str::to_owned);
-        let mut url = self.page_url(last.as_deref());
+        let mut url = page_url(client, last.as_deref());
         let mut saw_any = false;
         loop {
-            let page = match timeout_at(deadline, self.get_page(call, url)).await {
+            let page = match timeout_at(deadline, get_page(client, call, url)).await {
                 Ok(page) => page?,
                 // What is known by now is better than nothing.
                 Err(_elapsed) if saw_any => return Ok((End::Truncated, saw_any)),
@@ -222,7 +221,7 @@ impl RemoteRepository {
                     return Ok((End::Complete, saw_any));
                 }
                 // A registry without links pages by `last` alone.
-                None => self.page_url(page.tags.iter().max().map(String::as_str)),
+                None => page_url(client, page.tags.iter().max().map(String::as_str)),
             };
             last = page.tags.into_iter().max().or(last);
         }
@@ -233,42 +232,48 @@ impl RemoteRepository {
     /// Where tags are sorted, asking costs one small answer. Elsewhere it costs the whole list
     /// again, so only a page that is full is doubted.
     fn may_hide_a_page(&self, is_sorted: bool, count: usize) -> bool {
-        let seeking = *self.listing.0.lock();
+        let seeking = *self.seeking.lock();
         is_sorted || count >= PAGE_TAG_COUNT || seeking == Seeking::OnlyExisting
     }
+}
 
-    fn page_url(&self, last: Option<&str>) -> Url {
-        let mut url = self.client.url("tags/list");
-        url.query_pairs_mut().append_pair("n", &PAGE_TAG_COUNT.to_string());
-        if let Some(last) = last {
-            url.query_pairs_mut().append_pair("last", last);
-        }
-        url
-    }
+/// Checks that tags can be listed; a repository that does not exist yet is as good as empty.
+pub(super) async fn probe(client: &Client, call: &Call) -> Result<(), RegistryError> {
+    let mut url = client.url("tags/list");
+    url.set_query(Some("n=1"));
+    get_page(client, call, url).await.map(|_page| ())
+}
 
-    async fn get_page(&self, call: &Call, url: Url) -> Result<Page, RegistryError> {
-        let request = Request::get(url).accept("application/json");
-        let answer = self.client.send(call, request).await?;
-        if !answer.status().is_success() {
-            let refusal = answer.into_refusal().await;
-            if refusal.is_unknown_repository() {
-                return Ok(Page { tags: Vec::new(), next: None });
-            }
-            return Err(refusal.into_error("tag list"));
-        }
-        let next = match next_link(answer.headers()) {
-            Some(link) => Some(self.client.resolve_here(answer.url(), &link)?),
-            None => None,
-        };
-        let body = answer.read("tag list", PAGE_LEN_MAX).await?;
-        let page: TagPage = serde_json::from_slice(&body).map_err(|_source| {
-            RegistryError::Malformed { reason: "a tag list is not JSON".into() }
-        })?;
-        if page.name.is_none() && page.tags.is_none() {
-            return Err(RegistryError::Malformed { reason: "a tag list has no tags".into() });
-        }
-        Ok(Page { tags: page.tags.unwrap_or_default(), next })
+fn page_url(client: &Client, last: Option<&str>) -> Url {
+    let mut url = client.url("tags/list");
+    url.query_pairs_mut().append_pair("n", &PAGE_TAG_COUNT.to_string());
+    if let Some(last) = last {
+        url.query_pairs_mut().append_pair("last", last);
     }
+    url
+}
+
+async fn get_page(client: &Client, call: &Call, url: Url) -> Result<Page, RegistryError> {
+    let request = Request::get(url).accept("application/json");
+    let answer = client.send(call, request).await?;
+    if !answer.status().is_success() {
+        let refusal = answer.into_refusal().await;
+        if refusal.is_unknown_repository() {
+            return Ok(Page { tags: Vec::new(), next: None });
+        }
+        return Err(refusal.into_error("tag list"));
+    }
+    let next = match next_link(answer.headers()) {
+        Some(link) => Some(client.resolve_here(answer.url(), &link)?),
+        None => None,
+    };
+    let body = answer.read("tag list", PAGE_LEN_MAX).await?;
+    let page: TagPage = serde_json::from_slice(&body)
+        .map_err(|_source| RegistryError::Malformed { reason: "a tag list is not JSON".into() })?;
+    if page.name.is_none() && page.tags.is_none() {
+        return Err(RegistryError::Malformed { reason: "a tag list has no tags".into() });
+    }
+    Ok(Page { tags: page.tags.unwrap_or_default(), next })
 }
 
 /// Returns whether `tags` ascend strictly in byte order and all lie after `last`.

@@ -8,18 +8,18 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use reqwest::header::{HeaderMap, HeaderName};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use super::RemoteRepository;
 use super::auth::Call;
-use super::client::Request;
+use super::client::Client;
+use super::manifest::Pushed;
 use super::paging::next_link;
+use super::transport::Request;
 use crate::protocol::json::parse_object;
 use crate::protocol::{Descriptor, Digest, Tag, media_type};
 use crate::registry::retry::jitter;
-use crate::registry::{ManifestRef, ManifestUpload, ReferrerEntry, RegistryError};
+use crate::registry::{ManifestRef, ManifestUpload, RegistryError};
 
 /// Largest index of referrers in bytes, as for any manifest.
 const INDEX_LEN_MAX: u64 = 4 << 20;
@@ -40,11 +40,9 @@ const PAUSE_MAX: Duration = Duration::from_millis(200);
 /// Most old entries that are checked one by one, when the registry refuses an index for some.
 const CHECKED_ENTRY_COUNT_MAX: usize = 64;
 
-const SUBJECT_HEADER: HeaderName = HeaderName::from_static("oci-subject");
-
-/// What is known about the registry, and the turns of writers in this process.
+/// Reads and writes referrers; remembers what the registry can do, and whose turn it is to write.
 #[derive(Default)]
-pub(super) struct ReferrersMemory {
+pub(super) struct Referrers {
     /// Whether the referrers API is there; none = not known yet.
     has_api: Mutex<Option<bool>>,
     /// Writers of one subject take turns. A fixed number of locks bounds the memory; two subjects
@@ -52,14 +50,16 @@ pub(super) struct ReferrersMemory {
     turns: [tokio::sync::Mutex<()>; 16],
 }
 
-impl RemoteRepository {
-    pub(super) async fn get_referrers(
+impl Referrers {
+    /// Lists the manifests that name `subject`, by both ways.
+    pub(super) async fn list(
         &self,
+        client: &Client,
         call: &Call,
         subject: &Digest,
     ) -> Result<Vec<Descriptor>, RegistryError> {
-        let by_api = self.get_by_api(call, subject).await;
-        let by_tag = self.get_by_tag(call, subject).await.map(|entries| parse_entries(&entries));
+        let by_api = self.get_by_api(client, call, subject).await;
+        let by_tag = get_by_tag(client, call, subject).await.map(|entries| parse_entries(&entries));
         let entries = match (by_api, by_tag) {
             (Ok(mut entries), Ok(more)) => {
                 entries.extend(more);
@@ -78,35 +78,35 @@ impl RemoteRepository {
 
     async fn get_by_api(
         &self,
+        client: &Client,
         call: &Call,
         subject: &Digest,
     ) -> Result<Vec<Descriptor>, RegistryError> {
         let mut found = Vec::new();
-        if *self.referrers.has_api.lock() == Some(false) {
+        if *self.has_api.lock() == Some(false) {
             return Ok(found);
         }
         let mut seen = HashSet::new();
-        let mut url = self.client.url(&format!("referrers/{subject}"));
+        let mut url = client.url(&format!("referrers/{subject}"));
         let mut left = INDEX_LEN_MAX;
         for _page in 0..PAGE_COUNT_MAX {
             let request = Request::get(url.clone()).accept(media_type::IMAGE_INDEX);
-            let answer = self.client.send(call, request).await?;
+            let answer = client.send(call, request).await?;
             match answer.status() {
                 StatusCode::OK => {}
                 // The API never answers so about a manifest, not even about an unknown one.
                 StatusCode::NOT_FOUND if found.is_empty() => {
-                    self.referrers.has_api.lock().get_or_insert(false);
+                    self.has_api.lock().get_or_insert(false);
                     return Ok(found);
                 }
                 _ => return Err(answer.into_refusal().await.into_error("referrers")),
             }
             let next = next_link(answer.headers());
-            let next =
-                next.map(|link| self.client.resolve_here(answer.url(), &link)).transpose()?;
+            let next = next.map(|link| client.resolve_here(answer.url(), &link)).transpose()?;
             let body = answer.read("referrers", left).await?;
             left -= body.len() as u64;
             let entries = parse_index(&body)?;
-            *self.referrers.has_api.lock() = Some(true);
+            *self.has_api.lock() = Some(true);
             let before = seen.len();
             found.extend(parse_entries(&entries).into_iter().filter(|e| seen.insert(e.digest)));
             match next {
@@ -117,48 +117,28 @@ impl RemoteRepository {
         Ok(found)
     }
 
-    /// Returns the entries of the fallback tag; a tag that is no index has none.
-    async fn get_by_tag(&self, call: &Call, subject: &Digest) -> Result<Vec<Value>, RegistryError> {
-        let tag = ManifestRef::Tag(Tag::referrers(subject));
-        match self.get_manifest(call, &tag, INDEX_LEN_MAX).await {
-            Ok(fetched) => Ok(parse_index(&fetched.bytes).unwrap_or_default()),
-            Err(
-                RegistryError::NotFound { .. }
-                | RegistryError::Malformed { .. }
-                | RegistryError::TooLarge { .. },
-            ) => Ok(Vec::new()),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Reads whether the registry indexed a push by its `subject` itself.
-    pub(super) fn note_subject_header(&self, headers: &HeaderMap, subject: &Digest) -> bool {
-        let text = headers.get(SUBJECT_HEADER).and_then(|value| value.to_str().ok());
-        let is_indexed = text.and_then(|text| text.parse().ok()) == Some(*subject);
-        if is_indexed {
-            *self.referrers.has_api.lock() = Some(true);
-        }
-        is_indexed
-    }
-
-    /// Adds a pushed manifest to the fallback tag of its subject.
+    /// Makes a pushed manifest known as a referrer, unless the registry has done that itself.
     ///
     /// # Errors
     /// Only what a retry may cure. A registry that will never take the tag (immutable tags, no
     /// room) does not fail a send: `bundle-` tags are what counts.
-    pub(super) async fn attach_by_tag(
+    pub(super) async fn add(
         &self,
+        client: &Client,
         call: &Call,
         manifest: &ManifestUpload,
-        referrer: &ReferrerEntry,
-        digest: Digest,
+        pushed: &Pushed,
     ) -> Result<(), RegistryError> {
-        let turn = usize::from(referrer.subject.as_bytes()[0]) % self.referrers.turns.len();
-        let _turn = self.referrers.turns[turn].lock().await;
+        let Some(referrer) = &manifest.referrer else { return Ok(()) };
+        if pushed.indexed_subject == Some(referrer.subject) {
+            *self.has_api.lock() = Some(true);
+            return Ok(());
+        }
+        let _turn = self.turn(&referrer.subject).await;
         let size = manifest.bytes.len() as u64;
-        let mut entry = Descriptor::new(manifest.media_type, digest, size);
+        let mut entry = Descriptor::new(manifest.media_type, pushed.digest, size);
         entry.artifact_type = Some(referrer.artifact_type.clone());
-        match self.write_until_read_back(call, &referrer.subject, &entry).await {
+        match write_until_read_back(client, call, &referrer.subject, &entry).await {
             Ok(true) => {}
             Ok(false) => tracing::warn!(subject = %referrer.subject, "referrers tag is contended"),
             Err(error) if error.class().is_transient() => return Err(error),
@@ -169,63 +149,24 @@ impl RemoteRepository {
         Ok(())
     }
 
-    async fn write_until_read_back(
-        &self,
-        call: &Call,
-        subject: &Digest,
-        entry: &Descriptor,
-    ) -> Result<bool, RegistryError> {
-        let mut must_check = false;
-        for attempt in 0..ATTEMPT_COUNT_MAX {
-            let mut entries = self.get_by_tag(call, subject).await?;
-            if entries.iter().any(|other| digest_of(other) == Some(entry.digest)) {
-                return Ok(true);
-            }
-            if attempt > 0 {
-                tokio::time::sleep(jitter(PAUSE_MAX)).await;
-            }
-            if must_check {
-                entries = self.retain_existing(call, entries).await?;
-            }
-            entries.push(entry.to_json());
-            let tag = Tag::referrers(subject);
-            let url = self.client.url(&format!("manifests/{tag}"));
-            let index = encode_index(entries);
-            let request = Request::new(Method::PUT, url).body(media_type::IMAGE_INDEX, index);
-            let answer = self.client.send(call, request).await?;
-            if answer.status() == StatusCode::CREATED {
-                continue;
-            }
-            let error = answer.into_refusal().await.into_error(tag);
-            // Some registries refuse an index for one entry that was deleted or never existed.
-            let is_refused =
-                matches!(error, RegistryError::NotFound { .. } | RegistryError::Rejected { .. });
-            if must_check || !is_refused {
-                return Err(error);
-            }
-            must_check = true;
-        }
-        Ok(false)
-    }
-
     /// Takes a manifest out of the fallback tag of its subject.
     ///
     /// A round that another writer has overtaken is repeated, as when one is added.
-    pub(super) async fn detach_by_tag(
+    pub(super) async fn remove(
         &self,
+        client: &Client,
         call: &Call,
         subject: &Digest,
         referrer: &Digest,
     ) -> Result<(), RegistryError> {
-        let turn = usize::from(subject.as_bytes()[0]) % self.referrers.turns.len();
-        let _turn = self.referrers.turns[turn].lock().await;
+        let _turn = self.turn(subject).await;
         let tag = Tag::referrers(subject);
         for attempt in 0..ATTEMPT_COUNT_MAX {
             if attempt > 0 {
                 tokio::time::sleep(jitter(PAUSE_MAX)).await;
             }
             let by_tag = ManifestRef::Tag(tag.clone());
-            let old = match self.get_manifest(call, &by_tag, INDEX_LEN_MAX).await {
+            let old = match client.get_manifest(call, &by_tag, INDEX_LEN_MAX).await {
                 Ok(old) => old,
                 Err(RegistryError::NotFound { .. }) => return Ok(()),
                 Err(error) => return Err(error),
@@ -240,20 +181,20 @@ impl RemoteRepository {
             if entries.is_empty() {
                 // By the digest of what was read: an entry that somebody adds now stays, and most
                 // registries refuse to delete a tag by its name.
-                match self.drop_manifest(call, &old.digest).await {
+                match client.drop_manifest(call, &old.digest).await {
                     Ok(()) | Err(RegistryError::NotFound { .. }) => {}
                     Err(error) => return Err(error),
                 }
                 // A registry that keeps the tag then takes its name instead.
-                if self.head_tag(call, &tag).await? == Some(old.digest) {
-                    self.drop_manifest(call, &tag).await?;
+                if client.head_tag(call, &tag).await? == Some(old.digest) {
+                    client.drop_manifest(call, &tag).await?;
                 }
                 continue;
             }
-            let url = self.client.url(&format!("manifests/{tag}"));
+            let url = client.url(&format!("manifests/{tag}"));
             let index = encode_index(entries);
             let request = Request::new(Method::PUT, url).body(media_type::IMAGE_INDEX, index);
-            let answer = self.client.send(call, request).await?;
+            let answer = client.send(call, request).await?;
             if answer.status() != StatusCode::CREATED {
                 return Err(answer.into_refusal().await.into_error(tag));
             }
@@ -261,22 +202,84 @@ impl RemoteRepository {
         Err(RegistryError::Unreachable("the referrers tag is contended".into()))
     }
 
-    async fn retain_existing(
-        &self,
-        call: &Call,
-        entries: Vec<Value>,
-    ) -> Result<Vec<Value>, RegistryError> {
-        let excess = entries.len().saturating_sub(CHECKED_ENTRY_COUNT_MAX);
-        let mut existing = Vec::new();
-        for entry in entries.into_iter().skip(excess) {
-            if let Some(digest) = digest_of(&entry)
-                && self.head_manifest(call, &digest).await?
-            {
-                existing.push(entry);
-            }
-        }
-        Ok(existing)
+    /// Waits until no other writer of this process works on the referrers of `subject`.
+    async fn turn(&self, subject: &Digest) -> tokio::sync::MutexGuard<'_, ()> {
+        self.turns[usize::from(subject.as_bytes()[0]) % self.turns.len()].lock().await
     }
+}
+
+/// Returns the entries of the fallback tag; a tag that is no index has none.
+async fn get_by_tag(
+    client: &Client,
+    call: &Call,
+    subject: &Digest,
+) -> Result<Vec<Value>, RegistryError> {
+    let tag = ManifestRef::Tag(Tag::referrers(subject));
+    match client.get_manifest(call, &tag, INDEX_LEN_MAX).await {
+        Ok(fetched) => Ok(parse_index(&fetched.bytes).unwrap_or_default()),
+        Err(
+            RegistryError::NotFound { .. }
+            | RegistryError::Malformed { .. }
+            | RegistryError::TooLarge { .. },
+        ) => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
+}
+
+async fn write_until_read_back(
+    client: &Client,
+    call: &Call,
+    subject: &Digest,
+    entry: &Descriptor,
+) -> Result<bool, RegistryError> {
+    let mut must_check = false;
+    for attempt in 0..ATTEMPT_COUNT_MAX {
+        let mut entries = get_by_tag(client, call, subject).await?;
+        if entries.iter().any(|other| digest_of(other) == Some(entry.digest)) {
+            return Ok(true);
+        }
+        if attempt > 0 {
+            tokio::time::sleep(jitter(PAUSE_MAX)).await;
+        }
+        if must_check {
+            entries = retain_existing(client, call, entries).await?;
+        }
+        entries.push(entry.to_json());
+        let tag = Tag::referrers(subject);
+        let url = client.url(&format!("manifests/{tag}"));
+        let index = encode_index(entries);
+        let request = Request::new(Method::PUT, url).body(media_type::IMAGE_INDEX, index);
+        let answer = client.send(call, request).await?;
+        if answer.status() == StatusCode::CREATED {
+            continue;
+        }
+        let error = answer.into_refusal().await.into_error(tag);
+        // Some registries refuse an index for one entry that was deleted or never existed.
+        let is_refused =
+            matches!(error, RegistryError::NotFound { .. } | RegistryError::Rejected { .. });
+        if must_check || !is_refused {
+            return Err(error);
+        }
+        must_check = true;
+    }
+    Ok(false)
+}
+
+async fn retain_existing(
+    client: &Client,
+    call: &Call,
+    entries: Vec<Value>,
+) -> Result<Vec<Value>, RegistryError> {
+    let excess = entries.len().saturating_sub(CHECKED_ENTRY_COUNT_MAX);
+    let mut existing = Vec::new();
+    for entry in entries.into_iter().skip(excess) {
+        if let Some(digest) = digest_of(&entry)
+            && client.head_manifest(call, &digest).await?
+        {
+            existing.push(entry);
+        }
+    }
+    Ok(existing)
 }
 
 fn digest_of(entry: &Value) -> Option<Digest> {

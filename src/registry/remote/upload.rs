@@ -4,17 +4,17 @@ use bytes::Bytes;
 use reqwest::header::LOCATION;
 use reqwest::{Method, StatusCode};
 
-use super::RemoteRepository;
 use super::auth::Call;
 use super::classify::OciCode;
-use super::client::Request;
+use super::client::Client;
+use super::transport::Request;
 use crate::protocol::Digest;
 use crate::registry::RegistryError;
 
 /// Most upload sessions of one push: a registry that restarts loses one.
 const SESSION_COUNT_MAX: usize = 3;
 
-impl RemoteRepository {
+impl Client {
     /// Pushes a blob; a session that the registry lost is begun anew.
     pub(super) async fn upload_blob(
         &self,
@@ -42,19 +42,19 @@ impl RemoteRepository {
         digest: &Digest,
         bytes: &Bytes,
     ) -> Result<Upload, RegistryError> {
-        let request = Request::post(self.client.url("blobs/uploads/"));
-        let answer = self.client.send(call, request).await?;
+        let request = Request::post(self.url("blobs/uploads/"));
+        let answer = self.send(call, request).await?;
         if answer.status() != StatusCode::ACCEPTED {
             return Err(answer.into_refusal().await.into_error("repository"));
         }
         let location = answer.header(&LOCATION).ok_or_else(|| RegistryError::Malformed {
             reason: "an upload has no location".into(),
         })?;
-        let mut url = self.client.resolve(answer.url(), location)?;
+        let mut url = self.resolve(answer.url(), location)?;
         // The session's state may be in the query, so it is only added to.
         url.query_pairs_mut().append_pair("digest", &digest.to_string());
         let request = Request::new(Method::PUT, url).body(BLOB_TYPE, bytes.clone());
-        let answer = self.client.send(call, request).await?;
+        let answer = self.send(call, request).await?;
         match answer.status() {
             StatusCode::CREATED | StatusCode::NO_CONTENT => return Ok(Upload::Done),
             StatusCode::NOT_FOUND | StatusCode::RANGE_NOT_SATISFIABLE => {

@@ -18,6 +18,7 @@ use super::entry::{self, Miss};
 use super::seal::SealKey;
 use crate::protocol::Digest;
 use crate::sys::durable::create_private_dir;
+use crate::sys::owner::{is_of_this_user, is_plain_file_of_this_user};
 use crate::sys::{Clock as _, SystemClock};
 
 /// What a file costs at least, and the unit in which it grows: a block of most file systems.
@@ -91,7 +92,7 @@ impl DiskCache {
     /// Uses `dir`, creating it, and takes over the files that are there.
     pub(super) fn open(dir: &Path, limit: u64, key: Option<SealKey>) -> io::Result<Self> {
         // Before its mode is tightened: root must not change a directory of somebody else.
-        if fs::metadata(dir).is_ok_and(|metadata| !entry::is_of_this_user(&metadata)) {
+        if fs::metadata(dir).is_ok_and(|metadata| !is_of_this_user(&metadata)) {
             return Err(io::ErrorKind::PermissionDenied.into());
         }
         create_private_dir(dir)?;
@@ -136,14 +137,14 @@ impl DiskCache {
     /// Returns whether there is a file for a layer; only reading it tells whether it is whole.
     pub(super) fn contains(&self, digest: &Digest) -> bool {
         self.path(digest).is_some_and(|path| {
-            fs::symlink_metadata(path).is_ok_and(|metadata| entry::is_ours(&metadata))
+            fs::symlink_metadata(path).is_ok_and(|metadata| is_plain_file_of_this_user(&metadata))
         })
     }
 
     /// Returns the bytes of a layer's file; only reading it tells whether it is whole.
     pub(super) fn len(&self, digest: &Digest) -> Option<u64> {
         let metadata = fs::symlink_metadata(self.path(digest)?).ok()?;
-        entry::is_ours(&metadata).then_some(metadata.len())
+        is_plain_file_of_this_user(&metadata).then_some(metadata.len())
     }
 
     /// Removes a layer's file and returns its bytes.
@@ -253,7 +254,9 @@ fn list_shard(shard: &Path, files: &mut Vec<(SystemTime, Digest, u64)>) {
         }
         let Ok(digest) = format!("sha256:{name}").parse() else { continue };
         match file.metadata() {
-            Ok(metadata) if entry::is_ours(&metadata) && files.len() < ENTRY_COUNT_MAX => {
+            Ok(metadata)
+                if is_plain_file_of_this_user(&metadata) && files.len() < ENTRY_COUNT_MAX =>
+            {
                 let modified = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
                 files.push((modified, digest, metadata.len()));
             }

@@ -3,9 +3,9 @@
 //! Nothing here is durable. A torn, truncated or altered file is noticed when it is read: by its
 //! seal, or by SHA-256 where that does not fit.
 
-use std::fs::{self, File, Metadata, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _};
-use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
 use bytes::Bytes;
@@ -15,7 +15,6 @@ use nix::fcntl::{
 };
 use nix::sys::stat::futimens;
 use nix::sys::time::TimeSpec;
-use nix::unistd::geteuid;
 use tokio::sync::Semaphore;
 
 use super::seal::SealKey;
@@ -24,6 +23,7 @@ use crate::protocol::limits::{CHUNK_BYTES_MAX, layer_len_max};
 use crate::sys::buffer::{self, ALIGNMENT};
 use crate::sys::crash;
 use crate::sys::durable::create_private;
+use crate::sys::owner::is_plain_file_of_this_user;
 
 /// Shorter layers go through the page cache.
 const DIRECT_LEN_MIN: usize = 1 << 20;
@@ -65,7 +65,7 @@ pub(super) fn read(
     let broken = |_source: io::Error| Miss::Broken;
     let metadata = file.metadata().map_err(broken)?;
     // Before anything is allocated: no layer is larger.
-    if !is_ours(&metadata) || metadata.len() > layer_len_max(CHUNK_BYTES_MAX) {
+    if !is_plain_file_of_this_user(&metadata) || metadata.len() > layer_len_max(CHUNK_BYTES_MAX) {
         return Err(Miss::Broken);
     }
     let capacity = usize::try_from(metadata.len()).map_err(|_source| Miss::Broken)?;
@@ -158,16 +158,6 @@ fn reserve(file: &File, len: usize) {
     let len = i64::try_from(len).unwrap_or(i64::MAX);
     // Not every file system can; what is wrong with the disk the write will say.
     fallocate(file, FallocateFlags::empty(), 0, len).ok();
-}
-
-/// Returns whether a file is a regular one of this user.
-pub(super) fn is_ours(metadata: &Metadata) -> bool {
-    metadata.is_file() && is_of_this_user(metadata)
-}
-
-/// Returns whether a file or directory belongs to this user.
-pub(super) fn is_of_this_user(metadata: &Metadata) -> bool {
-    metadata.uid() == geteuid().as_raw()
 }
 
 /// Gives the pages of a file that was read back, for the next one.

@@ -10,16 +10,16 @@
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use nix::fcntl::OFlag;
 use rustix::fs::{XattrFlags, fgetxattr, fsetxattr};
 
-use super::entry::is_ours;
 use crate::protocol::Digest;
 use crate::sys::crash;
 use crate::sys::durable::{create_private, rename_durable};
+use crate::sys::owner::{is_open_to_others, is_plain_file_of_this_user};
 
 const ATTRIBUTE: &str = "user.dockercomms.seal";
 
@@ -61,9 +61,9 @@ impl SealKey {
         let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
         let mut file = OpenOptions::new().read(true).custom_flags(flags.bits()).open(path).ok()?;
         let metadata = file.metadata().ok()?;
-        let is_open = metadata.permissions().mode() & 0o077 != 0;
         let mut key = [0; blake3::KEY_LEN];
-        if !is_ours(&metadata) || is_open || metadata.len() != key.len() as u64 {
+        let is_secret = is_plain_file_of_this_user(&metadata) && !is_open_to_others(&metadata);
+        if !is_secret || metadata.len() != key.len() as u64 {
             return None;
         }
         file.read_exact(&mut key).ok()?;

@@ -1,11 +1,12 @@
 //! Where configuration, state and cache lie, and that only their owner can read them.
 
 use std::io;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use super::ConfigError;
 use crate::sys::durable;
+use crate::sys::owner::{is_of_this_user, is_open_to_others};
 
 /// The variables of the environment that decide the places; read by `cli::env` alone.
 #[derive(Debug, Clone, Default)]
@@ -147,11 +148,11 @@ impl Places {
     pub fn create(&self) -> Result<Vec<String>, ConfigError> {
         let mut repaired = Vec::new();
         for dir in [&self.config_root, &self.config, &self.state, &self.cache] {
-            let mode = std::fs::symlink_metadata(dir).ok().map(|metadata| metadata.mode());
+            let before = std::fs::symlink_metadata(dir).ok();
             let failed = |source| ConfigError::Directory { dir: dir.clone(), source };
             durable::create_private_dir(dir).map_err(failed)?;
             check_owner(dir).map_err(failed)?;
-            if mode.is_some_and(is_open_to_others) {
+            if before.as_ref().is_some_and(is_open_to_others) {
                 repaired.push(format!("{} was open to others; it is 0700 now", dir.display()));
             }
         }
@@ -172,7 +173,7 @@ impl Places {
             return Err(failed(io::Error::other("it is a link or not a plain file")));
         }
         check_owner(&path).map_err(failed)?;
-        if !is_open_to_others(metadata.mode()) {
+        if !is_open_to_others(&metadata) {
             return Ok(None);
         }
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).map_err(failed)?;
@@ -183,13 +184,8 @@ impl Places {
     }
 }
 
-fn is_open_to_others(mode: u32) -> bool {
-    mode & 0o077 != 0
-}
-
 fn check_owner(path: &Path) -> io::Result<()> {
-    let owner = std::fs::metadata(path)?.uid();
-    if owner != nix::unistd::geteuid().as_raw() {
+    if !is_of_this_user(&std::fs::metadata(path)?) {
         return Err(io::Error::new(io::ErrorKind::PermissionDenied, "it belongs to another user"));
     }
     Ok(())
@@ -225,6 +221,8 @@ fn roots(variables: &HomeVariables) -> Result<(PathBuf, PathBuf, PathBuf, PathBu
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::MetadataExt as _;
+
     use super::*;
 
     fn variables_of(home: &Path) -> HomeVariables {

@@ -4,17 +4,18 @@
 
 use std::fs::{self, File, Metadata};
 use std::io;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
-use nix::unistd::{AccessFlags, access, geteuid};
 use rusqlite::{Connection, MAIN_DB, OpenFlags, TransactionBehavior};
+use rustix::fs::{Access, access};
 
 use super::error::StoreError;
 use super::seal;
 use crate::sys::crash;
 use crate::sys::durable::{create_private, create_private_dir, rename_durable};
+use crate::sys::owner::{is_of_this_user, is_open_to_others};
 
 /// The database's name in the state directory.
 pub(super) const DATABASE_NAME: &str = "state.db";
@@ -75,7 +76,7 @@ pub(super) fn prepare_dir(state_dir: &Path) -> Result<(), StoreError> {
     }
     create_private_dir(state_dir)?;
     // Without this SQLite opens the database for reading and fails later, less clearly.
-    access(state_dir, AccessFlags::W_OK | AccessFlags::X_OK).map_err(io::Error::from)?;
+    access(state_dir, Access::WRITE_OK | Access::EXEC_OK).map_err(io::Error::from)?;
     Ok(())
 }
 
@@ -96,14 +97,10 @@ fn prepare_file(path: &Path, metadata: &Metadata) -> Result<(), StoreError> {
 }
 
 fn require_ours(path: &Path, metadata: &Metadata) -> Result<(), StoreError> {
-    if metadata.uid() != geteuid().as_raw() {
+    if !is_of_this_user(metadata) {
         return Err(foreign(path, "belongs to another user"));
     }
     Ok(())
-}
-
-fn is_open_to_others(metadata: &Metadata) -> bool {
-    metadata.permissions().mode() & 0o077 != 0
 }
 
 fn foreign(path: &Path, reason: &'static str) -> StoreError {

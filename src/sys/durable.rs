@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::clock::{Clock as _, SystemClock};
 use super::crash;
+use super::owner::is_open_to_others;
 
 /// Temporary files older than this were left by a crash; writing one takes milliseconds.
 const TEMPORARY_AGE_MAX: Duration = Duration::from_hours(1);
@@ -97,7 +98,7 @@ pub fn sync_dir(dir: &Path) -> io::Result<()> {
 pub fn create_private_dir(dir: &Path) -> io::Result<()> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
     let metadata = fs::symlink_metadata(dir)?;
-    if metadata.permissions().mode() & 0o077 != 0 {
+    if is_open_to_others(&metadata) {
         fs::set_permissions(dir, fs::Permissions::from_mode(0o700))?;
     }
     Ok(())

@@ -7,6 +7,7 @@ pub mod clock;
 pub mod counted;
 pub(crate) mod crash;
 pub mod durable;
+pub mod owner;
 pub mod untrusted;
 
 pub use clock::{Clock, ManualClock, SystemClock};

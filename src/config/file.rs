@@ -6,9 +6,12 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use super::error::ConfigError;
 use super::value::{ByteSize, Span};
-use super::{CONFIG_LEN_MAX, ConfigError};
 use crate::sys::durable;
+
+/// Largest `config.toml` in bytes; the generated one is below 8 KiB.
+pub const CONFIG_LEN_MAX: u64 = 1 << 20;
 
 /// The whole file.
 #[derive(Debug, Clone, Default, Deserialize)]

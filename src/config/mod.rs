@@ -4,17 +4,18 @@
 //! see these types: `app` translates them into each layer's own small options. Start at
 //! [`Settings::resolve`]; the file's shape is in [`ProfileFile`] and its text in `template`.
 
+mod error;
 mod file;
 mod places;
 mod template;
 mod value;
 
 use std::collections::BTreeMap;
-use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use file::{ConfigFile, ProfileFile};
+pub use error::ConfigError;
+pub use file::{CONFIG_LEN_MAX, ConfigFile, ProfileFile};
 pub use places::{DEFAULT_PROFILE, HomeVariables, Places};
 pub use template::render_profile;
 pub use value::{ByteSize, Span};
@@ -23,11 +24,8 @@ use crate::mailbox::Delivery;
 use crate::protocol::limits::{
     CHUNK_BYTES_DEFAULT, CHUNK_BYTES_MAX, TTL_SECS_DEFAULT, TTL_SECS_MAX,
 };
-use crate::protocol::{Compression, ErrorClass, Identity};
+use crate::protocol::{Compression, Identity};
 use crate::registry::RepositoryReference;
-
-/// Largest `config.toml` in bytes; the generated one is below 8 KiB.
-pub const CONFIG_LEN_MAX: u64 = 1 << 20;
 
 /// Smallest chunk that may be configured: smaller ones cost more in requests than in bytes.
 pub const CHUNK_BYTES_MIN: u64 = 64 << 10;
@@ -67,110 +65,6 @@ pub const TEMPORARY_NAMES: [&str; 16] = [
     "desktop.ini",
     "4913",
 ];
-
-/// Why the configuration cannot be used.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ConfigError {
-    /// Neither `--home` nor the environment says where our files lie.
-    #[error("no home directory is known")]
-    NoHome,
-    /// A profile's name becomes a directory, so it must be plain.
-    #[error("a profile's name has only letters, digits, `-` and `_`")]
-    BadProfileName,
-    /// The file names other profiles, but not this one.
-    #[error("profile {profile} is not in {}", file.display())]
-    NoProfile {
-        /// The profile asked for.
-        profile: String,
-        /// The configuration file.
-        file: PathBuf,
-    },
-    /// The file cannot be read.
-    #[error("cannot read {}", path.display())]
-    Read {
-        /// The configuration file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// The file is not TOML of our shape.
-    #[error("{} line {line}: {reason}", path.display())]
-    Syntax {
-        /// The configuration file.
-        path: PathBuf,
-        /// The line, from 1.
-        line: usize,
-        /// The parser's reason.
-        reason: String,
-    },
-    /// A setting has a value that cannot be used.
-    #[error("{setting} is not valid: {reason}")]
-    BadSetting {
-        /// The setting's name.
-        setting: &'static str,
-        /// Why.
-        reason: String,
-    },
-    /// A directory of ours cannot be made or trusted.
-    #[error("cannot use the directory {}", dir.display())]
-    Directory {
-        /// The directory.
-        dir: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// The private key's file cannot be trusted.
-    #[error("cannot use the key file {}", path.display())]
-    Key {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// Nobody has set this home and profile up yet.
-    #[error("there is no identity here: {} is missing", missing.display())]
-    NotSetUp {
-        /// The file that is missing.
-        missing: PathBuf,
-    },
-    /// The program cannot find out who runs it.
-    #[error("no identity is configured and none can be made of the user and host names")]
-    NoIdentity,
-}
-
-impl ConfigError {
-    /// Returns the class that decides the exit code.
-    pub fn class(&self) -> ErrorClass {
-        ErrorClass::Configuration
-    }
-
-    /// Returns what to do next.
-    pub fn hint(&self) -> Option<String> {
-        match self {
-            Self::NoHome => Some("give `--home DIR`, or set DOCKERCOMMS_HOME or HOME".to_owned()),
-            Self::NoProfile { profile, .. } => {
-                Some(format!("run `dockercomms --profile {profile} init` to add it"))
-            }
-            Self::NotSetUp { .. } => Some(
-                "run `dockercomms init` (`dockercomms init --home DIR` for another home) to begin, \
-                 or look for a typing mistake in `--home` and `--profile`"
-                    .to_owned(),
-            ),
-            Self::NoIdentity => Some("run `dockercomms init --me you@example.org`".to_owned()),
-            Self::BadProfileName
-            | Self::Read { .. }
-            | Self::Syntax { .. }
-            | Self::BadSetting { .. }
-            | Self::Directory { .. }
-            | Self::Key { .. } => None,
-        }
-    }
-
-    pub(crate) fn setting(setting: &'static str, reason: impl Into<String>) -> Self {
-        Self::BadSetting { setting, reason: reason.into() }
-    }
-}
 
 /// What flags and the environment say; each wins over the file.
 #[derive(Debug, Clone, Default)]

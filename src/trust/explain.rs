@@ -4,8 +4,8 @@ use std::fmt;
 
 use bytes::Bytes;
 
-use super::policy::Role;
 use super::refusal::named_signer;
+use super::role::Role;
 use super::store::TrustStore;
 use super::verdict::UnverifiedMessage;
 use super::verify::{Question, candidates, check_envelope, verify_signature};

@@ -3,26 +3,8 @@
 use super::key::PublicKey;
 use super::limits::SUBJECT_LEN_MAX;
 use super::refusal::Refusal;
+use super::role::Role;
 use crate::protocol::{Identity, Timestamp};
-
-/// What a signature is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Role {
-    /// A message to somebody.
-    Message,
-    /// A receipt for a message.
-    Receipt,
-}
-
-impl Role {
-    /// Returns the word of the trust store.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Message => "message",
-            Self::Receipt => "receipt",
-        }
-    }
-}
 
 /// Under which terms a key or a certificate identity is trusted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

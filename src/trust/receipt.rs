@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 
-use super::policy::Role;
 use super::refusal::Refusal;
+use super::role::Role;
 use super::store::TrustStore;
 use super::verdict::Signer;
 use super::verify::verify_signature;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::policy::Role;
+use super::role::Role;
 use crate::protocol::{ErrorClass, Identity, ProtocolError, Timestamp};
 use crate::sys::Untrusted;
 

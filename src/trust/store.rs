@@ -4,11 +4,10 @@ use std::collections::BTreeMap;
 
 use super::card::ContactCard;
 use super::certificate::TrustedRoot;
-use super::error::{TrustError, check_len};
-use super::limits::{AUTHORITY_COUNT_MAX, SENDER_COUNT_MAX, STORE_LEN_MAX};
+use super::error::TrustError;
+use super::limits::{AUTHORITY_COUNT_MAX, SENDER_COUNT_MAX};
 use super::policy::{IdentityRule, Terms, TrustedKey};
-use super::store_file;
-use crate::protocol::{Digest, Identity};
+use crate::protocol::Identity;
 use crate::sys::Untrusted;
 
 /// Everybody whose messages and receipts are believed. One name, one entry.
@@ -60,16 +59,6 @@ pub enum Added {
 }
 
 impl TrustStore {
-    /// Reads a trust store; the empty text is the empty store.
-    ///
-    /// # Errors
-    /// On anything that is not understood, with the place. A store that is half understood would
-    /// trust somebody by mistake, so there is no such thing.
-    pub fn parse(text: &str) -> Result<Self, TrustError> {
-        check_len("trust store", text, STORE_LEN_MAX)?;
-        store_file::parse(text)
-    }
-
     /// Takes the contents of the files that [`Self::trusted_roots`] names, by name.
     ///
     /// Until then every certificate is refused.
@@ -93,20 +82,6 @@ impl TrustStore {
             })
             .collect::<Result<_, TrustError>>()?;
         Ok(self)
-    }
-
-    /// Returns a digest of all that verdicts depend on, trusted roots included.
-    pub fn version(&self) -> Digest {
-        let mut text = self.encode();
-        for root in self.loaded_roots.values() {
-            text.push_str(&root.digest().to_string());
-        }
-        Digest::of(text.as_bytes())
-    }
-
-    /// Returns the store as TOML, always the same text for the same store.
-    pub fn encode(&self) -> String {
-        store_file::encode(self)
     }
 
     /// Takes a contact card whose fingerprint somebody has compared.

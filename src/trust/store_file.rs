@@ -7,14 +7,14 @@ use serde::Deserialize;
 use toml::Value;
 
 use super::card::quoted;
-use super::error::TrustError;
+use super::error::{TrustError, check_len};
 use super::key::PublicKey;
 use super::limits::{
-    AUTHORITY_COUNT_MAX, SENDER_COUNT_MAX, SUBJECT_LEN_MAX, TRUSTED_ROOT_COUNT_MAX,
+    AUTHORITY_COUNT_MAX, SENDER_COUNT_MAX, STORE_LEN_MAX, SUBJECT_LEN_MAX, TRUSTED_ROOT_COUNT_MAX,
 };
 use super::policy::{IdentityRule, SubjectRule, Terms, TrustedKey};
 use super::store::{TrustStore, TrustedSender};
-use crate::protocol::{Identity, Timestamp};
+use crate::protocol::{Digest, Identity, Timestamp};
 use crate::sys::Untrusted;
 
 const HEADER: &str = "\
@@ -85,7 +85,33 @@ struct IdentityFile {
     revoked: bool,
 }
 
-pub(super) fn parse(text: &str) -> Result<TrustStore, TrustError> {
+impl TrustStore {
+    /// Reads a trust store; the empty text is the empty store.
+    ///
+    /// # Errors
+    /// On anything that is not understood, with the place. A store that is half understood would
+    /// trust the wrong sender, so there is no such thing.
+    pub fn parse(text: &str) -> Result<Self, TrustError> {
+        check_len("trust store", text, STORE_LEN_MAX)?;
+        parse(text)
+    }
+
+    /// Returns the store as TOML, always the same text for the same store.
+    pub fn encode(&self) -> String {
+        encode(self)
+    }
+
+    /// Returns a digest of all that verdicts depend on, trusted roots included.
+    pub fn version(&self) -> Digest {
+        let mut text = self.encode();
+        for root in self.loaded_roots.values() {
+            text.push_str(&root.digest().to_string());
+        }
+        Digest::of(text.as_bytes())
+    }
+}
+
+fn parse(text: &str) -> Result<TrustStore, TrustError> {
     let file: StoreFile = toml::from_str(text).map_err(|error| {
         let at = error.span().map_or(0, |span| span.start);
         let line = text.bytes().take(at).filter(|byte| *byte == b'\n').count() + 1;
@@ -230,7 +256,7 @@ fn read_time(
     }
 }
 
-pub(super) fn encode(store: &TrustStore) -> String {
+fn encode(store: &TrustStore) -> String {
     let mut text = HEADER.to_owned();
     let mut line = |parts: std::fmt::Arguments<'_>| {
         // Writing to a String cannot fail.

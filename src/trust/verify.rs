@@ -9,8 +9,9 @@ use bytes::Bytes;
 
 use super::bundle::{Bundle, Material, SignedClaim};
 use super::certificate::{Certified, Doubt, KeylessBundle};
-use super::policy::{IdentityRule, Role};
+use super::policy::IdentityRule;
 use super::refusal::Refusal;
+use super::role::Role;
 use super::store::TrustStore;
 use super::verdict::{RefusedMessage, Signer, UnverifiedMessage, VerifiedMessage};
 use crate::protocol::limits::{BUNDLE_CANDIDATE_COUNT_MAX, BUNDLE_LEN_MAX};

@@ -13,6 +13,7 @@ mod env;
 mod exit;
 mod failure;
 mod gc;
+mod global;
 mod init;
 mod key;
 mod list;
@@ -39,12 +40,12 @@ mod watchdog;
 mod tests;
 
 use std::ffi::OsString;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 use failure::Failure;
+use global::Global;
 use output::Output;
 use session::Session;
 
@@ -79,25 +80,6 @@ usage, 70 defect, 130 interrupted.
 
 Environment: DOCKERCOMMS_HOME, DOCKERCOMMS_PROFILE, DOCKERCOMMS_ME and DOCKERCOMMS_REGISTRY stand for \
 the options of these names, NO_COLOR for no colours.";
-
-/// What every verb takes.
-#[derive(Debug, clap::Args)]
-#[command(next_help_heading = "Options of every verb")]
-struct Global {
-    /// Keep configuration, state and cache under DIR instead of the usual places
-    #[arg(long, global = true, value_name = "DIR", env = env::HOME, hide_env_values = true)]
-    home: Option<PathBuf>,
-    /// Use this profile of config.toml; each has its own key, state and cache
-    #[arg(long, global = true, value_name = "NAME", env = env::PROFILE, hide_env_values = true)]
-    #[arg(default_value = crate::config::DEFAULT_PROFILE)]
-    profile: String,
-    /// Print JSON, one object a line
-    #[arg(long, global = true)]
-    json: bool,
-    /// Say what goes on; twice says more
-    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
-    verbose: u8,
-}
 
 #[derive(Debug, Subcommand)]
 enum Verb {
@@ -166,8 +148,8 @@ fn run(session: &Session, verb: Verb) -> Result<u8, Failure> {
         Verb::Key(args) => key::run(session, &args),
         Verb::Trust(args) => trust::run(session, &args),
         Verb::Doctor(args) => doctor::run(session, &args),
-        Verb::Completions(args) => Ok(pages::completions(session, &args)),
-        Verb::Man(args) => pages::man(session, &args),
+        Verb::Completions(args) => Ok(pages::completions(session, &args, command())),
+        Verb::Man(args) => pages::man(session, &args, command()),
         Verb::Watchdog(args) => watchdog::run(&args),
         Verb::Announce(args) => announce::run(&args),
     }
@@ -191,6 +173,6 @@ fn usage(error: &clap::Error, is_json: bool) -> ExitCode {
 }
 
 /// Returns the definition of the command line, for help pages and completions.
-pub fn command() -> clap::Command {
+fn command() -> clap::Command {
     Cli::command()
 }

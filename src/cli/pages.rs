@@ -38,16 +38,23 @@ pub(crate) struct ManArgs {
 }
 
 /// Runs `completions`.
-pub(crate) fn completions(session: &Session, args: &CompletionsArgs) -> u8 {
+pub(crate) fn completions(
+    session: &Session,
+    args: &CompletionsArgs,
+    mut command: clap::Command,
+) -> u8 {
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut super::command(), "dockercomms", &mut script);
+    clap_complete::generate(args.shell, &mut command, "dockercomms", &mut script);
     session.output.document(&String::from_utf8_lossy(&script));
     exit::OK
 }
 
 /// Runs `man`.
-pub(crate) fn man(session: &Session, args: &ManArgs) -> Result<u8, Failure> {
-    let mut command = super::command();
+pub(crate) fn man(
+    session: &Session,
+    args: &ManArgs,
+    mut command: clap::Command,
+) -> Result<u8, Failure> {
     // Adds the global options and `help` to every verb, as parsing does.
     command.build();
     let page = match &args.verb {

@@ -7,9 +7,10 @@ use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::failure::Failure;
+use super::global::Global;
 use super::output::Output;
 use super::reference::Reference;
-use super::{Global, env, telemetry};
+use super::{env, telemetry};
 use crate::app::{self, Created, Role, Setup};
 use crate::config::{DEFAULT_PROFILE, HomeVariables, Overrides, Places};
 use crate::mailbox::Mailbox;

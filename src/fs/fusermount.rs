@@ -7,6 +7,8 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use nix::errno::Errno;
+use nix::mount::{MntFlags, umount2};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 
 use super::error::FsError;
@@ -45,8 +47,17 @@ pub(super) fn mount(path: &Path, options: &str) -> Result<OwnedFd, FsError> {
     }
 }
 
-/// Unmounts lazily: open files go on, the name is free at once.
-pub(super) fn unmount(path: &Path) -> io::Result<()> {
+/// Detaches whatever is mounted at `path`: its name is free at once, open files stay usable.
+pub(super) fn detach(path: &Path) -> io::Result<()> {
+    match umount2(path, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW) {
+        Ok(()) => Ok(()),
+        Err(Errno::EPERM) => unmount(path),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+/// Unmounts lazily, as [`detach`] does for root.
+fn unmount(path: &Path) -> io::Result<()> {
     let output = Command::new(PROGRAM)
         .args(["-u", "-z", "-q", "--"])
         .arg(path)

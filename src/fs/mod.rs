@@ -9,6 +9,7 @@
 //! whose writer died, or leave a request without an answer.
 
 pub mod announce;
+pub mod arrivals;
 pub mod attr;
 pub mod commit;
 pub mod errno;

@@ -4,14 +4,14 @@
 //! silently hides the first, so the mount is made here and handed over.
 
 use std::fs::{self, OpenOptions};
-use std::io::{self, Write as _};
+use std::io::Write as _;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
 use fuser::{Config, Session, SessionACL};
-use nix::mount::{MntFlags, MsFlags};
+use nix::mount::MsFlags;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
@@ -90,7 +90,7 @@ pub fn mount(options: &MountOptions, mailbox: Mailbox, runtime: Handle) -> Resul
     let (connection, permissions) = connect(&path, options.allow_other)?;
     // From here on the mount exists; an error must take it away again.
     serve(&path, connection, permissions, options, mailbox, runtime).inspect_err(|_error| {
-        detach(&path).ok();
+        fusermount::detach(&path).ok();
     })
 }
 
@@ -179,7 +179,7 @@ impl Mount {
         let is_there = ours_at(&self.path)
             .is_some_and(|now| self.entry.as_ref().is_none_or(|entry| entry.device == now.device));
         if is_there && !self.ended.is_cancelled() {
-            detach(&self.path).map_err(|source| FsError::Mount {
+            fusermount::detach(&self.path).map_err(|source| FsError::Mount {
                 reason: format!("{} cannot be unmounted", self.path.display()),
                 source,
             })?;
@@ -233,7 +233,7 @@ fn prepare_mount_point(options: &MountOptions) -> Result<PathBuf, FsError> {
                 class: ErrorClass::Busy,
             });
         }
-        detach(&path).map_err(|source| FsError::Mount {
+        fusermount::detach(&path).map_err(|source| FsError::Mount {
             reason: format!("the dead mount at {} cannot be detached", path.display()),
             source,
         })?;
@@ -292,15 +292,6 @@ fn connect_as_root(path: &Path, allow_other: bool) -> Result<Option<OwnedFd>, Fs
         Ok(()) => Ok(Some(device.into())),
         Err(nix::errno::Errno::EPERM) => Ok(None),
         Err(errno) => Err(FsError::Mount { reason: "mount(2)".into(), source: errno.into() }),
-    }
-}
-
-/// Detaches whatever is mounted at `path`.
-pub(super) fn detach(path: &Path) -> io::Result<()> {
-    match nix::mount::umount2(path, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW) {
-        Ok(()) => Ok(()),
-        Err(nix::errno::Errno::EPERM) => fusermount::unmount(path),
-        Err(errno) => Err(errno.into()),
     }
 }
 

@@ -11,7 +11,7 @@ use std::process::{Child, Command, Stdio};
 
 use parking_lot::Mutex;
 
-use super::mount::detach;
+use super::fusermount::detach;
 use super::mountinfo::{absolute, ours_at};
 
 /// The hidden verb of the command line that calls [`watch_stdin`].

@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::open::{Caching, Opened, Read};
 pub use self::write::{Changes, Written};
-use super::announce::Announcements;
+use super::arrivals::Announcements;
 use super::attr::{self, Attr};
 use super::error::FsError;
 use super::handle::{Handle, Handles};
@@ -153,17 +153,6 @@ impl Fs {
     pub fn getattr(&self, ino: u64) -> Result<Attr, FsError> {
         let node = self.node(ino)?;
         Ok(self.attr(&self.mailbox.snapshot(), ino, &node))
-    }
-
-    /// Opens a directory.
-    pub fn opendir(&self, ino: u64) -> Result<Opened, FsError> {
-        let dir = self.dir(ino)?;
-        let caching = match dir {
-            Dir::Inbox | Dir::Sender(_) => Caching::Listing,
-            _ => Caching::None,
-        };
-        let handle = self.handles.insert(Handle::Dir(super::handle::DirHandle::new(dir)));
-        Ok(Opened { handle, caching })
     }
 
     /// Returns the entries of an open directory, as they were when it was read from the start.

@@ -7,9 +7,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Fs, subject_of};
 use crate::fs::error::FsError;
-use crate::fs::handle::{Handle, OpenMessage, OutgoingReader};
+use crate::fs::handle::{DirHandle, Handle, OpenMessage, OutgoingReader};
 use crate::fs::interrupt::until_interrupted;
-use crate::fs::node::Node;
+use crate::fs::node::{Dir, Node};
 use crate::fs::requester::Requester;
 use crate::mailbox::OutboxFile;
 
@@ -119,6 +119,17 @@ impl Fs {
             self.noted(&open.subject, open.reader.read_at(offset, len).await)
         })
         .await
+    }
+
+    /// Opens a directory.
+    pub fn opendir(&self, ino: u64) -> Result<Opened, FsError> {
+        let dir = self.dir(ino)?;
+        let caching = match dir {
+            Dir::Inbox | Dir::Sender(_) => Caching::Listing,
+            _ => Caching::None,
+        };
+        let handle = self.handles.insert(Handle::Dir(DirHandle::new(dir)));
+        Ok(Opened { handle, caching })
     }
 
     /// Closes a directory.

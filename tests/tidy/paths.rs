@@ -10,6 +10,12 @@ pub(super) struct Named {
     pub(super) test: bool,
     /// It starts at the root of this crate; otherwise at a foreign crate or a local name.
     pub(super) ours: bool,
+    /// The module it stands in (without `crate`), inline modules included.
+    pub(super) module: Vec<String>,
+    /// The name that a `use` gives it; none for a path in an expression.
+    pub(super) alias: Option<String>,
+    /// A `pub use` of whatever reach.
+    pub(super) exported: bool,
 }
 
 /// Returns every path in `tokens`, the file of the module `module` (without `crate`).
@@ -24,7 +30,11 @@ pub(super) fn paths(tokens: &[Token], module: &[String]) -> Vec<Named> {
             "use" if is_name(tokens, at + 1) || is_text(tokens, at + 1, "::") => {
                 let mut raw = Vec::new();
                 let end = use_tree(tokens, at + 1, &[], &mut raw);
-                found.extend(raw.into_iter().map(|path| resolve(path, &tokens[at], &module)));
+                let exported = at > 0 && matches!(tokens[at - 1].text.as_str(), "pub" | ")");
+                found.extend(raw.into_iter().map(|(path, alias)| {
+                    let alias = alias.or_else(|| last_name(&path));
+                    Named { alias, exported, ..resolve(path, &tokens[at], &module) }
+                }));
                 at = end;
                 continue;
             }
@@ -76,14 +86,16 @@ fn expression_path(tokens: &[Token], start: usize) -> Vec<String> {
     path
 }
 
-/// Adds the paths of the `use` tree at `start` to `found`; returns the place after it.
+/// Adds the paths of the `use` tree at `start` and their `as` names to `found`; returns the place
+/// after it.
 fn use_tree(
     tokens: &[Token],
     start: usize,
     prefix: &[String],
-    found: &mut Vec<Vec<String>>,
+    found: &mut Vec<(Vec<String>, Option<String>)>,
 ) -> usize {
     let mut path = prefix.to_vec();
+    let mut alias = None;
     let mut at = start;
     loop {
         match tokens.get(at).map(|t| t.text.as_str()) {
@@ -98,7 +110,10 @@ fn use_tree(
                 return at + 1;
             }
             Some("::") => at += 1,
-            Some("as") => at += 2,
+            Some("as") => {
+                alias = tokens.get(at + 1).map(|t| t.text.clone());
+                at += 2;
+            }
             Some("," | "}" | ";") | None => break,
             Some(segment) => {
                 path.push(segment.to_owned());
@@ -106,8 +121,13 @@ fn use_tree(
             }
         }
     }
-    found.push(path);
+    found.push((path, alias));
     at
+}
+
+/// Returns the name that a `use` of `path` brings into scope.
+fn last_name(path: &[String]) -> Option<String> {
+    path.iter().rev().find(|s| *s != "self").cloned()
 }
 
 fn resolve(mut path: Vec<String>, token: &Token, module: &[String]) -> Named {
@@ -130,7 +150,15 @@ fn resolve(mut path: Vec<String>, token: &Token, module: &[String]) -> Named {
         base.extend(rest.cloned());
     }
     let ours = base.is_some();
-    Named { segments: base.unwrap_or(path), line: token.line, test: token.test, ours }
+    Named {
+        segments: base.unwrap_or(path),
+        line: token.line,
+        test: token.test,
+        ours,
+        module: module.to_vec(),
+        alias: None,
+        exported: false,
+    }
 }
 
 #[cfg(test)]
@@ -151,6 +179,18 @@ mod tests {
 
         let expected = ["/a", "/a/B", "/d/*", "e/F", "e/g/H", "i/J"];
         assert_eq!(found(source, "x"), expected);
+    }
+
+    #[test]
+    fn a_use_knows_its_name_and_whether_it_is_exported() {
+        let source = "use crate::a::{self, B as C}; pub(super) use d::E; pub use f::*; g::h();";
+
+        let named = paths(&tokens(source), &[]);
+
+        let shown: Vec<_> = named.iter().map(|n| (n.alias.as_deref(), n.exported)).collect();
+        let used = |name| (Some(name), false);
+        assert_eq!(shown[..2], [used("a"), used("C")]);
+        assert_eq!(shown[2..], [(Some("E"), true), (Some("*"), true), (None, false)]);
     }
 
     #[test]

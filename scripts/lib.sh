@@ -1,12 +1,12 @@
 # Shared by the scripts beside it (sourced, never run): where the checkout is, which PATH holds the
-# tools, and how a script speaks and fails. It has no effect besides setting variables and PATH.
+# tools, and how a script prints and fails. It has no effect besides setting variables and PATH.
 # shellcheck shell=bash
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 tools_dir=$root/target/tools
 script_name=$(basename "$0")
 
-# The tools that scripts/tools unpacked win over the machine's, so that every run uses the same ones.
+# The tools that scripts/tools unpacked come before the system's, so that every run uses the same ones.
 PATH=$tools_dir/bin:$PATH
 cargo_bin=${CARGO_HOME:-${HOME:-/root}/.cargo}/bin
 [ ! -d "$cargo_bin" ] || PATH=$PATH:$cargo_bin
@@ -27,7 +27,7 @@ print_help() { sed -n '2,/^$/ { s/^# \{0,1\}//; p; }' "$0"; }
 # Fails unless an option got its value: need_value --dir "$#".
 need_value() { [ "$2" -ge 2 ] || die "$1 needs a value (see --help)"; }
 
-# Runs a command again and again, five times a second, until it succeeds or the seconds are over.
+# Repeats a command five times a second until it succeeds or the given seconds have passed.
 wait_until() {
     local deadline=$((SECONDS + $1))
     shift

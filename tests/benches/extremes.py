@@ -114,7 +114,7 @@ def limits(people, _registry, table, options):
 
 
 def idle(people, _registry, table, _options):
-    """What a mount costs that nobody uses: with a poll every five seconds, and with none."""
+    """What an unused mount costs: with a poll every five seconds, and with none."""
     def watch(poll):
         bob = people.mount(BOB, "--poll", str(poll))
         time.sleep(CALM_SECS)

@@ -94,7 +94,7 @@ class Files:
             note="target 2 s/GiB for random" if kind == "random" and not self.is_layout else "")
         add(f"close after the last byte, {what}", figures["close"], target=0.10, unit="of the copy")
         add(f"the same again, {what}", figures["again"], figures["zstd"], peer, 1.3)
-        add(f"the same to somebody else, {what}", figures["carol"], figures["zstd"], peer, 1.3)
+        add(f"the same to another recipient, {what}", figures["carol"], figures["zstd"], peer, 1.3)
         add(f"chunks uploaded for both, {what}", figures["chunks again"], target=0, unit="")
         add(f"cold cp out of inbox/, {what}", figures["pull"], figures["pull peer"], self.pull_peer(),
             1.3 if self.is_layout else 0.8)

@@ -68,7 +68,7 @@ def show(what, size, wall, cpu, stages):
 
 
 def unavoidable(source, size, work):
-    """Returns what the parts cost that nobody can leave out, each by a program that does only that."""
+    """Returns what the indispensable parts cost, each measured by a program that does only that."""
     gib = size / (1 << 30)
     parts = {
         "copy the file once (cp)": lambda: run("cp", source, work / "copy"),

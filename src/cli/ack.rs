@@ -18,15 +18,15 @@ Examples:
 
 /// Send a signed receipt for a message that you received
 ///
-/// When the registry does not answer it is kept, and goes out with the next `recv` or from a mount;
-/// the exit code is 7 then.
+/// If the registry does not answer, the receipt is kept and sent by the next `recv` or by a mount;
+/// the exit code is then 7.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     /// The message: a digest or its first digits, a tag, a message id, or a file in a mount
     #[arg(value_name = "REF")]
     message: String,
-    /// What to say
+    /// The answer
     #[arg(long, value_enum)]
     status: Status,
     /// Why, in a few words; the sender reads it
@@ -77,8 +77,8 @@ fn failure(error: MailboxError, digest: &Digest) -> Failure {
     let failure = Failure::from(error);
     if is_late {
         return failure
-            .about(format!("the receipt for {short} has not gone out yet"))
-            .hint("it is kept, and goes out with the next `dockercomms recv` or from a mount");
+            .about(format!("the receipt for {short} was not sent yet"))
+            .hint("it is kept, and the next `dockercomms recv` or a mount sends it");
     }
-    failure.about(format!("no receipt was given for {short}"))
+    failure.about(format!("no receipt was issued for {short}"))
 }

@@ -1,4 +1,4 @@
-//! `__announce`: tells those who watch a directory of a mount what arrived in it.
+//! `__announce`: produces inotify events for what arrived in a directory of a mount.
 
 use std::path::PathBuf;
 

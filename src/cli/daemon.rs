@@ -1,7 +1,7 @@
-//! A mount in the background: starts itself again and waits until the new process is ready.
+//! A mount in the background: executes the program again and waits until the new process is ready.
 //!
-//! No fork: the program is executed again with a pipe on its standard output, in a session of its
-//! own. It sends one line, a [`Report`], and the caller's exit status follows from that.
+//! No fork: the new process has a pipe as its standard output and a session of its own. It sends
+//! one line, a [`Report`], from which the caller's exit status follows.
 
 use std::ffi::OsString;
 use std::io::{self, BufRead as _, BufReader, Write as _};
@@ -17,10 +17,10 @@ use super::env;
 use super::failure::Failure;
 use crate::protocol::ErrorClass;
 
-/// Most notes that a ready mount leaves for the caller.
+/// Most notes that a ready mount sends to the caller.
 const NOTE_COUNT_MAX: usize = 32;
 
-/// What the process in the background says, once.
+/// What the background process reports, once.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Report {
@@ -34,7 +34,7 @@ pub(crate) enum Report {
 }
 
 impl Report {
-    /// Sends the report to the caller. A caller that went away is no reason to stop.
+    /// Sends the report to the caller. A caller that has gone does not stop the mount.
     pub(crate) fn send(&self) {
         let line = serde_json::to_string(self).unwrap_or_default();
         let mut stdout = io::stdout();
@@ -45,16 +45,16 @@ impl Report {
 /// Runs this program with `arguments` in the background and returns its notes when it is ready.
 ///
 /// # Errors
-/// What the other process reports, or that it died without a word; `log` says more then.
+/// What the other process reports, or that it died without a report; `log` then has details.
 pub(crate) fn start(arguments: &[OsString], log: &Path) -> Result<Vec<String>, Failure> {
     let failed = |error: &io::Error| Failure::io("cannot start the mount's process", error);
     let program = std::env::current_exe().map_err(|error| failed(&error))?;
-    // What a panic prints must not get lost.
+    // The output of a panic must not get lost.
     let stderr =
         std::fs::OpenOptions::new().create(true).append(true).mode(0o600).open(log).map_err(
             |error| {
                 let dir = log.parent().unwrap_or(log).display();
-                failed(&error).hint(format!("make {dir} writable: the state and the log lie there"))
+                failed(&error).hint(format!("make {dir} writable: the state and the log are there"))
             },
         )?;
     let mut child = Command::new(program)
@@ -66,7 +66,7 @@ pub(crate) fn start(arguments: &[OsString], log: &Path) -> Result<Vec<String>, F
         .map_err(|error| failed(&error))?;
     let mut line = String::new();
     if let Some(stdout) = child.stdout.take() {
-        // Ends at the line, or when the process does; nothing of its output is from outside.
+        // Ends with the line, or with the process; none of its output comes from outside.
         BufReader::new(stdout).read_line(&mut line).map_err(|error| failed(&error))?;
     }
     match serde_json::from_str(&line) {
@@ -75,30 +75,30 @@ pub(crate) fn start(arguments: &[OsString], log: &Path) -> Result<Vec<String>, F
             Ok(notes)
         }
         Ok(Report::Failed(failure)) => {
-            // It has said everything; collecting it leaves no zombie.
+            // It has reported; waiting for it leaves no zombie.
             child.wait().map_err(|error| failed(&error))?;
             Err(failure)
         }
         Err(_no_report) => {
             let status = child.wait().map_err(|error| failed(&error))?;
             Err(Failure::new(ErrorClass::Internal, format!("the mount's process ended: {status}"))
-                .hint(format!("{} says more", log.display())))
+                .hint(format!("see {}", log.display())))
         }
     }
 }
 
-/// Leaves the caller's terminal, working directory and core dumps behind.
+/// Detaches from the caller's terminal and working directory.
 pub(crate) fn detach() -> Result<(), Failure> {
     let failed = |what: &str, errno: nix::Error| Failure::io(what, &errno.into());
     nix::unistd::setsid().map_err(|errno| failed("cannot start a session", errno))?;
     nix::unistd::chdir("/").map_err(|errno| failed("cannot leave the directory", errno))
 }
 
-/// Tells systemd (`Type=notify`) how the service is; elsewhere it does nothing.
+/// Notifies systemd (`Type=notify`) of the service's state; elsewhere it does nothing.
 pub(crate) fn notify(state: &str) {
     let Some(path) = env::notify_socket() else { return };
     if let Err(error) = notify_at(&path, state) {
-        tracing::warn!(%error, "cannot tell systemd");
+        tracing::warn!(%error, "cannot notify systemd");
     }
 }
 

@@ -1,4 +1,4 @@
-//! `doctor`: what works here, and what to do about what does not.
+//! `doctor`: what works here, and how to fix what does not.
 
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::PathBuf;
@@ -23,16 +23,16 @@ use crate::sys::{Clock as _, Counted, SystemClock};
 /// How long the registry may take for the whole examination.
 const REGISTRY_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// A clock before this is not set: 2025-01-01. Signatures and expiry depend on it.
+/// A clock that shows an earlier time is not set: 2025-01-01. Signatures and expiry depend on it.
 const PLAUSIBLE_UNIX_SECS: i64 = 1_735_689_600;
 
-/// A clock that once was so many seconds ahead of now was wrong, now or then.
+/// If the clock was once this many seconds ahead of now, it was wrong then or is wrong now.
 const CLOCK_LEAD_MAX_SECS: i64 = 3_600;
 
 /// The artifact type of what `--write` pushes.
 const PROBE_TYPE: &str = "application/vnd.dockercomms.doctor.v1";
 
-/// What to do about a registry that does not answer.
+/// The hint for a registry that does not answer.
 const UNREACHABLE_HINT: &str = "check the network, its proxy, and the registry's name in config.toml (`curl https://HOST/v2/`)";
 
 /// Shown below the help.
@@ -42,17 +42,17 @@ Examples:
   dockercomms doctor --write
   dockercomms doctor --trust-clock";
 
-/// Check this machine, your files and the registry, and say what to do
+/// Check this machine, your files and the registry, and suggest fixes
 ///
-/// Changes nothing without a flag that says so. With --write it pushes two small manifests with
-/// tags of their own and deletes them again, to see whether you may send and recall.
+/// Changes nothing unless a flag asks for it. With --write it pushes two small manifests with tags
+/// of their own and deletes them again, to check whether you can send and recall.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     /// Also try to push and to delete
     #[arg(long)]
     write: bool,
-    /// The clock is right now: forget later times that it once showed, by which
+    /// Trust the present clock: forget later times that it once showed, by which
     /// messages expire; unmount first
     #[arg(long)]
     trust_clock: bool,
@@ -197,7 +197,7 @@ fn clock() -> Check {
     Check::new("clock", Outcome::Ok, now.to_string())
 }
 
-/// Compares the clock with the latest time that the state has seen, by which messages expire.
+/// Compares the clock with the latest time recorded in the state, by which messages expire.
 async fn clock_mark(setup: &Setup, trust_clock: bool) -> Check {
     let now = Timestamp::from(SystemClock.now());
     let compared = async {
@@ -211,10 +211,10 @@ async fn clock_mark(setup: &Setup, trust_clock: bool) -> Check {
         Ok(mark) if mark > now.saturating_add_secs(CLOCK_LEAD_MAX_SECS) => Check::new(
             "expiry",
             Outcome::Warning,
-            format!("the clock has shown {mark} before, so messages expire as if it still did"),
+            format!("the clock once showed {mark}, so messages expire as if it still did"),
         )
-        .hint("set the clock, or run `dockercomms doctor --trust-clock` if it is right now"),
-        Ok(_) => Check::new("expiry", Outcome::Ok, "the clock was not set back"),
+        .hint("set the clock, or run `dockercomms doctor --trust-clock` if it is correct now"),
+        Ok(_) => Check::new("expiry", Outcome::Ok, "the clock has not been set back"),
         Err(error) => Check::failed("expiry", app::AppError::from(error).into()),
     }
 }
@@ -225,7 +225,7 @@ fn cosign() -> Check {
         None => Check::new(
             "cosign",
             Outcome::Info,
-            "not installed; it is needed only to verify messages without dockercomms",
+            "not installed; needed only to verify messages without dockercomms",
         ),
     }
 }
@@ -256,8 +256,8 @@ fn files(setup: &Setup) -> Vec<Check> {
         Err(error) => Check::failed("key", error.into()),
     });
     checks.push(match TrustFile::load_whole(&setup.places.trust_file()) {
-        Ok(store) if store.is_empty() => Check::new("trust", Outcome::Warning, "you trust nobody")
-            .hint("take a contact card with `dockercomms trust add CARD`"),
+        Ok(store) if store.is_empty() => Check::new("trust", Outcome::Warning, "you trust no one")
+            .hint("add a contact card with `dockercomms trust add CARD`"),
         Ok(store) => Check::new("trust", Outcome::Ok, Counted(store.len(), "sender").to_string()),
         Err(error) => Check::failed("trust", error.into()),
     });
@@ -267,7 +267,7 @@ fn files(setup: &Setup) -> Vec<Check> {
             Outcome::Ok,
             format!("{} (process {})", mount.dir.display(), mount.pid),
         ),
-        None => Check::new("mount", Outcome::Info, "none is running on this state"),
+        None => Check::new("mount", Outcome::Info, "none is running for this state"),
     });
     checks
 }
@@ -291,11 +291,11 @@ async fn examine(repository: &dyn Repository, write: bool) -> Vec<Check> {
         Err(error) if error.class() == ErrorClass::NotFound => Check::new(
             "registry",
             Outcome::Ok,
-            format!("{reference} does not exist yet; the first message makes it"),
+            format!("{reference} does not exist yet; the first message creates it"),
         ),
         Err(error) => {
             let hint = match error.class() {
-                // The class's own hint is to run this.
+                // The class's own hint is to run this verb.
                 ErrorClass::Unreachable | ErrorClass::TimedOut => Some(UNREACHABLE_HINT),
                 _ => None,
             };
@@ -311,8 +311,8 @@ async fn examine(repository: &dyn Repository, write: bool) -> Vec<Check> {
     checks
 }
 
-/// Pushes a manifest like a receipt's and one that speaks about it, under tags that nobody looks
-/// at, and deletes them again.
+/// Pushes a manifest like a receipt's and one that refers to it, under tags that no client reads,
+/// and deletes them again.
 async fn try_to_write(repository: &dyn Repository) -> Vec<Check> {
     let pushed = async {
         let empty = Digest::of(EMPTY_BYTES);
@@ -333,9 +333,9 @@ async fn try_to_write(repository: &dyn Repository) -> Vec<Check> {
         Err(error) => Check::new(
             "referrers",
             Outcome::Warning,
-            format!("what speaks about a manifest is not found ({error})"),
+            format!("manifests that refer to another one are not found ({error})"),
         )
-        .hint("`cosign verify` will not find our signatures there; dockercomms does by its tags"),
+        .hint("`cosign verify` will not find our signatures there; dockercomms does, by its tags"),
     };
     let deleted = async {
         for digest in [&referrer, &subject] {
@@ -350,7 +350,7 @@ async fn try_to_write(repository: &dyn Repository) -> Vec<Check> {
         Err(error) => Check::new(
             "delete",
             Outcome::Info,
-            format!("manifests cannot be deleted ({error}); two small ones stay behind"),
+            format!("manifests cannot be deleted ({error}); two small ones remain"),
         )
         .hint(
             "`recall` and `gc` need it; docker-registry offers it with `storage.delete.enabled`, \
@@ -360,7 +360,7 @@ async fn try_to_write(repository: &dyn Repository) -> Vec<Check> {
     vec![push, referrers, delete]
 }
 
-/// Makes a manifest that was never pushed before: a digest that is there already proves nothing.
+/// Makes a manifest that was never pushed before: an existing digest would prove nothing.
 fn probe(subject: Option<Descriptor>) -> ManifestUpload {
     let probe = uuid::Uuid::new_v4().simple().to_string();
     let tag: Option<Tag> = format!("doctor-{probe}").parse().ok();
@@ -379,7 +379,7 @@ fn probe(subject: Option<Descriptor>) -> ManifestUpload {
     ManifestUpload { bytes, media_type: media_type::IMAGE_MANIFEST, tag, referrer }
 }
 
-/// Says how the registry finds what speaks about a manifest.
+/// Returns how the registry finds manifests that refer to another one.
 async fn find_referrer(
     repository: &dyn Repository,
     subject: &Digest,
@@ -390,7 +390,7 @@ async fn find_referrer(
         return Err(RegistryError::NotFound { what: "the entry that was pushed".to_owned() });
     }
     match repository.resolve_tag(&Tag::referrers(subject)).await? {
-        Some(_) => Ok("no referrers API; the fallback tag `sha256-...` is kept instead"),
+        Some(_) => Ok("no referrers API; the fallback tag `sha256-...` is used instead"),
         None => Ok("the registry has the referrers API"),
     }
 }

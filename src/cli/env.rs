@@ -5,12 +5,12 @@
 //! | `DOCKERCOMMS_HOME` | as `--home` |
 //! | `DOCKERCOMMS_PROFILE` | as `--profile` |
 //! | `DOCKERCOMMS_ME`, `DOCKERCOMMS_REGISTRY` | as `--me` and `--registry`, for every verb |
-//! | `HOME`, `XDG_CONFIG_HOME`, `XDG_STATE_HOME`, `XDG_CACHE_HOME`, `XDG_DATA_HOME` | where files lie |
+//! | `HOME`, `XDG_CONFIG_HOME`, `XDG_STATE_HOME`, `XDG_CACHE_HOME`, `XDG_DATA_HOME` | where files are |
 //! | `NO_COLOR`, `TERM` | no colours when set, or when `dumb` |
-//! | `NOTIFY_SOCKET` | systemd's, told when a mount is ready |
+//! | `NOTIFY_SOCKET` | systemd's, notified when a mount is ready |
 //! | `PATH` | where `fusermount3` and, for `doctor`, `cosign` are |
 //!
-//! `registry` besides finds the files of `docker login` and `podman login` (`DOCKER_CONFIG`,
+//! `registry` also finds the files of `docker login` and `podman login` (`DOCKER_CONFIG`,
 //! `REGISTRY_AUTH_FILE`, `XDG_RUNTIME_DIR`).
 
 use std::ffi::OsString;
@@ -27,7 +27,7 @@ pub(crate) const ME: &str = "DOCKERCOMMS_ME";
 /// As `--registry`.
 pub(crate) const REGISTRY: &str = "DOCKERCOMMS_REGISTRY";
 
-/// Returns where files lie; `home` is what `--home` or its variable says.
+/// Returns what decides where files are; `home` is the value of `--home` or its variable.
 pub(crate) fn home_variables(home: Option<PathBuf>) -> HomeVariables {
     HomeVariables {
         dockercomms_home: home.filter(|path| !path.as_os_str().is_empty()),

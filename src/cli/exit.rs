@@ -3,13 +3,13 @@
 
 use crate::protocol::ErrorClass;
 
-/// All went well.
+/// Success.
 pub(crate) const OK: u8 = 0;
-/// Some of several things were done, others were not.
+/// Some of several actions succeeded, others failed.
 pub(crate) const PARTLY_DONE: u8 = 6;
 /// The configuration or the command line is wrong; clap's own 2 means something else here.
 pub(crate) const CONFIGURATION: u8 = 9;
-/// A defect of the program.
+/// A bug in the program.
 pub(crate) const INTERNAL: u8 = 70;
 
 /// Returns the exit code of an error.

@@ -1,4 +1,4 @@
-//! What a verb says when it fails: what failed, why, what to do next, and the exit code.
+//! What a verb reports when it fails: what failed, why, what to do next, and the exit code.
 
 use std::error::Error;
 use std::io;
@@ -16,7 +16,7 @@ use crate::trust::TrustError;
 /// Most causes shown; a longer chain repeats itself.
 const CAUSE_COUNT_MAX: usize = 8;
 
-/// A failure as it is shown; also how a mount in the background reports to its caller.
+/// A failure as it is shown, also by a mount in the background to its caller.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Failure {
     /// What failed, in lower case without a full stop.
@@ -65,7 +65,7 @@ impl Failure {
             io::ErrorKind::AlreadyExists => ErrorClass::Exists,
             io::ErrorKind::Interrupted => ErrorClass::Interrupted,
             io::ErrorKind::ResourceBusy => ErrorClass::Busy,
-            // Not `Denied`, which speaks of the registry.
+            // Not `Denied`, which is about the registry.
             _ => ErrorClass::NotPermitted,
         };
         let mut failure = Self::new(class, what);
@@ -74,14 +74,14 @@ impl Failure {
         failure
     }
 
-    /// Puts `what` in front: the error becomes its first cause.
+    /// Puts `what` in front; the error becomes its first cause.
     pub(crate) fn about(mut self, what: impl Into<String>) -> Self {
         let inner = std::mem::replace(&mut self.error, what.into());
         self.causes.insert(0, inner);
         self
     }
 
-    /// Says what to do next.
+    /// Sets what to do next.
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
@@ -91,7 +91,7 @@ impl Failure {
         while let Some(error) = source {
             let text = error.to_string();
             let said = self.causes.last().unwrap_or(&self.error);
-            // Wrappers that show their source would say everything twice.
+            // Wrappers that show their source would repeat everything.
             if !said.ends_with(&text) && self.causes.len() < CAUSE_COUNT_MAX {
                 self.causes.push(text);
             }
@@ -100,11 +100,11 @@ impl Failure {
     }
 }
 
-/// Returns what helps with every error of a class.
+/// Returns the hint that fits every error of a class.
 fn default_hint(class: ErrorClass) -> Option<&'static str> {
     match class {
         ErrorClass::Denied => Some(
-            "run `docker login HOST` for the registry's host, or ask for the right to pull and push",
+            "run `docker login HOST` for the registry's host, or get permission to pull and push",
         ),
         ErrorClass::DirectoryDenied => Some(DIRECTORY_DENIED_HINT),
         ErrorClass::Unreachable | ErrorClass::TimedOut => {
@@ -116,7 +116,7 @@ fn default_hint(class: ErrorClass) -> Option<&'static str> {
         ),
         ErrorClass::NoSpace | ErrorClass::QuotaExceeded => Some("free some space and try again"),
         ErrorClass::ReadOnly => Some("make it writable and try again"),
-        ErrorClass::Internal => Some("this is a defect; please report it with the output of `-vv`"),
+        ErrorClass::Internal => Some("this is a bug; please report it with the output of `-vv`"),
         ErrorClass::NotFound
         | ErrorClass::SignatureBad
         | ErrorClass::Expired
@@ -165,7 +165,7 @@ impl From<TrustError> for Failure {
 }
 
 impl From<ProtocolError> for Failure {
-    /// For text that the user typed; bytes of a peer never reach here.
+    /// For text that the user typed; bytes from a peer never get here.
     fn from(error: ProtocolError) -> Self {
         Self::of(ErrorClass::Configuration, &error, None)
     }

@@ -1,4 +1,4 @@
-//! `gc`: delete what is over, in the registry and here.
+//! `gc`: deletes what has expired, in the registry and on this machine.
 
 use clap::Args as ClapArgs;
 use serde::Serialize;
@@ -20,20 +20,21 @@ Examples:
 
 /// Delete your expired messages from the registry, and old leftovers from this machine
 ///
-/// In the registry: messages that you sent and whose time is over, with their signatures and
-/// receipts; nothing of anybody else, and nothing that has not expired. The receipts that came
-/// back stay listed here. Layers are left to the registry's own garbage collection; an image
-/// layout is swept of blobs that nothing has named for a week.
+/// In the registry: messages that you sent and that have expired, with their signatures and
+/// receipts; nothing sent by others, and nothing that has not expired. The receipts you received
+/// stay listed here. Layers are left to the registry's own garbage collection; an image layout is
+/// swept of blobs that nothing has named for a week.
 ///
-/// Here: what is older than the setting `history` (failed and abandoned files, sent files that are
-/// over, quarantine, errors), staged files without an owner, and cached chunks of expired messages.
+/// Here: what is older than the setting `history` (failed and abandoned files, sent files that have
+/// expired, quarantine, errors), staged files without an owner, and cached chunks of expired
+/// messages.
 ///
-/// Exit codes: 0 done, 3 the registry refuses to delete, 6 some of it stays; the local part is
+/// Exit codes: 0 done, 3 the registry refuses to delete, 6 some of it remains; the local part is
 /// done in any case.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// Only say what would be deleted
+    /// Only show what would be deleted
     #[arg(long)]
     dry_run: bool,
 }
@@ -55,13 +56,13 @@ impl Show for Collected {
         let row =
             vec![self.registry.replace('-', " "), short, self.recipient.clone(), self.name.clone()];
         let mut lines = table(&[row]);
-        let left = |left: &Left| format!("  stays: {} ({})", left.what, left.why);
+        let left = |left: &Left| format!("  remains: {} ({})", left.what, left.why);
         lines.extend(self.left.iter().map(left));
         lines
     }
 }
 
-/// What was done altogether.
+/// What was done in total.
 #[derive(Debug, Serialize)]
 struct Summary {
     dry_run: bool,

@@ -15,10 +15,10 @@ pub(super) struct Global {
     #[arg(long, global = true, value_name = "NAME", env = env::PROFILE, hide_env_values = true)]
     #[arg(default_value = crate::config::DEFAULT_PROFILE)]
     pub(super) profile: String,
-    /// Print JSON, one object a line
+    /// Print JSON, one object per line
     #[arg(long, global = true)]
     pub(super) json: bool,
-    /// Say what goes on; twice says more
+    /// Increase verbosity (repeatable)
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub(super) verbose: u8,
 }

@@ -1,4 +1,4 @@
-//! `init`: the first steps, repeated without harm.
+//! `init`: the first steps, safe to repeat.
 
 use clap::Args as ClapArgs;
 use serde::Serialize;
@@ -19,14 +19,14 @@ Examples:
 /// Write the configuration, make a key, and print your contact card
 ///
 /// Nothing that exists is overwritten; running it again prints the card again. Give the card to
-/// the people you write to: they run `dockercomms trust add` on it.
+/// the people you write to; they pass it to `dockercomms trust add`.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// Who you are, usually an e-mail address; without it user@host
+    /// Who you are, usually an e-mail address; user@host if omitted
     #[arg(long, value_name = "ID")]
     me: Option<String>,
-    /// Where messages lie: oci:/path/to/directory, or docker://host/name
+    /// Where messages are kept: oci:/path/to/directory, or docker://host/name
     /// [default: a directory beside the other data]
     #[arg(long, value_name = "REF")]
     registry: Option<String>,
@@ -58,7 +58,7 @@ impl Show for Initialised {
 pub(crate) fn run(session: &Session, args: &Args) -> Result<u8, Failure> {
     let flags =
         Overrides { me: args.me.clone(), registry: args.registry.clone(), ..Overrides::default() };
-    // The environment may differ from the file, for one command; a flag of `init` may not.
+    // For one command the environment may differ from the file; a flag of `init` may not.
     Setup::check_unchanged(&session.variables, &session.profile, &flags)?;
     let (setup, created) =
         Setup::create(&session.variables, &session.profile, &Session::overrides(flags))?;

@@ -21,7 +21,7 @@ Examples:
   dockercomms key show --pem > you.pub
   dockercomms key rotate";
 
-/// Show your key, or print the contact card that others take
+/// Show your key, or print the contact card for others
 #[derive(Debug, ClapArgs)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
@@ -31,9 +31,9 @@ pub(crate) struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Make a key, if there is none; a key is never overwritten
+    /// Make a key if there is none; a key is never overwritten
     New {
-        /// The kind of key; every tool of the Sigstore family takes p256
+        /// The kind of key; every Sigstore tool supports p256
         #[arg(long, value_enum, default_value_t = Algorithm::P256)]
         algorithm: Algorithm,
     },
@@ -45,18 +45,19 @@ enum Verb {
     },
     /// Print your contact card: name, public key, fingerprint
     ///
-    /// It is no secret, but nothing proves it either: the other side compares the fingerprint with
-    /// you over another channel, then runs `dockercomms trust add`.
+    /// The card is not secret, but nothing proves it either: the other side compares the
+    /// fingerprint with you over another channel, then runs `dockercomms trust add`.
     Export,
-    /// Replace your key by a new one, which the old one vouches for
+    /// Replace your key with a new one, which the old one vouches for
     ///
-    /// The new contact card carries a statement that both keys have signed: who trusts the old key
-    /// sees that this one is yours. Give the card to everybody again. Until they take it your new
-    /// messages wait in their quarantine; what you sent before stays readable. The old private key
-    /// is kept beside the new one. If it was stolen, say so instead: its holder can sign such a
-    /// statement too, so your peers must compare the new fingerprint with you.
+    /// The new contact card carries a statement signed by both keys: anyone who trusts the old
+    /// key sees that the new one is yours. Give the card to all your peers again. Until they add
+    /// it, your new messages wait in their quarantine; what you sent before stays readable. The
+    /// old private key is kept beside the new one. If the old key was stolen, tell your peers so
+    /// instead: its holder can sign such a statement too, so they must compare the new
+    /// fingerprint with you.
     Rotate {
-        /// The kind of the new key; every tool of the Sigstore family takes p256
+        /// The kind of the new key; every Sigstore tool supports p256
         #[arg(long, value_enum, default_value_t = Algorithm::P256)]
         algorithm: Algorithm,
     },
@@ -84,7 +85,7 @@ struct KeyShown {
     algorithm: String,
     path: String,
     public_key: String,
-    /// The keys that it replaced, the latest first.
+    /// The keys that it replaced, latest first.
     history: Vec<FormerKey>,
 }
 
@@ -173,12 +174,12 @@ fn rotate(session: &Session, algorithm: Algorithm) -> Result<u8, Failure> {
         card: setup.places.card_file().display().to_string(),
     });
     session.output.note(
-        "give the new card to the people you write to: `dockercomms key export`; until they take \
+        "give the new card to the people you write to: `dockercomms key export`; until they add \
          it your messages wait in their quarantine",
     );
     if let Some(mount) = running::find(&setup.places) {
         let dir = mount.dir.display();
-        session.output.note(&format!("{dir} signs with the old key until it is mounted again"));
+        session.output.note(&format!("{dir} signs with the old key until it is remounted"));
     }
     Ok(exit::OK)
 }

@@ -1,4 +1,4 @@
-//! `ls`: the listings of a mount, without a mount.
+//! `ls`: shows the listings of a mount, without one.
 
 use clap::{Args as ClapArgs, ValueEnum};
 use serde::Serialize;
@@ -20,15 +20,15 @@ Examples:
 
 /// List messages, receipts or what was refused
 ///
-/// Looks into the registry first, unless a mount is running (which does so all the time) or
-/// --offline is given. When the registry cannot be reached the list is shown all the same.
+/// Polls the registry first, unless --offline is given or a mount is running, which polls by
+/// itself. If the registry cannot be reached, the list is shown anyway.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     /// What to list
     #[arg(value_enum, default_value_t = Listing::Inbox)]
     listing: Listing,
-    /// Do not ask the registry
+    /// Do not contact the registry
     #[arg(long)]
     offline: bool,
 }
@@ -37,15 +37,15 @@ pub(crate) struct Args {
 enum Listing {
     /// Verified messages to you
     Inbox,
-    /// What you sent and are sending
+    /// Messages you sent or are sending
     Outbox,
-    /// Receipts that came back, and those you gave
+    /// Receipts you received, and those you issued
     Receipts,
-    /// What was refused, and why
+    /// Messages that were refused, and why
     Quarantine,
 }
 
-/// One line of a listing; what does not apply is left out of the JSON.
+/// One line of a listing; fields that do not apply are left out of the JSON.
 #[derive(Debug, Default, Serialize)]
 struct Row {
     listing: &'static str,
@@ -86,7 +86,7 @@ impl Row {
     }
 }
 
-/// A row as one JSON object; people get the rows together, as columns.
+/// A row as one JSON object; for people the rows are shown together, as columns.
 struct Table(Vec<Row>);
 
 impl Serialize for Table {
@@ -123,7 +123,7 @@ pub(crate) fn run(session: &Session, args: &Args) -> Result<u8, Failure> {
     session.with_mailbox(&setup, async |mailbox| {
         if !is_fresh && let Err(error) = refresh(&mailbox, args.listing).await {
             session.output.failure(
-                &Failure::from(error).about("the registry was not asked; the list may be old"),
+                &Failure::from(error).about("cannot poll the registry; the list may be old"),
             );
         }
         let rows = rows(&mailbox.snapshot(), args.listing);

@@ -1,8 +1,8 @@
 //! The command line: arguments in, lines and an exit code out.
 //!
-//! One file a verb with its `Args` and `run`; the doc comments of `Args` are the help. Only
-//! [`output`] prints, only [`mod@env`] reads the environment, only [`exit`] knows exit codes. Rules of
-//! the product live below, in `mailbox`. Start at [`main`].
+//! One file for each verb with its `Args` and `run`; the doc comments of `Args` are the help. Only
+//! [`output`] prints, only [`mod@env`] reads the environment, only [`exit`] knows exit codes. Rules
+//! of the product live below, in `mailbox`. Start at [`main`].
 #![expect(clippy::doc_markdown, reason = "help texts are doc comments, and clap shows backticks")]
 
 mod ack;
@@ -53,14 +53,14 @@ use crate::protocol::ErrorClass;
 
 /// Send files to people over any OCI registry, signed and acknowledged
 ///
-/// A registry you already run is the post office; there is no other server. Every message is signed by
-/// its sender and verified before its first byte is read; receipts are signed too. Payloads are
-/// NOT encrypted: whoever may read the registry may read them.
+/// A registry you already run is the post office; there is no other server. Every message is signed
+/// by its sender and verified before its first byte is read; receipts are signed too. Payloads are
+/// NOT encrypted: anyone with read access to the registry can read them.
 ///
 /// First steps:
 ///   dockercomms init --me you@example.org --registry docker://registry.example.org/mail
 ///   dockercomms key export > you.card        (give it to the people you write to)
-///   dockercomms trust add them.card          (take theirs; compare the fingerprint)
+///   dockercomms trust add them.card          (add theirs; compare the fingerprint)
 ///   dockercomms mount ~/mail
 ///   cp report.pdf ~/mail/outbox/them@example.org/
 #[derive(Debug, Parser)]
@@ -76,7 +76,7 @@ pub struct Cli {
 const EXIT_CODES: &str = "\
 Exit codes: 0 done, 1 other error, 2 verification failed, 3 registry login or permission, 4 broken \
 data or protocol, 5 not found, 6 partly done, 7 offline or timed out, 8 busy, 9 configuration or \
-usage, 70 defect, 130 interrupted.
+usage, 70 bug, 130 interrupted.
 
 Environment: DOCKERCOMMS_HOME, DOCKERCOMMS_PROFILE, DOCKERCOMMS_ME and DOCKERCOMMS_REGISTRY stand for \
 the options of these names, NO_COLOR for no colours.";
@@ -113,7 +113,7 @@ enum Verb {
 /// Runs the program: parses the command line, carries out the verb, reports.
 pub fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
-    // Asked before parsing, which may fail: a program wants that as JSON too.
+    // Determined before parsing, which may fail: a program needs that error as JSON too.
     let is_json = arguments.iter().any(|argument| argument == "--json");
     let cli = match Cli::try_parse_from(mount_helper::rewrite(arguments)) {
         Ok(cli) => cli,
@@ -166,7 +166,7 @@ fn usage(error: &clap::Error, is_json: bool) -> ExitCode {
         let failure = Failure::new(ErrorClass::Configuration, what);
         Output::new(true).failure(&failure.hint("run `dockercomms --help`"));
     } else {
-        // A reader of the help that went away is no error of ours.
+        // A closed pipe while the help is printed is not our error.
         error.print().ok();
     }
     ExitCode::from(if is_asked { exit::OK } else { exit::CONFIGURATION })

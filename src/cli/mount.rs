@@ -22,16 +22,16 @@ use crate::mailbox::Mailbox;
 use crate::protocol::ErrorClass;
 use crate::store::Store;
 
-/// How long programs may go on with open files after the mount was told to end.
+/// How long programs can continue with open files after the mount was asked to end.
 const OPEN_FILES_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// How long publishing may take after that; what is left stays in the durable queue.
+/// How long publishing may take after that; the rest stays in the durable queue.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// How long the runtime may take to end after that.
 const RUNTIME_END_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How long the registry may take to answer before the mount goes on without it.
+/// How long the registry may take to answer before the mount continues without it.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Shown below the help.
@@ -44,11 +44,11 @@ Examples:
 /// Mount your mailbox on a directory; returns when it is ready
 ///
 /// cp FILE DIR/outbox/RECIPIENT/ sends it: cp succeeds when the registry has all of it (with
-/// --delivery queued when it is safe on this disk; `dockercomms queue` shows and steers the rest).
-/// DIR/inbox/SENDER/ lists what was verified, DIR/receipts/ the signed receipts, and
-/// DIR/.dockercomms/status what goes on. Ends with `dockercomms umount DIR`.
+/// --delivery queued, when it is safe on this disk; `dockercomms queue` shows and controls the
+/// rest). DIR/inbox/SENDER/ lists verified messages, DIR/receipts/ the signed receipts, and
+/// DIR/.dockercomms/status what is in progress. End it with `dockercomms umount DIR`.
 /// Without any configuration it makes a key, the identity user@host and a local directory as the
-/// registry; a home or profile that is named must have been set up with `dockercomms init`.
+/// registry; an explicit home or profile must have been set up with `dockercomms init`.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
@@ -57,33 +57,33 @@ pub(crate) struct Args {
     /// Stay in the foreground, logging to standard error; ends on Ctrl-C
     #[arg(long)]
     foreground: bool,
-    /// Where messages lie, instead of what config.toml says
+    /// Where messages are kept, overriding config.toml
     #[arg(long, value_name = "REF")]
     registry: Option<String>,
-    /// Who you are, instead of what config.toml says
+    /// Who you are, overriding config.toml
     #[arg(long, value_name = "ID")]
     me: Option<String>,
-    /// When close() of a file in outbox/ returns: `sync` = it is in the registry, `queued` = it is
-    /// safe on this disk and sent in the background
+    /// When close() of a file in outbox/ returns: `sync` = once it is in the registry, `queued` =
+    /// once it is safe on this disk, to be sent in the background
     #[arg(long, value_name = "HOW")]
     delivery: Option<String>,
-    /// Time between two looks for new messages: seconds, or like 500ms
+    /// Time between two polls for new messages: seconds, or like 500ms
     #[arg(long, value_name = "TIME")]
     poll: Option<Span>,
-    /// Most bytes a second to the registry, like 2MiB; 0 = no limit
+    /// Most bytes per second to the registry, like 2MiB; 0 = no limit
     #[arg(long, value_name = "SIZE")]
     limit_upload: Option<ByteSize>,
-    /// Most bytes a second from the registry, like 2MiB; 0 = no limit
+    /// Most bytes per second from the registry, like 2MiB; 0 = no limit
     #[arg(long, value_name = "SIZE")]
     limit_download: Option<ByteSize>,
-    /// Let root in too (needs user_allow_other in /etc/fuse.conf). The kernel then checks modes: a
-    /// sent file is read-only, and replacing it takes `cp -f`
+    /// Give root access too (needs user_allow_other in /etc/fuse.conf). The kernel then checks
+    /// modes: a sent file is read-only, and replacing it takes `cp -f`
     #[arg(long)]
     allow_other: bool,
     /// Options as in fstab: home=, profile=, me=, registry=, poll=, delivery=, `allow_other`
     #[arg(short = 'o', value_name = "OPTS")]
     options: Vec<String>,
-    /// The process in the background, which reports to its caller
+    /// The background process, which reports to its caller
     #[arg(long, hide = true)]
     background_child: bool,
 }
@@ -101,7 +101,7 @@ impl Show for Mounted {
     }
 }
 
-/// What flags and `-o` say together.
+/// Flags and `-o` combined.
 #[derive(Debug, Clone)]
 struct Wanted {
     overrides: Overrides,
@@ -114,7 +114,7 @@ pub(crate) fn run(session: &Session, args: &Args) -> Result<u8, Failure> {
     if args.background_child {
         return run_in_background(session, args, &wanted);
     }
-    // Checked in the caller, so that the other process is asked for nothing impossible.
+    // Checked in the caller, so that the other process is not started in vain.
     let dir = running::absolute_mount_point(&args.dir)
         .map_err(|error| Failure::io(format!("cannot find {}", args.dir.display()), &error))?;
     if args.foreground {
@@ -169,7 +169,7 @@ fn wanted(args: &Args) -> Result<Wanted, Failure> {
     Ok(wanted)
 }
 
-/// Returns the command line of the process in the background; the environment is inherited.
+/// Returns the command line of the background process; the environment is inherited.
 ///
 /// Relative paths become absolute: that process leaves the working directory.
 fn child_arguments(
@@ -281,7 +281,7 @@ fn serve(
     result.map(|()| exit::OK)
 }
 
-/// Detaches first, so that nothing new begins; then lets what is under way finish, in bounds.
+/// Detaches first, so that nothing new begins; then waits, within bounds, for what is in progress.
 async fn end(mount: &fs::Mount, mailbox: &Mailbox) -> Result<(), Failure> {
     let unmounted = mount.unmount().map_err(|error| mount_failure(&error));
     if tokio::time::timeout(OPEN_FILES_TIMEOUT, mount.wait_unmounted()).await.is_err() {
@@ -295,7 +295,7 @@ fn mount_failure(error: &FsError) -> Failure {
     Failure::of(error.class(), error, error.hint())
 }
 
-/// Asks the registry once: a refusal ends the mount, silence does not.
+/// Probes the registry once: if it denies access the mount ends, if it does not answer it stays.
 async fn probe(setup: &Setup) -> Result<Option<String>, Failure> {
     let repository = app::open_repository(&setup.settings)?;
     let Ok(answer) = tokio::time::timeout(PROBE_TIMEOUT, repository.probe()).await else {
@@ -304,7 +304,7 @@ async fn probe(setup: &Setup) -> Result<Option<String>, Failure> {
     match answer {
         Ok(()) => Ok(None),
         Err(error) => match error.class() {
-            // The first message makes the repository.
+            // The first message creates the repository.
             ErrorClass::NotFound => Ok(None),
             ErrorClass::Unreachable | ErrorClass::TimedOut => Ok(Some(offline(setup))),
             _ => Err(Failure::from(error)
@@ -315,7 +315,7 @@ async fn probe(setup: &Setup) -> Result<Option<String>, Failure> {
 
 fn offline(setup: &Setup) -> String {
     format!(
-        "the registry {} does not answer; mounted all the same, it is asked again and again",
+        "the registry {} does not answer; mounted anyway, and trying again",
         setup.settings.registry
     )
 }

@@ -1,7 +1,7 @@
 //! The ways in which mount(8) calls us, and the options of fstab.
 //!
 //! `mount -t fuse.dockercomms REG DIR -o OPTS` runs `dockercomms REG DIR -o OPTS`; a link to the
-//! program named `mount.dockercomms` is called alike. Both become the verb `mount`.
+//! program named `mount.dockercomms` is called the same way. Both become the verb `mount`.
 
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
@@ -11,7 +11,7 @@ use crate::protocol::ErrorClass;
 use super::failure::Failure;
 
 /// Options of mount(8) and fstab that change nothing for us; the tree is `nosuid,nodev,noexec`
-/// whatever they say (mount.fuse adds `dev,suid` by itself for root).
+/// in any case (mount.fuse adds `dev,suid` by itself for root).
 const IGNORED: [&str; 24] = [
     "rw",
     "auto",
@@ -39,7 +39,7 @@ const IGNORED: [&str; 24] = [
     "exec",
 ];
 
-/// What `-o` may say to us.
+/// The options of `-o` that we use.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct HelperOptions {
     /// `home=DIR`, as `--home`; fstab has no environment.
@@ -62,7 +62,7 @@ impl HelperOptions {
     /// Reads one `-o` list.
     ///
     /// # Errors
-    /// When it has an option that would have to change something and cannot.
+    /// When it has an option that ought to change something and cannot.
     pub(crate) fn parse(list: &str) -> Result<Self, Failure> {
         let mut options = Self::default();
         for option in list.split(',').filter(|option| !option.is_empty()) {
@@ -79,13 +79,13 @@ impl HelperOptions {
                 ("delivery", Some(value)) => options.delivery = Some(value),
                 ("allow_other", None) => options.allow_other = true,
                 (name, None) if IGNORED.contains(&name) => {}
-                // Notes of systemd and of people, by mount(8)'s own convention.
+                // Options for systemd and comments, by mount(8)'s own convention.
                 (name, _) if name.starts_with("x-") || name == "comment" => {}
                 ("user", Some(_)) => {}
                 _ => {
-                    let what = format!("mount option `{option}` is not known");
+                    let what = format!("unknown mount option `{option}`");
                     return Err(Failure::new(ErrorClass::Configuration, what).hint(
-                        "known are home=, profile=, me=, registry=, poll=, delivery=, allow_other",
+                        "use home=, profile=, me=, registry=, poll=, delivery=, allow_other",
                     ));
                 }
             }
@@ -94,7 +94,7 @@ impl HelperOptions {
     }
 }
 
-/// Turns mount(8)'s way of calling us into the verb `mount`; leaves everything else alone.
+/// Turns a call by mount(8) into the verb `mount`; leaves everything else alone.
 pub(crate) fn rewrite(arguments: Vec<OsString>) -> Vec<OsString> {
     let is_helper = arguments
         .first()

@@ -1,7 +1,7 @@
-//! The only printer: people read lines, programs read one JSON object a line.
+//! The only printer: people read lines, programs read one JSON object per line.
 //!
 //! Every line for people passes [`Untrusted`], so text from a registry or a peer can neither move
-//! a cursor nor start a line of its own. A reader that went away (`| head`) is no error.
+//! a cursor nor start a line of its own. A reader that has gone (`| head`) is not an error.
 
 use std::cell::Cell;
 use std::fmt::Write as _;
@@ -29,7 +29,7 @@ pub(crate) struct Output {
     json: bool,
     color: bool,
     progress: bool,
-    /// What became of standard output: once it failed, nothing more is written.
+    /// The state of standard output: once it failed, nothing else is written.
     stdout: Cell<Stdout>,
 }
 
@@ -41,7 +41,7 @@ enum Stdout {
 }
 
 impl Output {
-    /// Looks at the terminal and the environment.
+    /// Inspects the terminal and the environment.
     pub(crate) fn new(json: bool) -> Self {
         let terminal = io::stderr().is_terminal();
         Self {
@@ -68,19 +68,19 @@ impl Output {
         }
     }
 
-    /// Writes a whole document of ours (a card, a script, a manual page) unchanged.
+    /// Writes a document of ours (a card, a script, a manual page) unchanged.
     pub(crate) fn document(&self, text: &str) {
         self.write(text);
     }
 
-    /// Tells people, not programs, what else happened.
+    /// Reports what else happened, to people but not to programs.
     pub(crate) fn note(&self, text: &str) {
         if !self.json {
             self.write_error(&format!("{}\n", Untrusted(text)));
         }
     }
 
-    /// Asks a question on the terminal's error side, without a line end.
+    /// Asks a question on standard error, without a newline.
     pub(crate) fn ask(&self, question: &str) {
         self.write_error(&format!("{} ", Untrusted(question)));
     }
@@ -111,10 +111,10 @@ impl Output {
         bar
     }
 
-    /// Flushes, and says whether everything reached a reader who wanted it.
+    /// Flushes, and reports whether all output was written or its reader has gone.
     pub(crate) fn finish(&self) -> Result<(), Failure> {
         if self.stdout.get() == Stdout::Open {
-            self.settle(io::stdout().flush());
+            self.record(io::stdout().flush());
         }
         match self.stdout.get() {
             Stdout::Open | Stdout::ReaderGone => Ok(()),
@@ -126,11 +126,11 @@ impl Output {
 
     fn write(&self, text: &str) {
         if self.stdout.get() == Stdout::Open {
-            self.settle(io::stdout().write_all(text.as_bytes()));
+            self.record(io::stdout().write_all(text.as_bytes()));
         }
     }
 
-    fn settle(&self, result: io::Result<()>) {
+    fn record(&self, result: io::Result<()>) {
         match result {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
@@ -140,9 +140,9 @@ impl Output {
         }
     }
 
-    #[expect(clippy::unused_self, reason = "whoever prints goes through the printer")]
+    #[expect(clippy::unused_self, reason = "all output passes through the printer")]
     fn write_error(&self, text: &str) {
-        // There is nowhere left to say that standard error is gone.
+        // There is nowhere left to report that standard error is gone.
         io::stderr().write_all(text.as_bytes()).ok();
     }
 }
@@ -150,12 +150,12 @@ impl Output {
 /// Most characters of a name in a column on a terminal.
 const NAME_CHARS_MAX: usize = 40;
 
-/// Returns a file's name for a column: cut in its middle when a terminal shows it, whole otherwise.
+/// Returns a file's name for a column: cut in its middle on a terminal, whole otherwise.
 pub(crate) fn fit(name: &str) -> String {
     if io::stdout().is_terminal() { cut(name) } else { name.to_owned() }
 }
 
-/// The end stays, since it tells the kind of file.
+/// The end stays, since it shows the kind of file.
 fn cut(name: &str) -> String {
     const ELLIPSIS: &str = "...";
     const END_CHARS: usize = 12;
@@ -213,7 +213,7 @@ fn json_line(value: &impl Serialize) -> String {
     });
     let mut line = String::with_capacity(json.len());
     for c in json.chars() {
-        // Outside of texts JSON is ASCII, so an escape never lands elsewhere.
+        // Outside of strings JSON is ASCII, so an escape never appears elsewhere.
         if is_deceptive(c) {
             for unit in c.encode_utf16(&mut [0; 2]) {
                 // Writing to a String cannot fail.

@@ -1,4 +1,4 @@
-//! `completions` and `man`: pages made from the definition of the command line.
+//! `completions` and `man`: pages generated from the definition of the command line.
 
 use clap::Args as ClapArgs;
 use clap_complete::Shell;
@@ -29,7 +29,7 @@ pub(crate) struct CompletionsArgs {
     shell: Shell,
 }
 
-/// Print the manual page, or that of a verb
+/// Print the manual page of the program or of a verb
 #[derive(Debug, ClapArgs)]
 #[command(after_help = MAN_EXAMPLES)]
 pub(crate) struct ManArgs {

@@ -1,8 +1,8 @@
-//! `queue`: what is on its way in the background, and steering it.
+//! `queue`: shows and controls what is sent in the background.
 //!
-//! A running mount owns its queue, so it is steered through its own file system: an attribute
-//! tries a file again, another one gives it up. Without a mount the state is changed here,
-//! under the lock that a mount would take.
+//! A running mount owns its queue, so it is controlled through its own file system: one attribute
+//! retries a file, another one cancels it. Without a mount the state is changed here, under the
+//! lock that a mount would take.
 
 use std::io;
 use std::path::PathBuf;
@@ -24,7 +24,7 @@ use crate::mailbox::{Mailbox, OutboxFile, SendState};
 use crate::protocol::ErrorClass;
 use crate::store::Store;
 
-/// How long a mount may take to carry out one request; publishing a tag is let finish.
+/// How long a mount may take to carry out one request; it first finishes publishing a tag.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(90);
 
 /// Shown below the help.
@@ -35,12 +35,12 @@ Examples:
   dockercomms queue cancel 12
   dockercomms queue cancel bob@example.org/report.pdf";
 
-/// Show and steer what is sent in the background
+/// Show and control what is sent in the background
 ///
 /// With `--delivery queued` (or `delivery` in config.toml) a copy into outbox/ returns when it is
-/// safe on this disk; it waits here until the registry has it. Files that the registry refused
-/// for good are listed too: they stay until they are tried again, cancelled, or collected by `gc`
-/// after the setting `history`.
+/// safe on this disk; it waits here until the registry has it. Files that the registry permanently
+/// refused are listed too: they stay until they are retried, cancelled, or collected by `gc` after
+/// the setting `history`.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
@@ -50,15 +50,15 @@ pub(crate) struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// List what waits and what failed, in the order of sending
+    /// List waiting and failed files, in the order of sending
     #[command(visible_alias = "list")]
     Ls,
-    /// Try again what failed, and what waits at once
+    /// Retry failed files, and send waiting ones at once
     Retry(Which),
-    /// Give files up that are not sent yet; their copies here are deleted
+    /// Cancel files that are not sent yet; their copies here are deleted
     ///
-    /// Where an earlier attempt may have delivered the file although it was told of a failure, the
-    /// registry is asked first: what is there already is said to be sent, and stays listed.
+    /// If an earlier attempt may have delivered the file although it was reported as failed, the
+    /// registry is checked first: a file already there is reported as sent, and stays listed.
     Cancel(Which),
 }
 
@@ -115,7 +115,7 @@ impl Row {
     }
 }
 
-/// All rows; people get them as columns.
+/// All rows; for people they are shown as columns.
 #[derive(Serialize)]
 struct Rows(Vec<Row>);
 
@@ -174,13 +174,13 @@ fn list(session: &Session, mailbox: &Mailbox) {
             session.output.show(row);
         }
     } else if rows.is_empty() {
-        session.output.note("nothing waits");
+        session.output.note("nothing is waiting");
     } else {
         session.output.show(&Rows(rows));
     }
 }
 
-/// Returns what waits and what failed: the queue in its order, then the rest.
+/// Returns waiting and failed files: the queue in its order, then the rest.
 fn queued(mailbox: &Mailbox) -> Vec<Arc<OutboxFile>> {
     let snapshot = mailbox.snapshot();
     let is_listed = |file: &&Arc<OutboxFile>| {
@@ -193,7 +193,7 @@ fn queued(mailbox: &Mailbox) -> Vec<Arc<OutboxFile>> {
 
 fn steer(session: &Session, setup: &Setup, which: &Which, order: Order) -> Result<u8, Failure> {
     let mount = running::find(&setup.places);
-    // A mount that is just starting is none yet, but it has the lock.
+    // A mount that is just starting is not found yet, but it has the lock.
     let _lock = match mount {
         Some(_) => None,
         None => Some(Store::lock(setup.places.state_dir()).map_err(app::AppError::from)?),
@@ -201,7 +201,7 @@ fn steer(session: &Session, setup: &Setup, which: &Which, order: Order) -> Resul
     session.with_mailbox(setup, async |mailbox| {
         let files = chosen(&queued(&mailbox), which)?;
         if files.is_empty() {
-            session.output.note("nothing waits");
+            session.output.note("nothing is waiting");
         }
         let mut failed = Vec::new();
         for file in &files {
@@ -234,7 +234,7 @@ fn steer(session: &Session, setup: &Setup, which: &Which, order: Order) -> Resul
     })
 }
 
-/// Returns the files that are meant; a name that fits none is an error before anything is done.
+/// Returns the selected files; a name that matches none is an error before anything is done.
 fn chosen(files: &[Arc<OutboxFile>], which: &Which) -> Result<Vec<Arc<OutboxFile>>, Failure> {
     if which.all {
         return Ok(files.to_vec());
@@ -247,13 +247,13 @@ fn chosen(files: &[Arc<OutboxFile>], which: &Which) -> Result<Vec<Arc<OutboxFile
         };
         files.iter().find(is_meant).cloned().ok_or_else(|| {
             Failure::new(ErrorClass::NotFound, format!("nothing in the queue is called {text}"))
-                .hint("run `dockercomms queue ls` for what waits; what was sent is not there")
+                .hint("run `dockercomms queue ls` for what is waiting; sent files are not in it")
         })
     };
     which.files.iter().map(find).collect()
 }
 
-/// Lets the mount do it, which knows what is under way.
+/// Has the mount do it, which knows what is in progress.
 async fn through_mount(
     mailbox: &Mailbox,
     mount: &RunningMount,
@@ -265,7 +265,7 @@ async fn through_mount(
     let shown = path.display().to_string();
     let (attribute, value) = match order {
         Order::Retry => (RETRY, "now".to_owned()),
-        // The name may be another file's by now.
+        // The name may belong to another file by now.
         Order::Cancel => {
             (CANCEL, file.message_id().map_or_else(|| file.id().to_string(), |id| id.to_string()))
         }
@@ -280,11 +280,11 @@ async fn through_mount(
             Err(already_sent(&shown))
         }
         Ok(Ok(Err(error))) if error.kind() == io::ErrorKind::NotFound => {
-            let what = format!("{shown} is gone, or is another file by now");
+            let what = format!("{shown} is gone, or is now another file");
             Err(Failure::new(ErrorClass::NotFound, what).hint("run `dockercomms queue ls` again"))
         }
         Ok(Ok(Err(error))) => Err(Failure::io(format!("the mount refused {shown}"), &error)
-            .hint("see `dockercomms ls outbox` for its state; it may have been sent meanwhile")),
+            .hint("see `dockercomms ls outbox` for its state; it may already be sent")),
         Ok(Err(_)) | Err(_) => {
             Err(Failure::new(ErrorClass::TimedOut, format!("the mount did not answer for {shown}")))
         }
@@ -310,7 +310,7 @@ async fn directly(
 }
 
 fn already_sent(what: &str) -> Failure {
-    Failure::new(ErrorClass::NotPermitted, format!("{what} was delivered already"))
+    Failure::new(ErrorClass::NotPermitted, format!("{what} was already delivered"))
         .hint("it stays listed as sent; `dockercomms recall` deletes it from the registry")
 }
 

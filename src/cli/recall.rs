@@ -1,4 +1,4 @@
-//! `recall`: take a sent message back, as far as that goes.
+//! `recall`: deletes a sent message from the registry, as far as that goes.
 
 use clap::Args as ClapArgs;
 use serde::Serialize;
@@ -20,12 +20,12 @@ Examples:
 
 /// Delete a message that you sent from the registry, before its recipient fetches it
 ///
-/// It cannot be taken out of the recipient's hands: whoever has read it keeps it, and a receipt
-/// that came back says so. Without a receipt nobody knows. A registry that does not offer deletion
-/// refuses, and the message stays. The file stays listed in outbox/ as `recalled`.
+/// It cannot be taken out of the recipient's hands: a recipient who has read it keeps it, and a
+/// receipt for it proves that. Without a receipt, it is unknown. A registry that does not support
+/// deletion refuses, and the message stays. The file stays listed in outbox/ as `recalled`.
 ///
-/// Exit codes: 0 deleted and not known to be accepted, 3 the registry refuses, 5 no message of yours,
-/// 6 deleted but already accepted, or a part of it stays.
+/// Exit codes: 0 deleted and not known to be accepted, 3 the registry refuses, 5 not your message,
+/// 6 deleted but already accepted, or a part of it remains.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
@@ -41,9 +41,9 @@ struct Recalled {
     name: String,
     /// `deleted` or `already-gone`.
     registry: &'static str,
-    /// The recipient's verified receipt, if one came back.
+    /// The recipient's verified receipt, if there is one.
     receipt: Option<String>,
-    /// Why nobody could look for a receipt.
+    /// Why the search for a receipt failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     receipt_unknown: Option<String>,
     left: Vec<Left>,
@@ -61,16 +61,16 @@ impl Show for Recalled {
         let Self { name, recipient, .. } = self;
         let mut lines = vec![match self.registry {
             "deleted" => format!("{name} to {recipient}: deleted from the registry"),
-            _ => format!("{name} to {recipient}: was not in the registry any more"),
+            _ => format!("{name} to {recipient}: was no longer in the registry"),
         }];
         lines.push(match (&self.receipt, &self.receipt_unknown) {
             (Some(status), _) if status == "accepted" => {
-                format!("  too late: {recipient} has accepted it and keeps it")
+                format!("  too late: {recipient} has already accepted it and keeps it")
             }
-            (Some(status), _) => format!("  {recipient} had answered: {status}"),
-            (None, Some(why)) => format!("  whether {recipient} has it could not be asked: {why}"),
+            (Some(status), _) => format!("  {recipient} had already answered: {status}"),
+            (None, Some(why)) => format!("  cannot check whether {recipient} has it: {why}"),
             (None, None) => {
-                format!("  no receipt came back; {recipient} may have read it all the same")
+                format!("  no receipt arrived; {recipient} may have read it anyway")
             }
         });
         lines.extend(
@@ -97,7 +97,7 @@ pub(crate) fn run(session: &Session, args: &Args) -> Result<u8, Failure> {
     })
 }
 
-/// Finds a message of mine that need not be listed or in the registry any more.
+/// Finds a message of mine, even one that is no longer listed or in the registry.
 async fn sent(mailbox: &Mailbox, reference: &Reference) -> Result<Option<Digest>, Failure> {
     let sent = mailbox.sent_messages().await?;
     let mut matching = sent.iter().filter(|entry| match reference {
@@ -139,7 +139,7 @@ fn failure(error: MailboxError, digest: &Digest) -> Failure {
     let short = digest.hex12();
     match error {
         MailboxError::NotFound(_) => {
-            Failure::new(ErrorClass::NotFound, format!("{short} is no message that you sent"))
+            Failure::new(ErrorClass::NotFound, format!("{short} is not a message that you sent"))
                 .hint("only its sender can recall a message; `dockercomms ls outbox` lists yours")
         }
         MailboxError::Busy => {
@@ -150,19 +150,19 @@ fn failure(error: MailboxError, digest: &Digest) -> Failure {
     }
 }
 
-/// Explains an error of a deletion: a refusal is one of permission, whatever its status.
+/// Explains a failed deletion: a registry that refuses denies permission, whatever its status.
 pub(super) fn refused_deletion(error: MailboxError) -> Failure {
     if !is_refusal(&error) {
         return error.into();
     }
     let failure = Failure::of(ErrorClass::Denied, &error, None);
     failure.hint(
-        "the registry does not let you delete: ask its operator (docker-registry needs \
+        "the registry does not allow deletion: ask its operator (docker-registry needs \
          `storage.delete.enabled`), or let the message expire; `dockercomms doctor --write` checks",
     )
 }
 
-/// Returns whether the registry does not let us delete, now or ever.
+/// Returns whether the registry does not allow us to delete, now or at all.
 fn is_refusal(error: &MailboxError) -> bool {
     matches!(
         error,

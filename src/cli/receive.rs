@@ -1,6 +1,6 @@
-//! `recv`: fetch what is new, verified, into ordinary files.
+//! `recv`: fetches new messages, verified, into ordinary files.
 //!
-//! What was received is remembered by its receipt: a message with one is skipped unless `--all`.
+//! A receipt marks a message as received: one that has it is skipped unless `--all` is given.
 
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Write as _};
@@ -22,7 +22,7 @@ use crate::mailbox::{InboxItem, Mailbox, Snapshot};
 use crate::protocol::{Digest, ErrorClass, FileName, ReceiptStatus, Timestamp};
 use crate::sys::{Clock as _, Counted, SystemClock, crash, durable};
 
-/// Bytes asked for at once; a chunk is fetched whole in any case.
+/// Bytes per read; a chunk is fetched whole in any case.
 const READ_LEN: usize = 1 << 20;
 
 /// Most names tried for one file: `name (2)`, `name (3)`, and so on.
@@ -34,28 +34,28 @@ Examples:
   dockercomms recv --out ~/Downloads
   dockercomms recv --json --since 2d";
 
-/// Fetch new messages into files, verify them whole, send signed receipts
+/// Fetch new messages into files, verify them completely, send signed receipts
 ///
 /// A file appears under its name only when all of it was verified; an existing file is never
 /// overwritten (the new one becomes `name (2)`). Files get mode 0600 and the time they were sent.
-/// Messages that have a receipt already, from this verb or from a mount, are skipped unless --all
-/// is given. Nothing new is no error.
+/// Messages that already have a receipt, from this verb or from a mount, are skipped unless --all
+/// is given. It is not an error if there is nothing new.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     /// Put the files here
     #[arg(long, value_name = "DIR", default_value = ".")]
     out: PathBuf,
-    /// Only messages sent since then: 2026-01-31, 2026-01-31T12:00:00Z, or an age like 2d
+    /// Only messages sent since 2026-01-31, 2026-01-31T12:00:00Z, or an age like 2d
     #[arg(long, value_name = "TIME", value_parser = parse_since)]
     since: Option<Timestamp>,
-    /// At most this many messages, the oldest first
+    /// At most this many messages, oldest first
     #[arg(long, value_name = "N")]
     max: Option<usize>,
     /// Also messages that were received before
     #[arg(long)]
     all: bool,
-    /// Most bytes a second from the registry, like 2MiB; 0 = no limit
+    /// Most bytes per second from the registry, like 2MiB; 0 = no limit
     #[arg(long, value_name = "SIZE")]
     limit_download: Option<ByteSize>,
 }
@@ -92,9 +92,9 @@ impl Show for Received {
 /// Runs the verb.
 pub(crate) fn run(session: &Session, args: &Args) -> Result<u8, Failure> {
     if !args.out.is_dir() {
-        let what = format!("{} is no directory", args.out.display());
+        let what = format!("{} is not a directory", args.out.display());
         return Err(Failure::new(ErrorClass::NotFound, what)
-            .hint("make it first, or name another one with `--out`"));
+            .hint("create it first, or name another one with `--out`"));
     }
     let overrides = Overrides { limit_download: args.limit_download, ..Overrides::default() };
     let setup = session.setup(overrides)?;
@@ -118,7 +118,7 @@ pub(crate) fn run(session: &Session, args: &Args) -> Result<u8, Failure> {
         }
         if report.quarantined > 0 {
             session.output.note(&format!(
-                "refused: {}; `dockercomms ls quarantine` says why",
+                "refused: {}; `dockercomms ls quarantine` shows why",
                 Counted(report.quarantined, "message")
             ));
         }
@@ -164,14 +164,14 @@ async fn receive_one(
     bar.finish_and_clear();
     reader.finish().await?;
     crash::point!("recv.part.written");
-    // The name on the wire, not the listing's number: numbering is this directory's own.
+    // The name on the wire, not the listing's: this directory numbers its own files.
     let name = FileName::sanitize(&item.message.envelope.filename);
     part.mark(&item.digest);
     // Without a receipt an earlier run may have died between the file and the receipt.
     let known = item.receipt.is_none().then_some(&item.digest);
     let path = part.publish(&name, item.message.envelope.created_at, known)?;
     crash::point!("recv.file.durable");
-    // Only now: a receipt says that the file is here, and it is durable.
+    // Only now: a receipt claims that the file is here, durably.
     mailbox.acknowledge(&item.digest, ReceiptStatus::Accepted, None).await?;
     crash::point!("recv.file.acknowledged");
     Ok(Received {
@@ -204,7 +204,7 @@ impl PartFile {
         let path = dir.join(format!("{prefix}{}{suffix}", uuid::Uuid::new_v4().simple()));
         let file = durable::create_private(&path)
             .map_err(|error| Failure::io(format!("cannot write in {}", dir.display()), &error))?;
-        // Tells another run that it has an owner; where that is not possible, its age does.
+        // Shows another run that the file has an owner; where locks do not work, its age does.
         file.try_lock().ok();
         Ok(Self { file, path, dir: dir.to_owned(), published: false })
     }
@@ -213,7 +213,7 @@ impl PartFile {
         self.file.write_all(bytes).map_err(|error| Failure::io("cannot write the file", &error))
     }
 
-    /// Removes what runs that were killed have left in `dir`.
+    /// Removes what killed runs have left in `dir`.
     fn remove_stale(dir: &Path) {
         let (prefix, suffix) = PART_NAME;
         for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
@@ -232,14 +232,14 @@ impl PartFile {
         }
     }
 
-    /// Notes on the file which message it is.
+    /// Marks the file with its message.
     fn mark(&self, message: &Digest) {
         let value = message.to_string();
-        // Not every file system keeps attributes; without it a killed run costs a second copy.
+        // Not every file system keeps attributes; without one a killed run costs a second copy.
         fsetxattr(&self.file, DIGEST_ATTRIBUTE, value.as_bytes(), XattrFlags::empty()).ok();
     }
 
-    /// Returns whether `target` is what this file is about to become: the same message, unchanged.
+    /// Returns whether `target` is what this file would become: the same message, unchanged.
     fn is_published_as(&self, target: &Path, message: &Digest) -> bool {
         let mut value = [0_u8; 128];
         let marked = lgetxattr(target, DIGEST_ATTRIBUTE, &mut value)
@@ -257,7 +257,7 @@ impl PartFile {
         known: Option<&Digest>,
     ) -> Result<PathBuf, Failure> {
         let failed = |error: &io::Error| Failure::io("cannot finish the file", error);
-        // A file system without times is no reason to refuse the payload.
+        // A file system without times must not cost the payload.
         self.file.set_modified(created_at.to_system_time()).ok();
         self.file.sync_all().map_err(|error| failed(&error))?;
         crash::point!("recv.part.durable");
@@ -279,14 +279,14 @@ impl PartFile {
                 Err(error) => return Err(failed(&error)),
             }
         }
-        Err(Failure::new(ErrorClass::Exists, "too many files of this name"))
+        Err(Failure::new(ErrorClass::Exists, "too many files with this name"))
     }
 }
 
 impl Drop for PartFile {
     fn drop(&mut self) {
         if !self.published {
-            // What is left behind is a dot file that nobody reads.
+            // What is left behind is an unused dot file.
             std::fs::remove_file(&self.path).ok();
         }
     }
@@ -316,7 +316,7 @@ fn is_same_content(one: &Path, other: &Path) -> io::Result<bool> {
 /// Renames without ever replacing anything.
 fn rename_exclusive(from: &Path, to: &Path) -> io::Result<()> {
     match renameat2(AT_FDCWD, from, AT_FDCWD, to, RenameFlags::RENAME_NOREPLACE) {
-        // Some file systems (NFS, old FUSE ones) lack the flag; a link is as exclusive.
+        // Some file systems (NFS, old FUSE ones) lack the flag; a link is just as exclusive.
         Err(Errno::EINVAL | Errno::ENOSYS) => {
             std::fs::hard_link(from, to)?;
             std::fs::remove_file(from)

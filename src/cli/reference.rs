@@ -1,4 +1,4 @@
-//! `REF`: the ways to name a message, and finding the one that is meant.
+//! `REF`: the ways to name a message, and how it is found.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -8,10 +8,10 @@ use crate::protocol::{Digest, ErrorClass, MessageId, Tag, TagKind};
 
 use super::failure::Failure;
 
-/// Fewest hex digits that name a message: eight are unique among a hundred thousand mostly.
+/// Fewest hex digits that name a message: eight are mostly unique among a hundred thousand.
 const PREFIX_LEN_MIN: usize = 6;
 
-/// The extended attribute that says which message a file in a mount is.
+/// The extended attribute that identifies the message of a file in a mount.
 const DIGEST_XATTR: &str = "user.dockercomms.digest";
 
 /// A name for a message, as typed.
@@ -30,10 +30,10 @@ pub(crate) enum Reference {
 }
 
 impl Reference {
-    /// Reads a reference; looks at no file, only at whether the text has a path's form.
+    /// Reads a reference; opens no file, only checks whether the text has the form of a path.
     ///
     /// # Errors
-    /// When it has none of the five forms.
+    /// When the text has none of the five forms.
     pub(crate) fn parse(text: &str) -> Result<Self, Failure> {
         if let Ok(digest) = text.parse() {
             return Ok(Self::Digest(digest));
@@ -57,11 +57,11 @@ impl Reference {
         if text.contains('/') || text.contains('.') {
             return Ok(Self::Path(PathBuf::from(text)));
         }
-        Err(Failure::new(ErrorClass::Configuration, format!("{text} names no message"))
+        Err(Failure::new(ErrorClass::Configuration, format!("{text} does not name a message"))
             .hint("give a digest or its first digits, a tag, a message id, or a file in a mount"))
     }
 
-    /// Finds the digest that is meant among the listings, or by asking the registry about a tag.
+    /// Finds the digest among the listings, or resolves a tag at the registry.
     pub(crate) async fn resolve(&self, mailbox: &Mailbox) -> Result<Digest, Failure> {
         match self {
             Self::Digest(digest) => Ok(*digest),
@@ -77,7 +77,7 @@ impl Reference {
 }
 
 fn not_found(what: &str) -> Failure {
-    Failure::new(ErrorClass::NotFound, what).hint("run `dockercomms ls` for what is there")
+    Failure::new(ErrorClass::NotFound, what).hint("run `dockercomms ls` for the list")
 }
 
 fn one_with_prefix(prefix: &str, snapshot: &Snapshot) -> Result<Digest, Failure> {
@@ -91,7 +91,7 @@ fn one_with_prefix(prefix: &str, snapshot: &Snapshot) -> Result<Digest, Failure>
             format!("several messages begin with {prefix}"),
         )
         .hint("give more digits")),
-        (None, _) => Err(not_found(&format!("no message is known that begins with {prefix}"))),
+        (None, _) => Err(not_found(&format!("no known message begins with {prefix}"))),
     }
 }
 
@@ -120,21 +120,21 @@ fn one_with_id(id: MessageId, snapshot: &Snapshot) -> Result<Digest, Failure> {
         let mut files = snapshot.outbox_files();
         files.find(|file| file.message_id() == Some(id)).and_then(|file| file.digest())
     };
-    inbox.or_else(sent).ok_or_else(|| not_found(&format!("no message with id {id} is known")))
+    inbox.or_else(sent).ok_or_else(|| not_found(&format!("no known message has the id {id}")))
 }
 
 fn digest_of_file(path: &std::path::Path) -> Result<Digest, Failure> {
-    // The longest digest is 71 bytes; whatever is longer is none.
+    // The longest digest is 71 bytes; anything longer is not one.
     let mut value = [0; 128];
     let len = rustix::fs::getxattr(path, DIGEST_XATTR, &mut value).map_err(|errno| {
         let shown = path.display();
         let failure = match errno {
             rustix::io::Errno::NODATA | rustix::io::Errno::OPNOTSUPP => {
-                Failure::new(ErrorClass::NotFound, format!("{shown} is no message"))
+                Failure::new(ErrorClass::NotFound, format!("{shown} is not a message"))
             }
-            _ => Failure::io(format!("cannot look at {shown}"), &errno.into()),
+            _ => Failure::io(format!("cannot inspect {shown}"), &errno.into()),
         };
-        failure.hint("give a file in inbox/ or outbox/ of a mount")
+        failure.hint("name a file in inbox/ or outbox/ of a mount")
     })?;
     value
         .get(..len)

@@ -1,4 +1,4 @@
-//! `restore`: bring back what `rm` in `inbox/` dismissed.
+//! `restore`: brings back what `rm` in `inbox/` dismissed.
 
 use clap::Args as ClapArgs;
 use serde::Serialize;
@@ -19,7 +19,7 @@ Examples:
   dockercomms restore
   dockercomms restore 7f3c9a1e2b4d";
 
-/// Bring back a message that you removed from inbox/; without REF, list them
+/// Bring back a message that you removed from inbox/; without REF, list all of them
 #[derive(Debug, ClapArgs)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
@@ -72,9 +72,9 @@ pub(crate) fn run(session: &Session, args: &Args) -> Result<u8, Failure> {
         mailbox.inbox().restore(&item.digest).await?;
         session.output.show(&shown(item, true));
         if let Some(mount) = running::find(&setup.places) {
-            // It looks as often at what others did to its state as at the registry.
+            // It checks for changes to its state by others as often as it polls the registry.
             let dir = mount.dir.display();
-            session.output.note(&format!("{dir} lists it at its next look for messages"));
+            session.output.note(&format!("{dir} lists it at its next poll"));
         }
         Ok(exit::OK)
     })
@@ -85,7 +85,7 @@ fn is_meant(reference: &Reference, item: &InboxItem) -> bool {
         Reference::Digest(digest) => item.digest == *digest,
         Reference::Prefix(prefix) => item.digest.hex().starts_with(prefix),
         Reference::MessageId(id) => item.message.id == *id,
-        // A removed file has no path, and its tag is the registry's business.
+        // A removed file has no path, and its tag is in the registry only.
         Reference::Tag(_) | Reference::Path(_) => false,
     }
 }

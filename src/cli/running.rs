@@ -8,13 +8,13 @@ use crate::config::Places;
 use crate::fs;
 use crate::sys::durable;
 
-/// Largest file that says where a mount is, in bytes.
+/// Largest file that describes a mount, in bytes.
 const MOUNT_FILE_LEN_MAX: u64 = 64 << 10;
 
-/// Longest `/proc/PID/stat` in bytes; a real one has some 300.
+/// Longest `/proc/PID/stat` in bytes; a real one has about 300.
 const STAT_LEN_MAX: u64 = 4 << 10;
 
-/// A mount that runs, as it says itself.
+/// A running mount, by its own description.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct RunningMount {
     /// The process.
@@ -26,33 +26,33 @@ pub(crate) struct RunningMount {
 }
 
 impl RunningMount {
-    /// Leaves word for other commands; without it they only know less.
+    /// Leaves the description for other commands; without it they only know less.
     pub(crate) fn save(&self, places: &Places) {
         match serde_json::to_vec(self) {
             Ok(json) => {
                 if let Err(error) = durable::write_atomic(&places.mount_file(), &json) {
-                    tracing::warn!(%error, "cannot say where the mount is");
+                    tracing::warn!(%error, "cannot record where the mount is");
                 }
             }
-            Err(error) => tracing::warn!(%error, "cannot say where the mount is"),
+            Err(error) => tracing::warn!(%error, "cannot record where the mount is"),
         }
     }
 
-    /// Takes the word back.
+    /// Removes the description.
     pub(crate) fn forget(places: &Places) {
-        // Not being there is what is wanted.
+        // It may already be gone.
         std::fs::remove_file(places.mount_file()).ok();
     }
 }
 
-/// Returns the mount that runs on this state; one that died without a word is none.
+/// Returns the mount that runs on this state; a dead one does not count.
 pub(crate) fn find(places: &Places) -> Option<RunningMount> {
     let json = durable::read_bounded(&places.mount_file(), MOUNT_FILE_LEN_MAX).ok()?;
     let running: RunningMount = serde_json::from_slice(&json).ok()?;
     (is_alive(running.pid) && fs::is_mounted(&running.dir)).then_some(running)
 }
 
-/// Returns whether a process of this number runs; one that only waits to be collected does not.
+/// Returns whether the process with this id runs; a zombie does not.
 pub(crate) fn is_alive(pid: u32) -> bool {
     let stat = Path::new("/proc").join(pid.to_string()).join("stat");
     let Ok(stat) = durable::read_bounded(&stat, STAT_LEN_MAX) else { return false };
@@ -61,7 +61,7 @@ pub(crate) fn is_alive(pid: u32) -> bool {
     !matches!(after_name.get(1), Some(b'Z' | b'X'))
 }
 
-/// Returns `dir` as an absolute path without links, never looking into the mount itself.
+/// Returns `dir` as an absolute path without links, without accessing the mount itself.
 pub(crate) fn absolute_mount_point(dir: &Path) -> std::io::Result<PathBuf> {
     let absolute = std::path::absolute(dir)?;
     // Only the parent is resolved: a dead mount answers no question about itself.

@@ -30,7 +30,7 @@ Examples:
 
 /// Send files; returns when every byte, the signature and the tag are in the registry
 ///
-/// Prints the digest of each message, which `verify`, `cosign verify` and `oras pull` take. The
+/// Prints the digest of each message, which `verify`, `cosign verify` and `oras pull` accept. The
 /// payload is signed, not encrypted.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = EXAMPLES)]
@@ -38,7 +38,7 @@ pub(crate) struct Args {
     /// The files; `-` is standard input and needs --name
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
-    /// The recipient's identity, exactly as they call themselves
+    /// The recipient's identity, exactly as on their contact card
     #[arg(long, value_name = "WHO")]
     to: String,
     /// The name that the recipient sees [default: the file's own]
@@ -47,19 +47,19 @@ pub(crate) struct Args {
     /// zstd, or gzip for peers that need it
     #[arg(long, value_parser = parse_compression)]
     compression: Option<Compression>,
-    /// Bytes of a chunk before compression, like 8MiB
+    /// Bytes per chunk before compression, like 8MiB
     #[arg(long, value_name = "SIZE")]
     chunk_bytes: Option<ByteSize>,
-    /// How long the message stays listed, like 7d; 0 = for ever
+    /// How long the message stays listed, like 7d; 0 = permanently
     #[arg(long, value_name = "TIME")]
     ttl: Option<Span>,
-    /// Most bytes a second to the registry, like 2MiB; 0 = no limit
+    /// Most bytes per second to the registry, like 2MiB; 0 = no limit
     #[arg(long, value_name = "SIZE")]
     limit_upload: Option<ByteSize>,
 }
 
 fn parse_compression(text: &str) -> Result<Compression, String> {
-    text.parse().map_err(|_source| "only zstd and gzip are offered".to_owned())
+    text.parse().map_err(|_source| "only zstd and gzip are supported".to_owned())
 }
 
 #[derive(Debug, Serialize)]
@@ -110,7 +110,7 @@ pub(crate) fn run(session: &Session, args: &Args) -> Result<u8, Failure> {
     })
 }
 
-/// Turns the failures of several things into an exit code: all failed, partly done, or done.
+/// Turns the failures of several actions into an exit code: all failed, partly done, or done.
 pub(crate) fn conclude(
     session: &Session,
     count: usize,
@@ -179,7 +179,7 @@ fn open(path: &Path, name: Option<&str>) -> Result<Source, Failure> {
     Ok(Source { name, content: Box::new(file), mtime, len })
 }
 
-/// Escapes the bytes of a name that are no UTF-8, so that different names stay different (P7).
+/// Escapes the bytes of a name that are not UTF-8, so that different names stay different (P7).
 fn escape_non_utf8(name: &OsStr) -> String {
     let mut text = String::with_capacity(name.len());
     for chunk in name.as_bytes().utf8_chunks() {

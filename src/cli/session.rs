@@ -1,4 +1,4 @@
-//! What every verb has at hand: the printer, the places, the runtime, the mailbox.
+//! What every verb uses: the printer, the places, the runtime, the mailbox.
 
 use std::future::Future;
 use std::time::Duration;
@@ -27,11 +27,11 @@ const MAILBOX_END_TIMEOUT: Duration = Duration::from_secs(10);
 pub(crate) struct Session {
     /// The only printer.
     pub(crate) output: Output,
-    /// Where files lie.
+    /// Where files are.
     pub(crate) variables: HomeVariables,
     /// The profile's name.
     pub(crate) profile: String,
-    /// How often `-v` was given.
+    /// How many times `-v` was given.
     pub(crate) verbose: u8,
 }
 
@@ -45,24 +45,24 @@ impl Session {
         }
     }
 
-    /// Returns where the profile's files lie, whether it was set up or not.
+    /// Returns where the profile's files are, whether it was set up or not.
     pub(crate) fn places(&self) -> Result<Places, Failure> {
         Ok(Places::find(&self.variables, &self.profile)?)
     }
 
-    /// Returns where the profile's files lie, which must have been set up.
+    /// Returns where the files of the profile are, which must have been set up.
     pub(crate) fn own_places(&self) -> Result<Places, Failure> {
         Ok(Setup::places(&self.variables, &self.profile)?)
     }
 
-    /// Returns whether somebody said which home or profile is meant.
+    /// Returns whether the home or profile was given explicitly.
     ///
-    /// What is named must be there: a typing mistake must not become another identity.
+    /// If so, it must exist: a typing mistake must not create another identity.
     pub(crate) fn is_named(&self) -> bool {
         self.variables.dockercomms_home.is_some() || self.profile != DEFAULT_PROFILE
     }
 
-    /// Fills in from the environment what no flag has said.
+    /// Fills in from the environment what no flag has set.
     pub(crate) fn overrides(overrides: Overrides) -> Overrides {
         Overrides {
             me: overrides.me.or_else(|| env::text(env::ME)),
@@ -104,7 +104,7 @@ impl Session {
             tokio::select! {
                 result = whole => result,
                 () = &mut interrupted => {
-                    // What the work leaves half done is tidied up in the background.
+                    // What the work leaves unfinished is cleaned up in the background.
                     mailbox.stop(RUNTIME_END_TIMEOUT).await;
                     Err(interruption())
                 }
@@ -177,12 +177,12 @@ pub(crate) fn interrupted() -> Result<impl Future<Output = ()>, Failure> {
     })
 }
 
-/// Says what was made for a profile that was used for the first time.
+/// Returns notes on what was made for a profile that is used for the first time.
 pub(crate) fn notes(setup: &Setup, created: &Created) -> Vec<String> {
     let mut notes = created.repaired.clone();
     if let (Some(path), Some(me)) = (&created.config, setup.settings.me.first()) {
         notes.push(format!(
-            "wrote {}: you are `{me}`, messages lie in {}",
+            "wrote {}: you are `{me}`, messages are kept in {}",
             path.display(),
             setup.settings.registry
         ));

@@ -1,4 +1,4 @@
-//! `status`: who am I, how is the registry, what is under way.
+//! `status`: who you are, how the registry is, what is in progress.
 
 use std::time::Duration;
 
@@ -16,10 +16,10 @@ use crate::config::Overrides;
 use crate::mailbox::Mailbox;
 use crate::protocol::ErrorClass;
 
-/// How long a mount may take to say how it is; it answers from memory.
+/// How long a mount may take to report its status; it answers from memory.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Time between two looks of `--watch`.
+/// Time between two checks of `--watch`.
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Shown below the help.
@@ -28,14 +28,14 @@ Examples:
   dockercomms status
   dockercomms status --watch --json";
 
-/// Show who you are, how the registry is, and what is under way
+/// Show who you are, how the registry is, and what is in progress
 ///
-/// Beside a running mount it shows that mount's own state; else what lies on the disk. It never
-/// asks the registry.
+/// If a mount is running it shows that mount's own state, otherwise the state on disk. It never
+/// contacts the registry.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// Show it again whenever it changed, until interrupted
+    /// Show it again whenever it changes, until interrupted
     #[arg(long)]
     watch: bool,
 }
@@ -140,7 +140,7 @@ pub(crate) fn run(session: &Session, args: &Args) -> Result<u8, Failure> {
         }
     });
     match result {
-        // That is how one stops watching.
+        // That is how watching ends.
         Err(failure) if args.watch && failure.code == ErrorClass::Interrupted.code() => {
             Ok(exit::OK)
         }

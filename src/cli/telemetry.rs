@@ -1,6 +1,6 @@
-//! Where the program's own log goes: standard error, or a bounded file for a mount in background.
+//! Where the program's own log goes: standard error, or a bounded file for a background mount.
 //!
-//! Only our own events rise with `-v`: the libraries below know tokens and headers.
+//! `-v` raises the level of our own events only: the libraries below could log tokens and headers.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -20,12 +20,12 @@ use crate::sys::durable;
 /// Size in bytes at which the log starts again; one older file is kept beside it.
 const LOG_LEN_MAX: u64 = 1 << 20;
 
-/// How much is said without any `-v`.
+/// How much is logged without any `-v`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Role {
-    /// A command says by its own error what went wrong, once.
+    /// A command reports what went wrong by its own error, once.
     Command,
-    /// A mount says what goes on: nobody watches it.
+    /// A mount logs what it does, since it has no other output.
     Mount,
 }
 

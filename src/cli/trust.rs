@@ -16,7 +16,7 @@ use crate::protocol::{ErrorClass, Identity};
 use crate::sys::{Counted, durable};
 use crate::trust::{Added, ContactCard, PublicKey, TrustStore, TrustedSender};
 
-/// Largest card or key file in bytes; a real one has some 500.
+/// Largest card or key file in bytes; a real one has about 500.
 const CARD_LEN_MAX: u64 = 64 << 10;
 
 /// Codes of quarantined messages that a contact card would admit.
@@ -30,7 +30,7 @@ Examples:
   dockercomms trust rm bob@example.org --key SHA256:jzWPK2R8nR4xNfUR1cvJ8qkCMiTXWtbWFYYDZAEEmEg
   dockercomms trust pending";
 
-/// Decide whose messages and receipts you believe
+/// Decide whose messages and receipts you trust
 #[derive(Debug, ClapArgs)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
@@ -42,19 +42,19 @@ pub(crate) struct Args {
 enum Verb {
     /// Trust the name and key of a contact card
     ///
-    /// Shows the fingerprint and asks; compare it with the owner over another channel (by
-    /// telephone, face to face) before you say yes. A mount that runs takes it up at once.
+    /// Shows the fingerprint and asks for confirmation; compare it with the owner over another
+    /// channel (by telephone, face to face) before you say yes. A running mount applies it at once.
     ///
-    /// The card of somebody who ran `key rotate` is signed by the old key; when you trust that one,
-    /// the new key is shown as its successor, and may do what the old one may.
+    /// After `key rotate` the owner's card is also signed by the old key; if you trust that one,
+    /// the new key is shown as its successor and gets the same permissions.
     Add {
         /// A card's file, or `-` for standard input; with --name also a public key in PEM
         #[arg(value_name = "CARD")]
         card: String,
-        /// Do not ask: the fingerprint was compared already
+        /// Do not ask: the fingerprint was already compared
         #[arg(long)]
         yes: bool,
-        /// Whose key it is, for a file that holds a public key only
+        /// Whose key it is, for a file that holds only a public key
         #[arg(long, value_name = "ID")]
         name: Option<String>,
     },
@@ -62,8 +62,8 @@ enum Verb {
     Ls,
     /// Forget a sender with all keys, or revoke one key; what it signed is refused from now on
     ///
-    /// A revoked key stays in the trust store, marked, so that no card brings it back by mistake; a
-    /// mount that runs takes it up at once. The sender's other keys go on counting.
+    /// A revoked key stays in the trust store, marked, so that no card brings it back by mistake. A
+    /// running mount applies the change at once. The sender's other keys remain trusted.
     Rm {
         /// The sender's name
         #[arg(value_name = "ID")]
@@ -72,7 +72,7 @@ enum Verb {
         #[arg(long, value_name = "FINGERPRINT")]
         key: Option<String>,
     },
-    /// List senders whose messages wait in quarantine because you do not trust them
+    /// List senders whose messages are in quarantine because you do not trust them
     Pending,
     /// Print the whole trust store, to keep or to copy to another machine
     Export,
@@ -109,7 +109,7 @@ impl Show for CardTaken {
         vec![match *result {
             "added" => format!("trusting {name} with key {fingerprint}"),
             "key-added" => format!("trusting one more key of {name}: {fingerprint}"),
-            _ => format!("{name} was trusted with key {fingerprint} already"),
+            _ => format!("{name} was already trusted with key {fingerprint}"),
         }]
     }
 }
@@ -165,10 +165,10 @@ fn read_card(source: &str, name: Option<&str>) -> Result<ContactCard, Failure> {
             ErrorClass::Configuration,
             format!("{source} holds a key but no name"),
         )
-        .hint("say whose it is with `--name ID`")),
+        .hint("name its owner with `--name ID`")),
         (false, Some(_)) => {
             Err(Failure::new(ErrorClass::Configuration, "a contact card has a name of its own")
-                .hint("leave `--name` away; it is for files that hold a public key only"))
+                .hint("omit `--name`; it is for files that hold only a public key"))
         }
         (false, None) => Ok(ContactCard::parse(&text)
             .map_err(|error| Failure::from(error).about(format!("cannot use {source}")))?),
@@ -187,7 +187,7 @@ fn confirm(
         session.output.note(&format!("replaces     {old}, which you trust and which signed it"));
     }
     if stdin_is_card || !io::stdin().is_terminal() {
-        return Err(Failure::new(ErrorClass::Configuration, "nobody is here to be asked")
+        return Err(Failure::new(ErrorClass::Configuration, "there is no terminal to ask on")
             .hint("compare the fingerprint first, then give `--yes`"));
     }
     session.output.ask(match vouched_by {
@@ -253,7 +253,7 @@ impl Show for TrustList {
             }
         }
         if rows.is_empty() {
-            return vec!["you trust nobody yet".to_owned()];
+            return vec!["you trust no one yet".to_owned()];
         }
         table(&rows)
     }
@@ -295,7 +295,7 @@ struct SenderRemoved {
 
 impl Show for SenderRemoved {
     fn lines(&self) -> Vec<String> {
-        vec![format!("{} is trusted no more", self.removed)]
+        vec![format!("{} is no longer trusted", self.removed)]
     }
 }
 
@@ -314,7 +314,7 @@ fn remove(session: &Session, name: &str) -> Result<u8, Failure> {
 struct KeyRevoked {
     name: String,
     revoked: String,
-    /// Keys and certificate identities of the sender that still count.
+    /// Keys and certificate identities of the sender that are still trusted.
     left_count: usize,
 }
 
@@ -322,11 +322,11 @@ impl Show for KeyRevoked {
     fn lines(&self) -> Vec<String> {
         let Self { name, revoked, left_count } = self;
         let left = match left_count {
-            0 => "nothing else of theirs is trusted: take their new card with `trust add`".into(),
-            1 => "one other key or identity of theirs still counts".into(),
-            count => format!("{count} other keys or identities of theirs still count"),
+            0 => "they have no other trusted key: add their new card with `trust add`".into(),
+            1 => "one other key or identity of theirs is still trusted".into(),
+            count => format!("{count} other keys or identities of theirs are still trusted"),
         };
-        vec![format!("key {revoked} of {name} counts no more; {left}")]
+        vec![format!("key {revoked} of {name} is revoked; {left}")]
     }
 }
 
@@ -373,7 +373,7 @@ struct PendingSender {
 impl Show for PendingList {
     fn lines(&self) -> Vec<String> {
         if self.pending.is_empty() {
-            return vec!["nobody waits to be trusted".to_owned()];
+            return vec!["no sender is waiting to be trusted".to_owned()];
         }
         let row = |sender: &PendingSender| {
             let count = Counted(sender.message_count, "message").to_string();
@@ -418,5 +418,6 @@ fn export(session: &Session) -> Result<u8, Failure> {
 
 /// Reads an identity that the user typed.
 pub(crate) fn parse_identity(text: &str) -> Result<Identity, Failure> {
-    text.parse().map_err(|error| Failure::from(error).about(format!("`{text}` is no identity")))
+    let about = || format!("`{text}` is not a valid identity");
+    text.parse().map_err(|error| Failure::from(error).about(about()))
 }

@@ -19,14 +19,14 @@ use super::status;
 use crate::fs;
 use crate::protocol::ErrorClass;
 
-/// How long the process may take to publish what is prepared and to go.
+/// How long the process may take to publish what is prepared and to end.
 const END_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// How long a mount point may stay busy before that is an error: a file manager that looks at an
-/// arrival, or our own helper that announces one (`fs/announce.rs`), is there for a moment only.
+/// How long a mount point may stay busy before that is an error: a file manager that inspects an
+/// arrival, or our own helper that announces one (`fs/announce.rs`), is there only briefly.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Time between two looks whether it is gone, and between two attempts at a busy one.
+/// Time between two checks whether it is gone, and between two attempts at a busy one.
 const END_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Shown below the help.
@@ -34,7 +34,7 @@ const EXAMPLES: &str = "\
 Example:
   dockercomms umount ~/mail";
 
-/// End a mount; returns when what was under way is safe and the process is gone
+/// End a mount; returns when what was in progress is safe and the process is gone
 #[derive(Debug, ClapArgs)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
@@ -62,7 +62,7 @@ pub(crate) fn run(session: &Session, args: &Args) -> Result<u8, Failure> {
     let dir =
         running::absolute_mount_point(&args.dir).map_err(|error| Failure::io(what, &error))?;
     if !fs::is_mounted(&dir) {
-        let what = format!("no mount of dockercomms is at {}", dir.display());
+        let what = format!("{} is not a mount of dockercomms", dir.display());
         return Err(Failure::new(ErrorClass::NotFound, what));
     }
     session.block_on(async {
@@ -76,7 +76,7 @@ pub(crate) fn run(session: &Session, args: &Args) -> Result<u8, Failure> {
     })
 }
 
-/// Asks the mount for its process; a dead one has none.
+/// Returns the process of the mount; a dead mount has none.
 async fn pid_of(session: &Session, dir: &Path) -> Option<u32> {
     let named = session.places().ok().and_then(|places| running::find(&places));
     if let Some(running) = named
@@ -84,7 +84,7 @@ async fn pid_of(session: &Session, dir: &Path) -> Option<u32> {
     {
         return Some(running.pid);
     }
-    // Another home's mount: it says its process in its status.
+    // Another home's mount: its status contains its process id.
     let mount = RunningMount { pid: 0, dir: dir.to_owned(), registry: String::new() };
     let status = status::ask_mount(&mount).await?;
     status.get("pid")?.as_u64().and_then(|pid| u32::try_from(pid).ok())
@@ -98,11 +98,11 @@ async fn wait_until_gone(pid: u32) -> Result<(), Failure> {
     };
     tokio::time::timeout(END_TIMEOUT, gone).await.map_err(|_elapsed| {
         Failure::new(ErrorClass::Busy, format!("unmounted, but process {pid} is still busy"))
-            .hint("it is finishing what is under way; `dockercomms status` shows it")
+            .hint("it is finishing what is in progress; `dockercomms status` shows it")
     })
 }
 
-/// Unmounts `dir`, again and again while it is busy for less than [`BUSY_TIMEOUT`].
+/// Unmounts `dir`; while it is busy, tries again for up to [`BUSY_TIMEOUT`].
 async fn unmount_in_time(dir: &Path, lazily: bool) -> Result<(), Failure> {
     let last = Instant::now() + BUSY_TIMEOUT;
     loop {
@@ -117,7 +117,7 @@ async fn unmount_in_time(dir: &Path, lazily: bool) -> Result<(), Failure> {
     }
 }
 
-/// Unmounts `dir`: as root by ourselves, else through `fusermount3`.
+/// Unmounts `dir`: directly as root, otherwise through `fusermount3`.
 fn unmount(dir: &Path, lazily: bool) -> Result<(), Failure> {
     if nix::unistd::geteuid().is_root() {
         let flags = if lazily { MntFlags::MNT_DETACH } else { MntFlags::empty() };
@@ -135,7 +135,7 @@ fn unmount(dir: &Path, lazily: bool) -> Result<(), Failure> {
     if output.status.success() {
         return Ok(());
     }
-    // What it says is for people only; being still mounted is what counts.
+    // Its output is for people only; what matters is whether it is still mounted.
     let text = String::from_utf8_lossy(&output.stderr).trim().to_owned();
     let mut failure = failed(dir, &io::ErrorKind::ResourceBusy.into());
     failure.causes = vec![text];
@@ -147,7 +147,7 @@ fn failed(dir: &Path, error: &io::Error) -> Failure {
     if error.kind() == io::ErrorKind::ResourceBusy {
         return failure.hint(format!(
             "a program has a file or its working directory there (`fuser -vm {0}` names it); \
-             `dockercomms umount --force {0}` detaches it all the same",
+                          `dockercomms umount --force {0}` detaches it anyway",
             dir.display()
         ));
     }

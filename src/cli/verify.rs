@@ -1,4 +1,4 @@
-//! `verify`: one message, every check, every byte.
+//! `verify`: checks one message completely, to the last byte.
 
 use clap::Args as ClapArgs;
 use serde::Serialize;
@@ -11,7 +11,7 @@ use crate::mailbox::{Inspection, Mailbox};
 use crate::protocol::ErrorClass;
 use crate::registry::ManifestRef;
 
-/// Bytes asked for at once.
+/// Bytes per read.
 const READ_LEN: usize = 1 << 20;
 
 /// Shown below the help.
@@ -20,17 +20,17 @@ Examples:
   dockercomms verify 7f3c9a1e2b4d --explain
   dockercomms verify ~/mail/inbox/bob@example.org/report.pdf";
 
-/// Verify a message whole: signature, trust, addressee, every byte
+/// Verify a whole message: signature, trust, addressee, every byte
 ///
-/// Exit status 0 means that a key you trust for this sender signed exactly these bytes. Nothing
-/// is listed, received or acknowledged by it.
+/// Exit status 0 means that a key you trust for this sender signed exactly these bytes. This
+/// neither lists nor receives nor acknowledges anything.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
     /// The message: a digest or its first digits, a tag, a message id, or a file in a mount
     #[arg(value_name = "REF")]
     message: String,
-    /// Show every check, not only the first that failed
+    /// Show every check, not only the first that fails
     #[arg(long)]
     explain: bool,
 }
@@ -47,7 +47,7 @@ struct Verdict {
     #[serde(rename = "verified")]
     is_verified: bool,
     signer: Option<String>,
-    /// The reason code of a refusal.
+    /// Why the message was refused, as a code.
     code: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     explain: Vec<String>,

@@ -169,7 +169,7 @@ fn doctor_finds_what_is_wrong_and_says_what_to_do() {
 
     assert_eq!(healthy.code(), 0, "{healthy:?}");
     let text = healthy.text();
-    assert!(text.contains("you trust nobody") && text.contains("trust add"), "{text}");
+    assert!(text.contains("you trust no one") && text.contains("trust add"), "{text}");
     assert!(text.contains("can be pushed"), "{text}");
     assert_ne!(sick.code(), 0, "{sick:?}");
     assert!(sick.text().contains("FAIL  trust"), "{sick:?}");

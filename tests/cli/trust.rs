@@ -27,7 +27,7 @@ fn nobody_is_trusted_without_a_question_or_yes() {
         assert!(failure(&ran, 9).contains("--yes"), "{ran:?}");
         assert!(ran.stderr.contains(&fingerprint), "what to compare is not shown: {ran:?}");
     }
-    assert!(alice.run(["trust", "ls"]).ok().contains("nobody"));
+    assert!(alice.run(["trust", "ls"]).ok().contains("no one"));
 }
 
 /// Runs `trust add` on a terminal of its own, where `answer` is typed.

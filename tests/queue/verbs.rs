@@ -29,7 +29,7 @@ fn an_empty_queue_is_no_error() {
     let retried = scene.alice.run(["queue", "retry", "--all"]);
 
     assert!(listed.status.success() && listed.stdout.is_empty(), "{listed:?}");
-    assert!(listed.stderr.contains("nothing waits"), "{listed:?}");
+    assert!(listed.stderr.contains("nothing is waiting"), "{listed:?}");
     assert!(retried.status.success(), "{retried:?}");
 }
 

@@ -44,20 +44,20 @@ pub enum AppError {
         /// Why.
         source: io::Error,
     },
-    /// There is a key already, and it is never overwritten.
-    #[error("there is a key already: {}", path.display())]
+    /// A key already exists, and it is never overwritten.
+    #[error("a key already exists: {}", path.display())]
     KeyExists {
         /// Its file.
         path: PathBuf,
     },
-    /// The key that the contact card speaks of is not there any more.
+    /// The key of the contact card is gone.
     #[error("the key {} is gone, but its contact card is there", path.display())]
     KeyGone {
         /// Its file.
         path: PathBuf,
     },
-    /// The file already says something else.
-    #[error("{} already says {setting} = {value}", path.display())]
+    /// The file already has another value.
+    #[error("{} already has {setting} = {value}", path.display())]
     AlreadyConfigured {
         /// The configuration file.
         path: PathBuf,
@@ -94,17 +94,17 @@ impl AppError {
             Self::Config(error) => error.hint(),
             Self::Mailbox(error) => error.hint(),
             Self::Store(StoreError::Locked { .. }) => Some(
-                "one state has one mount: unmount that one first, or give this one its own `--home`"
+                "a state has one mount: unmount that one first, or give this one its own `--home`"
                     .to_owned(),
             ),
             Self::KeyExists { .. } => Some(
-                "a new key needs new contact cards at everybody you write to; move the file away \
+                "with a new key everyone you write to needs a new contact card; move the file away \
                  first if you mean it"
                     .to_owned(),
             ),
             Self::KeyGone { .. } => Some(
-                "put it back from a backup; `dockercomms key new` makes another one, whose card \
-                 everybody you write to must take"
+                "restore it from a backup; `dockercomms key new` makes another one, whose card \
+                 everyone you write to must add"
                     .to_owned(),
             ),
             Self::AlreadyConfigured { path, .. } => {

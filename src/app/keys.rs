@@ -12,7 +12,7 @@ use crate::trust::{
     ContactCard, KeyAlgorithm, PublicKey, ROTATION_COUNT_MAX, Rotation, SigningKey,
 };
 
-/// Largest key file in bytes; a PKCS#8 PEM has some 250.
+/// Largest key file in bytes; a PKCS#8 PEM has about 250.
 const KEY_FILE_LEN_MAX: u64 = 64 << 10;
 
 /// Our own contact card as a file for others.
@@ -25,7 +25,7 @@ pub struct ContactCardFile {
 }
 
 impl ContactCardFile {
-    /// Writes the card of `identity`; the file is derived, so an older one is replaced.
+    /// Writes the card of `identity`; the file is derived, so it replaces an older one.
     ///
     /// # Errors
     /// When it cannot be written.
@@ -40,17 +40,17 @@ impl ContactCardFile {
     }
 }
 
-/// Returns under which name a new key grows.
+/// Returns the temporary name of a new key.
 fn temporary_file(places: &Places) -> PathBuf {
     places.key_file().with_extension("pem.new")
 }
 
-/// Returns whether there is a key with all that belongs to it, and no trace of its making.
+/// Returns whether the key and all that belongs to it exist, and nothing unfinished is left.
 pub(super) fn is_key_complete(places: &Places) -> bool {
     places.key_file().exists() && places.card_file().exists() && !temporary_file(places).exists()
 }
 
-/// Completes a key that is there after a crash while it was made; does nothing when there is none.
+/// Completes a key whose making a crash interrupted; does nothing when there is no key.
 ///
 /// # Errors
 /// When the key cannot be read or something cannot be written.
@@ -74,7 +74,7 @@ pub(super) fn complete_key(places: &Places, me: &Identity) -> Result<(), AppErro
 pub fn load_key(places: &Places) -> Result<SigningKey, AppError> {
     let path = places.key_file();
     match places.protect_key() {
-        // What was repaired is said where the profile is read.
+        // Repairs are reported where the profile is read.
         Ok(None | Some(_)) => {}
         Err(ConfigError::Key { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
             return Err(ConfigError::NotSetUp { missing: path }.into());
@@ -88,7 +88,7 @@ pub fn load_key(places: &Places) -> Result<SigningKey, AppError> {
     SigningKey::from_pem(&text).map_err(|source| AppError::Trust { path, source })
 }
 
-/// Makes a new key; one that is there is never overwritten.
+/// Makes a new key; an existing one is never overwritten.
 ///
 /// # Errors
 /// [`AppError::KeyExists`], or why it cannot be written.
@@ -96,8 +96,8 @@ pub fn create_key(places: &Places, algorithm: KeyAlgorithm) -> Result<SigningKey
     let path = places.key_file();
     let key = SigningKey::generate(algorithm)
         .map_err(|source| AppError::Trust { path: path.clone(), source })?;
-    // Linking a complete file to the name is both whole and exclusive: a crash leaves no half
-    // key, and of two programs that make one at once a single one wins.
+    // Linking a complete file to the name is both atomic and exclusive: a crash leaves no half
+    // key, and if two programs make one at once, only one wins.
     let temporary = temporary_file(places);
     let failed = |source: io::Error| match source.kind() {
         io::ErrorKind::AlreadyExists => AppError::KeyExists { path: path.clone() },
@@ -117,12 +117,12 @@ pub fn create_key(places: &Places, algorithm: KeyAlgorithm) -> Result<SigningKey
     Ok(key)
 }
 
-/// Returns how `current` came to replace earlier keys, the oldest first; no file is no history.
+/// Returns how `current` came to replace earlier keys, oldest first; without a file there is none.
 ///
-/// What leads to another key is left out: a rotation that a crash has cut short changed nothing.
+/// What leads to another key is left out: a rotation that a crash interrupted changed nothing.
 ///
 /// # Errors
-/// When the file cannot be read, or a statement in it does not hold.
+/// When the file cannot be read, or a statement in it is not valid.
 pub fn load_key_history(places: &Places, current: &PublicKey) -> Result<Vec<Rotation>, AppError> {
     let path = places.key_history_file();
     let bytes = match durable::read_bounded(&path, KEY_FILE_LEN_MAX) {
@@ -152,17 +152,17 @@ pub struct Rotated {
     pub key: SigningKey,
     /// The statement of both keys.
     pub rotation: Rotation,
-    /// Where the old private key lies now.
+    /// Where the old private key is now.
     pub retired: PathBuf,
 }
 
-/// Replaces the key by a new one, which the old one vouches for.
+/// Replaces the key with a new one, which the old one vouches for.
 ///
 /// The statement is durable before the key is replaced, and the key is replaced in one step: a
 /// crash leaves the old key or the new one, and never loses either.
 ///
 /// # Errors
-/// When there is no key yet, or something cannot be written; the old key stays in use then.
+/// When there is no key yet, or something cannot be written; the old key then stays in use.
 pub fn rotate_key(
     places: &Places,
     identity: &Identity,
@@ -199,7 +199,7 @@ pub fn rotate_key(
         path: dir.clone(),
         source,
     })?;
-    // The digest of the public key names the file: what lies there already is the same key.
+    // The digest of the public key names the file: if it already exists, it is the same key.
     let name = format!("{}.pem", Digest::of(old.public_key().to_pem().as_bytes()).hex12());
     let retired = dir.join(name);
     write(&retired, old.to_pem().as_bytes())?;

@@ -1,7 +1,7 @@
 //! The composition root: settings become a repository, a store, a key, a trust store, a mailbox.
 //!
-//! It creates and protects the files that these need and wires them together; it has no rule of
-//! the product and prints nothing. Start at [`Setup`], then [`open_mailbox`].
+//! It creates and protects the files that these need and wires them together; it implements no rule
+//! of the product and prints nothing. Start at [`Setup`], then [`open_mailbox`].
 
 mod error;
 mod keys;
@@ -28,18 +28,18 @@ use crate::sys::SystemClock;
 pub enum Role {
     /// The mount: alone on its state, it recovers what a crash left.
     Mount,
-    /// A short command, perhaps beside a running mount: it touches nothing that is not its own.
+    /// A short command, perhaps beside a running mount: it touches only what is its own.
     Command,
 }
 
 /// Opens the mailbox of `setup`; no network. Must run inside a tokio runtime.
 ///
 /// # Errors
-/// Whatever of key, trust store, registry reference or local state cannot be used.
+/// When the key, the trust store, the registry reference or the local state cannot be used.
 pub async fn open_mailbox(setup: &Setup, role: Role) -> Result<Mailbox, AppError> {
     let key = load_key(&setup.places)?;
     let trust = setup.trust_file(&key.public_key())?;
-    // A damaged trust store is said at once, not at the first message.
+    // A damaged trust store is reported at once, not at the first message.
     trust.current()?;
     let parts = MailboxParts {
         repository: open_repository(&setup.settings)?,
@@ -101,7 +101,7 @@ mod tests {
 
         let options = mailbox_options(&setup).unwrap();
 
-        // Every field is compared, also those that come later.
+        // Every field is compared, including those added later.
         assert_eq!(format!("{options:?}"), format!("{expected:?}"));
     }
 }

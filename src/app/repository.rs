@@ -1,4 +1,4 @@
-//! A registry reference becomes a repository.
+//! Turns a registry reference into a repository.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,7 +40,7 @@ pub fn open_repository(settings: &Settings) -> Result<Arc<dyn Repository>, AppEr
 
 /// Returns how long to wait for each part of a call, none longer than for the whole.
 ///
-/// A call that carries a blob has no deadline as long as the blob moves, so these bound it.
+/// A call that transfers a blob has no deadline as long as the blob moves, so these bound it.
 fn deadlines(whole: Duration) -> Deadlines {
     let usual = Deadlines::default();
     Deadlines {

@@ -18,13 +18,13 @@ use crate::trust::{KeyAlgorithm, PublicKey, Rotation, SigningKey};
 /// A profile that can be used: its places and settings.
 #[derive(Debug, Clone)]
 pub struct Setup {
-    /// Where its files lie.
+    /// Where its files are.
     pub places: Places,
-    /// What it says.
+    /// Its settings.
     pub settings: Settings,
 }
 
-/// What [`Setup::create`] made, for people to read.
+/// What [`Setup::create`] made, for display.
 #[derive(Debug, Clone, Default)]
 pub struct Created {
     /// The configuration file, when the profile was written to it.
@@ -62,8 +62,8 @@ impl Setup {
         Ok((Self { places, settings }, created))
     }
 
-    /// Returns where the files of a profile lie, in which somebody was set up once; changes and
-    /// reads nothing, so that trust can be taken back beside a damaged configuration.
+    /// Returns where the files of a profile are, which must have been set up once; changes and
+    /// reads nothing, so that trust can be revoked beside a damaged configuration.
     ///
     /// # Errors
     /// [`ConfigError::NotSetUp`] when there is neither a key nor its card.
@@ -77,11 +77,11 @@ impl Setup {
 
     /// As [`Setup::load`], but makes what is missing: directories, configuration, key.
     ///
-    /// What is written to a new configuration is what the flags and the environment say now, so
-    /// that the next command finds the same identity and registry. A key that is there stays.
+    /// A new configuration contains what the flags and the environment say now, so that the next
+    /// command finds the same identity and registry. An existing key stays.
     ///
     /// # Errors
-    /// When something cannot be made or is not ours, or when a key that was there is gone.
+    /// When something cannot be made or is not ours, or when an earlier key is gone.
     pub fn create(
         variables: &HomeVariables,
         profile: &str,
@@ -89,7 +89,7 @@ impl Setup {
     ) -> Result<(Self, Created), AppError> {
         let places = Places::find(variables, profile)?;
         let mut created = Created { repaired: protect(&places)?, ..Created::default() };
-        // Two first commands at once would both write the profile; whoever comes later finds it.
+        // Two first commands at once would both write the profile; the later one finds it.
         let is_complete = load_profile(&places, profile)?.is_some() && is_key_complete(&places);
         let _lock = if is_complete { None } else { Some(lock_config(&places)?) };
         let found = load_profile(&places, profile)?;
@@ -110,7 +110,7 @@ impl Setup {
         Ok((Self { places, settings }, created))
     }
 
-    /// Refuses to pretend that a flag of `init` changed a profile that says something else.
+    /// Fails if a flag of `init` contradicts the existing profile, which it does not change.
     ///
     /// # Errors
     /// [`AppError::AlreadyConfigured`] names the first difference.
@@ -137,7 +137,7 @@ impl Setup {
     /// Returns my first identity, which signs.
     ///
     /// # Errors
-    /// [`AppError::NoIdentity`], which resolved settings never give.
+    /// [`AppError::NoIdentity`], which resolved settings never cause.
     pub fn me(&self) -> Result<&Identity, AppError> {
         self.settings.me.first().ok_or(AppError::NoIdentity)
     }
@@ -153,13 +153,13 @@ impl Setup {
     /// Returns how the key came to replace earlier ones.
     ///
     /// # Errors
-    /// When the history cannot be read, or does not hold together.
+    /// When the history cannot be read, or is not consistent.
     pub fn load_key_history(&self, own_key: &PublicKey) -> Result<Vec<Rotation>, AppError> {
         load_key_history(&self.places, own_key)
     }
 
-    /// Returns the trust store's file, in which our own keys, replaced ones too, count for our own
-    /// names.
+    /// Returns the trust store's file, in which our own keys, including replaced ones, are trusted
+    /// for our own names.
     ///
     /// # Errors
     /// As [`Setup::load_key_history`].
@@ -171,10 +171,10 @@ impl Setup {
     }
 }
 
-/// Returns whether there is a key; refuses when it is gone although its card, which is made after
-/// it, is there.
+/// Returns whether there is a key; fails when it is gone although its card, which is made after it,
+/// exists.
 ///
-/// Another key in its place would sign what was promised under the old one, for nobody to believe.
+/// A new key would sign what was promised under the old one, and no peer would trust it.
 fn has_key(places: &Places) -> Result<bool, AppError> {
     let path = places.key_file();
     match path.exists() {
@@ -183,7 +183,7 @@ fn has_key(places: &Places) -> Result<bool, AppError> {
     }
 }
 
-/// Creates what directories are missing and tightens what others could enter or read.
+/// Creates missing directories and tightens permissions that let others enter or read.
 fn protect(places: &Places) -> Result<Vec<String>, ConfigError> {
     let mut repaired = places.create()?;
     if std::fs::symlink_metadata(places.key_file()).is_ok() {
@@ -192,7 +192,7 @@ fn protect(places: &Places) -> Result<Vec<String>, ConfigError> {
     Ok(repaired)
 }
 
-/// Returns what the configuration file says about the profile, if anything.
+/// Returns the profile's part of the configuration file, if there is one.
 fn load_profile(places: &Places, profile: &str) -> Result<Option<ProfileFile>, ConfigError> {
     let file = ConfigFile::load(&places.config_file())?;
     Ok(file.and_then(|mut file| file.profile.remove(profile)))
@@ -203,7 +203,7 @@ fn lock_config(places: &Places) -> Result<FileLock, AppError> {
     FileLock::acquire(&path).map_err(|source| AppError::File { verb: "lock", path, source })
 }
 
-/// Writes the profile behind what the file says already.
+/// Appends the profile to the file.
 fn append_profile(
     places: &Places,
     profile: &str,
@@ -230,7 +230,7 @@ fn local_identity() -> Option<Identity> {
     let uid = nix::unistd::geteuid();
     let user = match nix::unistd::User::from_uid(uid) {
         Ok(Some(user)) => user.name,
-        // A container may run us under a number that has no name.
+        // A container may run us under a user id that has no name.
         Ok(None) | Err(_) => format!("uid{uid}"),
     };
     let host = nix::unistd::gethostname().ok()?.into_string().ok()?;

@@ -1,4 +1,5 @@
-//! The trust store's file: read again when it or a trusted root that it names changed, written whole.
+//! The trust store's file: read again when it or a trusted root that it names has changed, written
+//! whole.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt as _;
@@ -14,7 +15,7 @@ use crate::sys::crash;
 use crate::sys::durable::{self, FileLock};
 use crate::trust::{ContactCard, PublicKey, TRUSTED_ROOT_LEN_MAX, TrustError, TrustStore};
 
-/// Largest trust store in bytes that is read; its parser has its own, lower bound.
+/// Largest trust store in bytes that is read; the parser has its own, lower bound.
 const TRUST_FILE_LEN_MAX: u64 = 16 << 20;
 
 /// `trust.toml`, with our own key for our own names added in memory.
@@ -33,7 +34,7 @@ struct Cached {
     store: Arc<TrustStore>,
 }
 
-/// What tells one version of a file from the next; `None` = no file.
+/// What distinguishes one version of a file from the next; `None` = no file.
 type Version = Option<(u64, i64, i64, u64)>;
 
 fn version(path: &Path) -> Version {
@@ -43,15 +44,15 @@ fn version(path: &Path) -> Version {
 }
 
 impl TrustFile {
-    /// Names the file and our own keys, those that were replaced too; reads nothing yet.
+    /// Names the file and our own keys, including replaced ones; reads nothing yet.
     pub fn new(path: PathBuf, me: Vec<Identity>, own_keys: Vec<PublicKey>) -> Self {
         Self { path, me, own_keys, cached: Mutex::new(None) }
     }
 
-    /// Returns the store as it stands in the file; no file is the empty store.
+    /// Returns the store as it is in the file; without a file it is empty.
     ///
     /// # Errors
-    /// When it cannot be read or is not understood.
+    /// When it cannot be read or parsed.
     pub fn load(path: &Path) -> Result<TrustStore, AppError> {
         let bytes = match durable::read_bounded(path, TRUST_FILE_LEN_MAX) {
             Ok(bytes) => bytes,
@@ -67,10 +68,10 @@ impl TrustFile {
         TrustStore::parse(text).map_err(trust)
     }
 
-    /// Changes the file under a lock: two commands at once both count.
+    /// Changes the file under a lock: two commands at once both take effect.
     ///
     /// # Errors
-    /// When it cannot be read, changed or written; the file then stays as it was.
+    /// When it cannot be read, changed or written; the file then stays unchanged.
     pub fn edit<T>(
         path: &Path,
         change: impl FnOnce(&mut TrustStore) -> Result<T, TrustError>,
@@ -92,7 +93,7 @@ impl TrustFile {
     ///
     /// # Errors
     /// As [`Self::load`], and when a trusted root cannot be read or used: with a part of the store
-    /// out of force, nobody could tell a forgery from a missing file.
+    /// missing, a forgery could not be distinguished from a missing file.
     pub fn load_whole(path: &Path) -> Result<TrustStore, AppError> {
         let store = Self::load(path)?;
         let files = root_files(path, &store);
@@ -100,7 +101,7 @@ impl TrustFile {
     }
 
     fn read_again(&self) -> Result<Cached, AppError> {
-        // Asked before reading: a change in between is then seen the next time.
+        // Determined before reading: a change in between is then noticed the next time.
         let mut files = vec![(self.path.clone(), version(&self.path))];
         let store = Self::load(&self.path)?;
         let roots = root_files(&self.path, &store);
@@ -118,7 +119,7 @@ impl TrustFile {
     }
 }
 
-/// Returns the path of each trusted root; a relative one starts where the trust store lies.
+/// Returns the path of each trusted root; a relative one starts at the trust store's directory.
 fn root_files(path: &Path, store: &TrustStore) -> BTreeMap<String, PathBuf> {
     let dir = path.parent().unwrap_or(Path::new("."));
     store.trusted_roots().map(|(name, file)| (name.to_owned(), dir.join(file))).collect()
@@ -257,7 +258,7 @@ mod tests {
         assert!(missing.is_err(), "{missing:?}");
         assert!(large.is_err(), "{large:?}");
         assert!(matches!(TrustFile::load_whole(&path), Err(AppError::File { .. })));
-        // The store itself can still be mended.
+        // The store itself can still be repaired.
         assert!(TrustFile::edit(&path, |store| store.add_card(&card("bob@x"))).is_ok());
     }
 }

@@ -8,7 +8,7 @@ use super::env;
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Options of every verb")]
 pub(super) struct Global {
-    /// Keep configuration, state and cache under DIR instead of the usual places
+    /// Keep configuration, state and cache under DIR instead of the usual directories
     #[arg(long, global = true, value_name = "DIR", env = env::HOME, hide_env_values = true)]
     pub(super) home: Option<PathBuf>,
     /// Use this profile of config.toml; each has its own key, state and cache

@@ -9,16 +9,16 @@ use crate::protocol::ErrorClass;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {
-    /// Neither `--home` nor the environment says where our files lie.
+    /// Neither `--home` nor the environment says where our files are.
     #[error("no home directory is known")]
     NoHome,
     /// A profile's name becomes a directory, so it must be plain.
-    #[error("a profile's name has only letters, digits, `-` and `_`")]
+    #[error("a profile's name can contain only letters, digits, `-` and `_`")]
     BadProfileName,
     /// The file names other profiles, but not this one.
     #[error("profile {profile} is not in {}", file.display())]
     NoProfile {
-        /// The profile asked for.
+        /// The requested profile.
         profile: String,
         /// The configuration file.
         file: PathBuf,
@@ -65,14 +65,14 @@ pub enum ConfigError {
         /// Why.
         source: io::Error,
     },
-    /// Nobody has set this home and profile up yet.
+    /// This home and profile has not been set up yet.
     #[error("there is no identity here: {} is missing", missing.display())]
     NotSetUp {
         /// The file that is missing.
         missing: PathBuf,
     },
-    /// The program cannot find out who runs it.
-    #[error("no identity is configured and none can be made of the user and host names")]
+    /// The program cannot determine who runs it.
+    #[error("no identity is configured and none can be derived from the user and host names")]
     NoIdentity,
 }
 

@@ -1,4 +1,4 @@
-//! `config.toml` as it is written; nothing in it is checked beyond its shape.
+//! `config.toml` as written; only its shape is checked here.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -51,13 +51,13 @@ pub struct ProfileFile {
     pub limit_download: Option<ByteSize>,
 }
 
-/// A list that may be written as a single text.
+/// A list that may be written as a single string.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(from = "OneOrManyText")]
 pub struct OneOrMany(pub Vec<String>);
 
 #[derive(Deserialize)]
-#[serde(untagged, expecting = "expected a text or a list of texts")]
+#[serde(untagged, expecting = "expected a string or a list of strings")]
 enum OneOrManyText {
     One(String),
     Many(Vec<String>),
@@ -100,7 +100,7 @@ impl ConfigFile {
             let start = error.span().map_or(0, |span| span.start);
             let line = text.bytes().take(start).filter(|byte| *byte == b'\n').count() + 1;
             let setting = text.lines().nth(line - 1).and_then(|line| line.split_once('='));
-            // Only some of the parser's texts name the setting.
+            // Only some of the parser's messages name the setting.
             let reason = match setting {
                 Some((name, _)) if !error.message().contains(name.trim()) => {
                     format!("{}: {}", name.trim(), error.message())

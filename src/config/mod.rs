@@ -27,26 +27,26 @@ use crate::protocol::limits::{
 use crate::protocol::{Compression, Identity};
 use crate::registry::RepositoryReference;
 
-/// Smallest chunk that may be configured: smaller ones cost more in requests than in bytes.
+/// Smallest configurable chunk: smaller ones cost more in requests than in bytes.
 pub const CHUNK_BYTES_MIN: u64 = 64 << 10;
 
-/// Lowest limit of a transfer in bytes a second; eight transfers that share less would be cut off
-/// as too slow.
+/// Lowest limit of a transfer in bytes per second; eight transfers that share less would be
+/// aborted as too slow.
 const RATE_MIN: u64 = 64 << 10;
 
 /// Shortest time between two polls; a typing error must not become an attack on the registry.
 const POLL_MIN: Duration = Duration::from_millis(200);
 
-/// How long what is over stays in the lists of this machine, unless said otherwise.
+/// How long entries that are over stay in the lists of this machine by default.
 const HISTORY_DEFAULT: Duration = Duration::from_hours(90 * 24);
 
-/// Shortest history: what went wrong today must be seen tomorrow.
+/// Shortest history: what went wrong today must still be visible tomorrow.
 const HISTORY_MIN: Duration = Duration::from_hours(24);
 
-/// Longest time that may be configured for anything.
+/// Longest configurable time.
 const DURATION_MAX: Duration = Duration::from_secs(TTL_SECS_MAX);
 
-/// Names that stay local, as `glob` patterns: what programs use while a file is not complete.
+/// Names that stay local, as `glob` patterns: programs use them for incomplete files.
 pub const TEMPORARY_NAMES: [&str; 16] = [
     ".*",
     "*.part",
@@ -66,7 +66,7 @@ pub const TEMPORARY_NAMES: [&str; 16] = [
     "4913",
 ];
 
-/// What flags and the environment say; each wins over the file.
+/// The values of flags and the environment; each wins over the file.
 #[derive(Debug, Clone, Default)]
 pub struct Overrides {
     /// `--me` or `DOCKERCOMMS_ME`.
@@ -98,13 +98,13 @@ pub struct Settings {
     pub registry: String,
     /// Whether plain HTTP is allowed elsewhere than on loopback (P27).
     pub insecure: bool,
-    /// Whether a registry on this machine is spoken to with TLS.
+    /// Whether TLS is used with a registry on this machine.
     pub loopback_tls: bool,
     /// Certificates to trust besides the system's.
     pub ca_file: Option<PathBuf>,
-    /// Other hosts that may ask for our registry credentials.
+    /// Other hosts that may receive our registry credentials.
     pub auth_realms: Vec<String>,
-    /// Longest time of one operation on the registry, retries included.
+    /// Longest time for one operation on the registry, including retries.
     pub deadline: Duration,
     /// How chunks are compressed, unless the recipient has an entry of its own.
     pub compression: Compression,
@@ -112,7 +112,7 @@ pub struct Settings {
     pub recipient_compression: BTreeMap<Identity, Compression>,
     /// Uncompressed bytes of a chunk.
     pub chunk_bytes: u64,
-    /// Time to live of a message; 0 = for ever.
+    /// Time to live of a message; 0 = permanent.
     pub ttl_secs: u64,
     /// What a close in the outbox waits for, unless the recipient has an entry of its own.
     pub delivery: Delivery,
@@ -128,13 +128,13 @@ pub struct Settings {
     pub cache_disk: u64,
     /// Names that stay local.
     pub temporary_names: Vec<String>,
-    /// Whether `accepted` receipts are sent by themselves.
+    /// Whether `accepted` receipts are sent automatically.
     pub automatic_receipts: bool,
-    /// How long `gc` leaves what is over in the lists of this machine.
+    /// How long `gc` keeps entries that are over in the lists of this machine.
     pub history: Duration,
-    /// Most bytes a second to a remote registry; 0 = no limit.
+    /// Most bytes per second to a remote registry; 0 = no limit.
     pub limit_upload: u64,
-    /// Most bytes a second from a remote registry; 0 = no limit.
+    /// Most bytes per second from a remote registry; 0 = no limit.
     pub limit_download: u64,
 }
 
@@ -167,7 +167,7 @@ impl Settings {
                 (None, None) => Compression::Zstd,
             },
             recipient_compression: match overrides.compression {
-                // A flag speaks about this very send and so wins over the table too.
+                // A flag is about this particular send and so wins over the table too.
                 Some(_) => BTreeMap::new(),
                 None => by_recipient(
                     "recipient_compression",
@@ -182,7 +182,7 @@ impl Settings {
                 None => Delivery::default(),
             },
             recipient_delivery: match overrides.delivery {
-                // As with compression: a flag speaks about this very mount.
+                // As with compression: a flag is about this particular mount.
                 Some(_) => BTreeMap::new(),
                 None => {
                     by_recipient("recipient_delivery", file.recipient_delivery.as_ref(), delivery)?
@@ -224,11 +224,16 @@ fn registry(
         (None, Some(file)) => file.to_owned(),
         (None, None) => match places.repository_dir().to_str() {
             Some(dir) => format!("oci:{dir}"),
-            // Its nearest text would name another directory.
-            None => return Err(ConfigError::setting("registry", "name one: ours is not UTF-8")),
+            // Its lossy text would name another directory.
+            None => {
+                return Err(ConfigError::setting(
+                    "registry",
+                    "name one, since the default is not UTF-8",
+                ));
+            }
         },
     };
-    // Before it is written to a file: a typo, or a password that somebody put into it.
+    // Before it is written to a file: it may have a typo, or contain a password.
     let checked: Result<RepositoryReference, _> = reference.parse();
     match checked {
         Ok(_) => Ok(reference),
@@ -260,7 +265,7 @@ fn identities(
         (None, None) => return default_me.map(|me| vec![me]).ok_or(ConfigError::NoIdentity),
     };
     if texts.is_empty() {
-        return Err(ConfigError::setting("me", "names no identity"));
+        return Err(ConfigError::setting("me", "the list is empty"));
     }
     texts
         .iter()
@@ -276,11 +281,12 @@ fn delivery(setting: &'static str, text: &str) -> Result<Delivery, ConfigError> 
     [Delivery::Sync, Delivery::Queued]
         .into_iter()
         .find(|delivery| delivery.as_str() == text)
-        .ok_or_else(|| ConfigError::setting(setting, "only sync and queued are offered"))
+        .ok_or_else(|| ConfigError::setting(setting, "only sync and queued are supported"))
 }
 
 fn compression(setting: &'static str, text: &str) -> Result<Compression, ConfigError> {
-    text.parse().map_err(|_source| ConfigError::setting(setting, "only zstd and gzip are offered"))
+    text.parse()
+        .map_err(|_source| ConfigError::setting(setting, "only zstd and gzip are supported"))
 }
 
 /// Reads a table of recipients, each value with `read`.

@@ -1,4 +1,4 @@
-//! Where configuration, state and cache lie, and that only their owner can read them.
+//! Where configuration, state and cache are, and that only their owner can read them.
 
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
@@ -11,7 +11,7 @@ use crate::sys::owner::{is_of_this_user, is_open_to_others};
 /// The variables of the environment that decide the places; read by `cli::env` alone.
 #[derive(Debug, Clone, Default)]
 pub struct HomeVariables {
-    /// `--home` or `DOCKERCOMMS_HOME`: everything lies under it.
+    /// `--home` or `DOCKERCOMMS_HOME`: everything is below it.
     pub dockercomms_home: Option<PathBuf>,
     /// `HOME`.
     pub home: Option<PathBuf>,
@@ -27,8 +27,8 @@ pub struct HomeVariables {
 
 /// The directories of one profile.
 ///
-/// The profile `default` lies directly in them; any other has everything but `config.toml` of its
-/// own, under `profiles/NAME`, so two profiles never share a key or a journal.
+/// The profile `default` uses them directly; any other has everything but `config.toml` of its own,
+/// under `profiles/NAME`, so two profiles never share a key or a journal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Places {
     config_root: PathBuf,
@@ -38,14 +38,14 @@ pub struct Places {
     repository: PathBuf,
 }
 
-/// The profile that is used when none is named.
+/// The profile that is used by default.
 pub const DEFAULT_PROFILE: &str = "default";
 
 impl Places {
     /// Finds the directories of `profile`; touches no disk.
     ///
     /// # Errors
-    /// When the profile's name is no file name, or neither `--home` nor `HOME` says where to look.
+    /// When the profile's name is not a file name, or neither `--home` nor `HOME` is set.
     pub fn find(variables: &HomeVariables, profile: &str) -> Result<Self, ConfigError> {
         let name_is_plain = !profile.is_empty()
             && profile.len() <= 64
@@ -77,7 +77,7 @@ impl Places {
         self.config.join("key.pem")
     }
 
-    /// Returns the file that says which keys the current one has replaced.
+    /// Returns the file that lists the keys that the current one has replaced.
     pub fn key_history_file(&self) -> PathBuf {
         self.config.join("key-history.toml")
     }
@@ -102,7 +102,7 @@ impl Places {
         &self.state
     }
 
-    /// Returns the file that says where the mount is.
+    /// Returns the file that describes the running mount.
     pub fn mount_file(&self) -> PathBuf {
         self.state.join("mount.json")
     }
@@ -122,7 +122,8 @@ impl Places {
         &self.cache
     }
 
-    /// Returns the key of the cache's seals, which never lies in the cache; losing it costs time only.
+    /// Returns the key of the cache's seals, which is never kept in the cache; losing it costs time
+    /// only.
     pub fn seal_key_file(&self) -> PathBuf {
         self.state.join("seal.key")
     }
@@ -144,7 +145,7 @@ impl Places {
     /// Returns one sentence for each directory that had to be repaired.
     ///
     /// # Errors
-    /// When one cannot be created, or belongs to somebody else.
+    /// When one cannot be created, or belongs to another user.
     pub fn create(&self) -> Result<Vec<String>, ConfigError> {
         let mut repaired = Vec::new();
         for dir in [&self.config_root, &self.config, &self.state, &self.cache] {
@@ -153,7 +154,7 @@ impl Places {
             durable::create_private_dir(dir).map_err(failed)?;
             check_owner(dir).map_err(failed)?;
             if before.as_ref().is_some_and(is_open_to_others) {
-                repaired.push(format!("{} was open to others; it is 0700 now", dir.display()));
+                repaired.push(format!("{} was open to others; it is now 0700", dir.display()));
             }
         }
         Ok(repaired)
@@ -164,7 +165,7 @@ impl Places {
     /// Returns a sentence when it had to be repaired.
     ///
     /// # Errors
-    /// When the file is a link, no file, or belongs to somebody else.
+    /// When the file is a link, not a plain file, or belongs to another user.
     pub fn protect_key(&self) -> Result<Option<String>, ConfigError> {
         let path = self.key_file();
         let failed = |source| ConfigError::Key { path: path.clone(), source };
@@ -178,7 +179,7 @@ impl Places {
         }
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).map_err(failed)?;
         Ok(Some(format!(
-            "{} could be read by others; it is 0600 now. Make a new key if others had access",
+            "{} could be read by others; it is now 0600. Make a new key if others had access",
             path.display()
         )))
     }
@@ -194,7 +195,7 @@ fn check_owner(path: &Path) -> io::Result<()> {
 /// Returns the roots of configuration, state, cache and data.
 fn roots(variables: &HomeVariables) -> Result<(PathBuf, PathBuf, PathBuf, PathBuf), ConfigError> {
     if let Some(home) = &variables.dockercomms_home {
-        // A relative directory would be another one after the mount left its working directory.
+        // A relative directory would be another one after the mount has left its working directory.
         let home = std::path::absolute(home)
             .map_err(|source| ConfigError::Directory { dir: home.clone(), source })?;
         return Ok((home.join("config"), home.join("state"), home.join("cache"), home));

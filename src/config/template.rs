@@ -4,40 +4,41 @@ use std::fmt::Write as _;
 
 /// Settings with their defaults, commented out.
 ///
-/// A line that starts with `#` and no space is a setting; the tests take these marks away and
-/// compare the result with the defaults of `Settings`, so that the two cannot drift apart.
+/// A line that starts with `#` and no space is a setting; the tests remove these marks and compare
+/// the result with the defaults of `Settings`, so that the two cannot drift apart.
 const OPTIONAL: &str = r##"
-# Registries are spoken to with TLS, those on this machine with plain HTTP.
-# true: plain HTTP although the registry is elsewhere. Whoever listens learns your password.
+# Registries are used over TLS, those on this machine over plain HTTP.
+# true: plain HTTP although the registry is elsewhere. Anyone who listens learns your password.
 #insecure = false
 # true: TLS although the registry is on this machine.
 #loopback_tls = false
 
-# A PEM file with certificates to trust for this registry besides the system's.
+# A PEM file with certificates to trust for this registry, in addition to the system's.
 # ca_file = "/etc/ssl/our-ca.pem"
 
-# Credentials are `docker login`'s, never kept here. They go to the registry's own host, and
-# besides to the token servers named here: ["auth.example.org"].
+# Credentials are those of `docker login`, never kept here. They go to the registry's own host, and
+# to the token servers named here: ["auth.example.org"].
 #auth_realms = []
 
-# Longest time of one operation on the registry, with all its retries.
+# Longest time for one operation on the registry, including its retries.
 #deadline = "1m"
 
 # How payloads are compressed: "zstd", or "gzip" for peers that need it.
 #compression = "zstd"
 
-# Bytes of a chunk before compression. Reading one byte of a cold file costs one chunk.
+# Bytes per chunk before compression. Reading one byte of a file that is not cached costs one chunk.
 #chunk_bytes = "8MiB"
 
-# How long a message stays listed at the recipient; 0 = for ever.
+# How long a message stays listed at the recipient; 0 = permanently.
 #ttl = "7d"
 
 # When close() of a file in outbox/ returns: "sync" = when all of it is in the registry, "queued" =
-# when it is durable on this disk: it is sent in the background, also after days without a network,
-# in the order of the closes for each recipient. What is refused for good shows as FILE.FAILED.txt.
+# when it is durable on this disk: it is sent in the background, even after days without a network,
+# in the order of the closes for each recipient. A file that the registry permanently refuses shows
+# as FILE.FAILED.txt.
 #delivery = "sync"
 
-# Time between two looks for new messages.
+# Time between two polls for new messages.
 #poll = "5s"
 
 # Time after the last close in which a rename still belongs to the same file.
@@ -47,25 +48,25 @@ const OPTIONAL: &str = r##"
 #cache_memory = "256MiB"
 #cache_disk = "5GiB"
 
-# Names that stay on this machine: what programs use while a file is not complete.
+# Names that stay on this machine: programs use them for incomplete files.
 #temporary_names = [".*", "*.part", "*.partial", "*.filepart", "*.crdownload", "*.download", "*.tmp", "*~", "#*#", "~$*", "*.swp", "*.lock", "*-journal", "Thumbs.db", "desktop.ini", "4913"]
 
-# Whether a signed receipt goes back by itself once a whole file was read and verified.
+# Whether a signed receipt is sent automatically once a whole file was read and verified.
 #automatic_receipts = true
 
-# How long `dockercomms gc` leaves what is over on this machine: expired, failed and abandoned
+# How long `dockercomms gc` keeps what is over on this machine: expired, failed and abandoned
 # entries with their staged files, quarantine, errors.
 #history = "90d"
 
-# Most bytes a second to and from a registry, like "2MiB"; 0 = no limit.
+# Most bytes per second to and from a registry, like "2MiB"; 0 = no limit.
 #limit_upload = 0
 #limit_download = 0
 
-# Compression for single recipients:
+# Compression for individual recipients:
 # [profile.PROFILE.recipient_compression]
 # "bob@example.com" = "gzip"
 
-# Delivery to single recipients:
+# Delivery to individual recipients:
 # [profile.PROFILE.recipient_delivery]
 # "bob@example.com" = "queued"
 "##;
@@ -74,18 +75,18 @@ const OPTIONAL: &str = r##"
 pub fn render_profile(profile: &str, me: &str, registry: Option<&str>) -> String {
     let mut text = format!("[profile.{profile}]\n");
     text.push_str(
-        "# Who I am: the name in outbox/ of those who write to me. A list is allowed; the\n",
+        "# Who I am: my name in the outbox/ of those who write to me. A list is allowed; the\n",
     );
     text.push_str("# first one signs.\n");
     // Writing to a String cannot fail.
     writeln!(text, "me = {}\n", toml_text(me)).ok();
     text.push_str(
-        "# Where messages lie: an image-layout directory (\"oci:/path\", needs no server) or a\n",
+        "# Where messages are kept: an image-layout directory (\"oci:/path\", no server) or a\n",
     );
     text.push_str("# registry (\"docker://host/name\").\n");
     match registry {
         Some(registry) => writeln!(text, "registry = {}", toml_text(registry)).ok(),
-        None => writeln!(text, "# Default: a directory beside our other data.").ok(),
+        None => writeln!(text, "# Default: a directory beside the other data.").ok(),
     };
     text.push_str(&OPTIONAL.replace("PROFILE", profile));
     text

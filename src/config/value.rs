@@ -99,7 +99,7 @@ impl<'de> Deserialize<'de> for Span {
 }
 
 #[derive(Deserialize)]
-#[serde(untagged, expecting = "expected a whole number or a text with a unit")]
+#[serde(untagged, expecting = "expected a whole number or a string with a unit")]
 enum NumberOrText {
     Number(u64),
     Text(String),

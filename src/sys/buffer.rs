@@ -1,9 +1,9 @@
-//! Large buffers that are used again.
+//! Large buffers that are reused.
 //!
-//! Fresh memory is dear: the kernel finds, clears and maps every page of it, which costs as much
-//! as hashing what is put there, and an allocator gives blocks of this size back to the kernel as
-//! soon as they are free. So a few are kept for the next chunk, until [`release_idle`] finds that
-//! nobody wants them. Start at [`take`].
+//! Fresh memory is expensive: the kernel finds, clears and maps every page of it, which costs as
+//! much as hashing its contents, and an allocator returns blocks of this size to the kernel as soon
+//! as they are free. So a few are kept for the next chunk, until [`release_idle`] finds them
+//! unused. Start at [`take`].
 //!
 //! **Invariant:** a buffer is empty when it is handed out; nothing of an earlier use is visible.
 
@@ -13,24 +13,24 @@ use std::ops::{Deref, DerefMut};
 use bytes::Bytes;
 use parking_lot::Mutex;
 
-/// Smaller buffers are left to the allocator, which keeps those by itself.
+/// Smaller buffers are left to the allocator, which itself keeps those.
 const LEN_MIN: usize = 1 << 20;
 
-/// Where the blocks of a disk begin: at multiples of the largest block that disks have.
+/// Blocks of a disk begin at multiples of the largest block size that disks have.
 pub const ALIGNMENT: usize = 4096;
 
-/// Largest buffer that is prepared: what is to come is only a promise yet.
+/// Largest buffer that is prepared in advance: the expected size is only a promise so far.
 const PREPARED_LEN_MAX: usize = 16 << 20;
 
 /// Most bytes that are kept: layers and chunks of the default size for seven fetches at once.
 const IDLE_LEN_MAX: usize = 128 << 20;
 
-/// Buffers that nobody uses, the most recently used ones last.
+/// Unused buffers, the most recently used ones last.
 static IDLE: Mutex<Idle> = Mutex::new(Idle::empty());
 
 /// Returns an empty buffer with room for `capacity` bytes at least.
 ///
-/// There may be room for half as much again, but nobody pays for what is not touched.
+/// There may be room for half as much again; untouched memory costs nothing.
 pub fn take(capacity: usize) -> Buffer {
     let idle = if capacity < LEN_MIN { None } else { IDLE.lock().take(capacity) };
     Buffer(idle.unwrap_or_else(|| {
@@ -40,9 +40,9 @@ pub fn take(capacity: usize) -> Buffer {
     }))
 }
 
-/// Returns a buffer with room for `capacity` bytes behind some to fill up with, which it holds.
+/// Returns a buffer that holds some padding, with room for `capacity` bytes behind it.
 ///
-/// The first of those `capacity` bytes is where a block of a disk may begin, in a large buffer.
+/// In a large buffer the padding aligns the first of those bytes to a block of a disk.
 pub fn take_aligned(capacity: usize) -> Buffer {
     if capacity < LEN_MIN {
         return take(capacity);
@@ -53,24 +53,24 @@ pub fn take_aligned(capacity: usize) -> Buffer {
     buffer
 }
 
-/// Sees to it that the next [`take`] of `capacity` bytes does not get fresh memory.
+/// Prepares a buffer, so that the next [`take`] of `capacity` bytes does not get fresh memory.
 ///
-/// Takes as long as the kernel needs to find that memory, unless a buffer is there already.
+/// Takes as long as the kernel needs to find that memory, unless there already is a buffer.
 pub fn prepare(capacity: usize) {
     if (LEN_MIN..=PREPARED_LEN_MAX).contains(&capacity) && IDLE.lock().find(capacity).is_none() {
         take(capacity).resize(capacity, 0);
     }
 }
 
-/// Gives back what nobody has used since the previous call.
+/// Frees the buffers that were not used since the previous call.
 ///
-/// For whoever wakes now and then in any case: giving back needs no timer of its own.
+/// For a caller that wakes regularly anyway: freeing them needs no timer of its own.
 pub fn release_idle() {
     let dropped = IDLE.lock().age();
     drop(dropped);
 }
 
-/// Bytes in a buffer that is used again when it is dropped.
+/// Bytes in a buffer that is reused when it is dropped.
 ///
 /// [`Bytes`] made of it keep it until the last slice is gone.
 #[derive(Debug)]
@@ -106,7 +106,7 @@ impl Drop for Buffer {
     fn drop(&mut self) {
         if self.0.capacity() >= LEN_MIN {
             let dropped = IDLE.lock().put(std::mem::take(&mut self.0));
-            // Not under the lock: giving memory back takes the kernel a while.
+            // Not under the lock: freeing memory takes the kernel a while.
             drop(dropped);
         }
     }
@@ -114,7 +114,7 @@ impl Drop for Buffer {
 
 #[derive(Debug)]
 struct Idle {
-    /// Each with the round in which it was put here; later rounds stand behind.
+    /// Each with the round in which it was put here; later rounds come last.
     buffers: VecDeque<(u64, Vec<u8>)>,
     len: usize,
     round: u64,
@@ -138,7 +138,7 @@ impl Idle {
         Some(buffer)
     }
 
-    /// Keeps a buffer, and returns those that are too many now.
+    /// Keeps a buffer, and returns those that now exceed the limit.
     fn put(&mut self, mut buffer: Vec<u8>) -> Vec<Vec<u8>> {
         buffer.clear();
         self.len += buffer.capacity();
@@ -152,7 +152,7 @@ impl Idle {
         dropped
     }
 
-    /// Begins a round, and returns what was not used in the one that ends.
+    /// Begins a round, and returns the buffers that were not used in the previous one.
     fn age(&mut self) -> Vec<Vec<u8>> {
         let mut dropped = Vec::new();
         while self.buffers.front().is_some_and(|(round, _)| *round < self.round)

@@ -1,11 +1,11 @@
-//! Time, as a thing that tests can own.
+//! Time, as something that tests can control.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use parking_lot::Mutex;
 
-/// Where the program learns the time.
+/// Where the program gets the time.
 pub trait Clock: Send + Sync + 'static {
     /// Returns the wall-clock time, which may jump.
     fn now(&self) -> SystemTime;
@@ -48,7 +48,7 @@ impl ManualClock {
         times.1 += by;
     }
 
-    /// Sets the wall clock alone, as an administrator would; it may go back.
+    /// Sets only the wall clock, as an administrator would; it may go back.
     pub fn jump_to(&self, unix_secs: u64) {
         self.0.lock().0 = SystemTime::UNIX_EPOCH + Duration::from_secs(unix_secs);
     }

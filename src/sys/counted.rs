@@ -1,4 +1,4 @@
-//! A number of things, as a sentence has it.
+//! A number of things, as in a sentence.
 
 use std::fmt;
 

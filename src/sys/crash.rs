@@ -1,11 +1,11 @@
-//! Named places at which a test lets the process die, as a crash would.
+//! Named points at which a test makes the process die, as a crash would.
 //!
 //! Code that makes something durable names the moments between its steps: `crash::point!("name")`.
-//! Without the feature `testing` that is nothing at all, not even the name. With it the process
-//! kills itself at the place that `DOCKERCOMMS_CRASH_AT` names, and adds every place that it passes
+//! Without the feature `testing` this compiles to nothing, not even the name. With it the process
+//! kills itself at the point that `DOCKERCOMMS_CRASH_AT` names, and adds every point that it passes
 //! to the file that `DOCKERCOMMS_CRASH_LOG` names. `tests/crash` dies at every one of them.
 
-/// Marks a moment between two durable steps; does nothing in the program that people run.
+/// Marks a moment between two durable steps; does nothing in a release build.
 macro_rules! point {
     ($name:literal) => {{
         #[cfg(feature = "testing")]
@@ -29,9 +29,9 @@ mod armed {
     use nix::sys::signal::{Signal, kill};
     use nix::unistd::Pid;
 
-    /// Where to die: `name`, or `name:3` for the third time that it is passed.
+    /// Where to die: `name`, or `name:3` for the third pass.
     const CRASH_AT: &str = "DOCKERCOMMS_CRASH_AT";
-    /// A file that gets the name of every place that is passed, one in a line.
+    /// A file that collects the name of every point that is passed, one per line.
     const CRASH_LOG: &str = "DOCKERCOMMS_CRASH_LOG";
 
     static TARGET: LazyLock<Option<Target>> = LazyLock::new(|| {
@@ -52,23 +52,23 @@ mod armed {
             Self { name: name.to_owned(), passes_left: AtomicU64::new(count) }
         }
 
-        /// Returns whether this is the passing that was asked for.
+        /// Returns whether this is the requested pass.
         fn is_reached(&self, name: &str) -> bool {
             self.name == name && self.passes_left.fetch_sub(1, Ordering::SeqCst) == 1
         }
     }
 
-    /// Passes the place `name`, or dies there.
+    /// Passes the point `name`, or dies there.
     pub(crate) fn pass(name: &str) {
         if let Some(path) = LOG.as_ref() {
             let opened = OpenOptions::new().create(true).append(true).open(path);
-            // One write, so that lines of several threads do not mix. A test sees what is missing.
+            // One write, so that lines of several threads do not mix. A test notices a missing one.
             opened.and_then(|mut file| file.write_all(format!("{name}\n").as_bytes())).ok();
         }
         if TARGET.as_ref().is_some_and(|target| target.is_reached(name)) {
             // Nothing is flushed, unlocked or dropped: that is the point.
             kill(Pid::this(), Signal::SIGKILL).ok();
-            // The signal may reach another thread first; this one must not go on.
+            // The signal may reach another thread first; this one must not continue.
             loop {
                 std::thread::park();
             }

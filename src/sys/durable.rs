@@ -1,4 +1,4 @@
-//! Files that survive a power cut, and a lock that survives nothing.
+//! Files that survive a power cut, and a lock that does not outlive its process.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Write as _};
@@ -17,13 +17,13 @@ const TEMPORARY_AGE_MAX: Duration = Duration::from_hours(1);
 const TEMPORARY_SUFFIX: &str = ".tmp";
 
 /// Writes `bytes` to `path` so that a reader sees either the old file or the new one, and the
-/// new one survives a power cut once this returned.
+/// new one survives a power cut once this returns.
 ///
-/// The file has mode 0600. The temporary file lies beside the target, under a name that starts
-/// with a dot; one that a crash left there earlier goes.
+/// The file has mode 0600. The temporary file is beside the target, under a name that starts
+/// with a dot; one that a crash left there earlier is removed.
 ///
 /// # Errors
-/// Any failure leaves the old file as it was.
+/// Any failure leaves the old file unchanged.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let dir = path.parent().unwrap_or_else(|| Path::new("."));
     remove_stale_temporaries(dir);
@@ -56,7 +56,7 @@ fn remove_stale_temporaries(dir: &Path) {
 }
 
 /// Returns whether a file, which may be a link, was last written so long ago that no writer of a
-/// temporary file can still be at work on it.
+/// temporary file can still be working on it.
 pub fn is_stale(path: &Path) -> bool {
     let modified = fs::symlink_metadata(path).and_then(|metadata| metadata.modified());
     modified.is_ok_and(|modified| {
@@ -127,7 +127,7 @@ pub struct FileLock {
 impl FileLock {
     /// Takes the lock without waiting and writes our process id into the file.
     ///
-    /// `Ok(Err(pid))` names the process that holds it (0 when it has not said).
+    /// `Ok(Err(pid))` names the process that holds it (0 if unknown).
     ///
     /// # Errors
     /// When the file cannot be opened.

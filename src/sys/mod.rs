@@ -1,6 +1,6 @@
 //! Facts of the process and the machine: clock, durable files, large buffers, text from outside.
 //!
-//! Usable by every layer; knows no word of the domain.
+//! Usable by every layer; contains no term of the domain.
 
 pub mod buffer;
 pub mod clock;

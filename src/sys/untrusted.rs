@@ -1,4 +1,4 @@
-//! Text from outside: which characters deceive, and how it is shown.
+//! Text from outside: which characters are deceptive, and how it is displayed.
 
 use std::fmt::{self, Write as _};
 

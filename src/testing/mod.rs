@@ -1,8 +1,7 @@
 //! Two people over one repository, for tests; never part of the program.
 //!
-//! Real parts throughout: SQLite in a temporary directory, real keys and signatures, a real cache.
-//! Only the repository is in memory, and the clock stands still unless a test moves it. Start at
-//! [`World`].
+//! All parts are real: SQLite in a temporary directory, keys and signatures, a cache. Only the
+//! repository is in memory, and the clock stands still unless a test moves it. Start at [`World`].
 
 #![expect(clippy::missing_panics_doc, reason = "a failed set-up ends a test")]
 
@@ -61,7 +60,7 @@ impl World {
         }
     }
 
-    /// Takes an empty repository of another kind; `memory` is without use then.
+    /// Takes an empty repository of another kind; `memory` is then unused.
     pub fn over(repository: Arc<dyn Repository>) -> Self {
         Self {
             faulty: Arc::new(FaultyRepository::new(repository)),
@@ -83,7 +82,7 @@ impl World {
     ) -> Person {
         let identity: Identity = name.parse().expect("a test's name is an identity");
         let mut options = MailboxOptions::new(identity.clone());
-        // Small chunks, so that a few hundred bytes are a message of several.
+        // Small chunks, so that a message of a few hundred bytes has several.
         options.chunk_bytes = 100;
         options.settle = Duration::ZERO;
         options.settle_empty = Duration::ZERO;
@@ -136,7 +135,7 @@ impl TrustSource for Trusted {
     }
 }
 
-/// Somebody with a mailbox.
+/// A person with a mailbox.
 pub struct Person {
     /// The name.
     pub identity: Identity,

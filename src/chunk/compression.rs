@@ -11,10 +11,10 @@ use crate::protocol::Compression;
 /// Twice as fast as level 3 on text for nearly the same size; hashing costs more than this level.
 const ZSTD_LEVEL: i32 = 1;
 
-/// The level that everybody's gzip uses; who chose gzip chose compatibility over speed.
+/// The default level of gzip: the choice of gzip is for compatibility, not for speed.
 const GZIP_LEVEL: u32 = 6;
 
-/// "Unknown" in RFC 1952: the layer must not tell which system made it.
+/// "Unknown" in RFC 1952: the layer must not reveal which system made it.
 const GZIP_OS_UNKNOWN: u8 = 255;
 
 /// The first bytes of a zstd frame that holds data; skippable and legacy frames have others.
@@ -99,7 +99,7 @@ fn unzstd(layer: &[u8], out: &mut Vec<u8>) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// Refuses what the one-call decoder would tolerate: other frame types, dictionaries, and windows
+/// Refuses what the one-call decoder would accept: other frame types, dictionaries, and windows
 /// that a streaming reader could not afford (RFC 8878, 3.1.1.1).
 fn check_zstd_header(layer: &[u8]) -> Result<(), &'static str> {
     let header = layer.strip_prefix(&ZSTD_MAGIC).ok_or("not a zstd frame")?;

@@ -4,9 +4,9 @@ use std::io;
 
 use crate::protocol::ErrorClass;
 
-/// Why chunks cannot be made of a payload, or a payload of chunks.
+/// Why a payload cannot be split into chunks, or chunks joined into a payload.
 ///
-/// The text holds an index, a number or a short reason of ours; never bytes of a layer.
+/// The text contains an index, a number or a short reason of ours; never bytes of a layer.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ChunkError {
@@ -24,7 +24,7 @@ pub enum ChunkError {
         /// Which rule it breaks.
         reason: &'static str,
     },
-    /// The source has more or fewer bytes than when its size was taken: somebody writes to it.
+    /// The source has more or fewer bytes than when its size was taken: it is being written to.
     #[error("source does not have the {expected} bytes it had at the start")]
     SourceChanged {
         /// The size that was promised, in bytes.
@@ -44,7 +44,7 @@ pub enum ChunkError {
     /// Writing the joined payload failed.
     #[error("writing the payload failed")]
     Write(#[source] io::Error),
-    /// The compressor failed, which only a lack of memory explains.
+    /// The compressor failed, which can only be due to a lack of memory.
     #[error("compression failed")]
     Compressor(#[source] io::Error),
 }

@@ -1,6 +1,6 @@
 //! The tar framing of a chunk: one entry written canonically, read strictly (P13).
 //!
-//! The reader is our own: general tar readers stop at their end blocks, honour extensions that
+//! The reader is our own: general tar readers stop at their end blocks and honour extensions that
 //! rename or resize an entry, and so disagree with each other on hostile input.
 
 use std::ops::Range;
@@ -11,7 +11,7 @@ const BLOCK_LEN: usize = 512;
 /// Two zero blocks end a tar file.
 const END_LEN: usize = 2 * BLOCK_LEN;
 
-/// Many tars pad to a record of 20 blocks; more padding than that has no honest reason.
+/// Many tars pad to a record of 20 blocks; more padding than that has no legitimate reason.
 const RECORD_LEN: usize = 20 * BLOCK_LEN;
 
 /// Returns the name of the only entry.
@@ -24,10 +24,10 @@ pub(super) fn framed_len_max(chunk_len: usize) -> usize {
     (BLOCK_LEN + chunk_len.next_multiple_of(BLOCK_LEN) + END_LEN).next_multiple_of(RECORD_LEN)
 }
 
-/// Makes `out` the tar file of a chunk of `len` bytes and returns the place for these bytes.
+/// Makes `out` the tar file of a chunk of `len` bytes and returns the slice for these bytes.
 ///
-/// Everything but index, size and bytes is constant, so equal chunks give equal tar files. What
-/// the place holds is left over from the last chunk: the caller fills all of it.
+/// Everything but index, size and bytes is constant, so equal chunks give equal tar files. The
+/// slice still holds bytes of the last chunk: the caller overwrites all of it.
 pub(super) fn prepare(index: u32, len: usize, out: &mut Vec<u8>) -> &mut [u8] {
     let mut header = tar::Header::new_ustar();
     header.set_path(entry_name(index)).expect("21 ASCII characters fit into a tar header");
@@ -39,7 +39,7 @@ pub(super) fn prepare(index: u32, len: usize, out: &mut Vec<u8>) -> &mut [u8] {
     header.set_size(len as u64);
     header.set_cksum();
 
-    // Chunks of one size follow each other, and then nothing is written but what differs.
+    // Consecutive chunks mostly have one size, and then only what differs is written.
     out.resize(BLOCK_LEN + len.next_multiple_of(BLOCK_LEN) + END_LEN, 0);
     let (head, rest) = out.split_at_mut(BLOCK_LEN);
     head.copy_from_slice(header.as_bytes());
@@ -48,7 +48,7 @@ pub(super) fn prepare(index: u32, len: usize, out: &mut Vec<u8>) -> &mut [u8] {
     place
 }
 
-/// Returns where the chunk's bytes lie in `framed`.
+/// Returns where the chunk's bytes are in `framed`.
 ///
 /// # Errors
 /// The rule that is broken. Accepted is exactly one plain ustar header with the expected name and
@@ -74,7 +74,7 @@ pub(super) fn read(
     Ok(BLOCK_LEN..BLOCK_LEN + chunk_len)
 }
 
-/// Checks the fields that say which bytes these are; owner, mode and time mean nothing here.
+/// Checks the fields that identify the bytes; owner, mode and time mean nothing here.
 fn check_header(
     header: &[u8; BLOCK_LEN],
     index: u32,
@@ -92,7 +92,7 @@ fn check_header(
     }
     let name = entry_name(index);
     let named = field(0..100).strip_prefix(name.as_bytes()).is_some_and(is_zero);
-    // The prefix field would put a directory before the name; the link name means another file.
+    // The prefix field would put a directory before the name; a link name would name another file.
     if !named || !is_zero(field(345..500)) || !is_zero(field(157..257)) {
         return Err("tar entry has another name");
     }
@@ -106,7 +106,7 @@ fn is_zero(bytes: &[u8]) -> bool {
     bytes.iter().all(|byte| *byte == 0)
 }
 
-/// Reads an octal number between spaces or NULs; base-256, signs and other forms are none.
+/// Reads an octal number between spaces or NULs; base-256, signs and other forms are not accepted.
 fn octal(field: &[u8]) -> Option<u64> {
     let text = std::str::from_utf8(field).ok()?;
     let digits = text.trim_start_matches(' ').trim_end_matches([' ', '\0']);

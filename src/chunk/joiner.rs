@@ -5,7 +5,7 @@ use std::io::{Seek, SeekFrom, Write};
 use super::error::ChunkError;
 use super::layout::ChunkLayout;
 
-/// Writes the chunks of one payload, each exactly once, and knows when it is whole (P8).
+/// Writes the chunks of one payload, each exactly once, and knows when it is complete (P8).
 ///
 /// [`Joiner::append`] needs the chunks in order; [`Joiner::place`] takes them in any order where
 /// the target can seek.
@@ -27,8 +27,8 @@ impl<W: Write> Joiner<W> {
     /// Writes chunk `index`, which must follow what was written last.
     ///
     /// # Errors
-    /// [`ChunkError::Misplaced`] when it does not follow, is no chunk of this payload, was written
-    /// already or has another length; [`ChunkError::Write`] when the target fails.
+    /// [`ChunkError::Misplaced`] when it does not follow, is not a chunk of this payload, was
+    /// already written or has another length; [`ChunkError::Write`] when the target fails.
     pub fn append(&mut self, index: u32, payload: &[u8]) -> Result<(), ChunkError> {
         self.check(index, payload)?;
         if self.layout.chunk_range(index).start != self.position {
@@ -65,7 +65,7 @@ impl<W: Write> Joiner<W> {
     }
 
     fn write(&mut self, index: u32, payload: &[u8]) -> Result<(), ChunkError> {
-        // A write that fails half-way leaves the target anywhere.
+        // A write that fails half-way leaves the target at an unknown position.
         self.position = u64::MAX;
         self.target.write_all(payload).map_err(ChunkError::Write)?;
         self.position = self.layout.chunk_range(index).end;
@@ -77,10 +77,10 @@ impl<W: Write> Joiner<W> {
 }
 
 impl<W: Write + Seek> Joiner<W> {
-    /// Writes chunk `index` to its place.
+    /// Writes chunk `index` to its position in the payload.
     ///
     /// # Errors
-    /// As [`Joiner::append`], except that any order will do.
+    /// As [`Joiner::append`], except that any order is accepted.
     pub fn place(&mut self, index: u32, payload: &[u8]) -> Result<(), ChunkError> {
         self.check(index, payload)?;
         let start = self.layout.chunk_range(index).start;

@@ -20,7 +20,7 @@ pub struct EncodedLayer {
     pub bytes: Bytes,
 }
 
-/// Tells chunks apart before they are compressed: equal for the same index and bytes only.
+/// Identifies a chunk before it is compressed: equal only for the same index and bytes.
 ///
 /// It never leaves this process: on the wire a layer is named by the SHA-256 of what was pushed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -59,8 +59,8 @@ impl LayerEncoder {
         self.compress()
     }
 
-    /// Frames chunk `index` of `len` bytes, which `fill` puts into their place: a chunk that is read
-    /// from somewhere is not copied once more. [`LayerEncoder::compress`] makes the layer of it.
+    /// Frames chunk `index` of `len` bytes, which `fill` writes directly into the frame: this saves
+    /// a copy of a chunk that is read from a file. [`LayerEncoder::compress`] then makes the layer.
     ///
     /// # Errors
     /// [`ChunkError::TooLarge`] as for [`LayerEncoder::encode`]; [`ChunkError::Read`] when `fill`
@@ -78,14 +78,14 @@ impl LayerEncoder {
         fill(frame::prepare(index, len, &mut self.framed)).map_err(ChunkError::Read)
     }
 
-    /// Returns what tells the chunk that was framed last from all others, whoever made them up.
+    /// Returns the fingerprint of the last framed chunk, which even crafted chunks cannot share.
     ///
-    /// BLAKE3, because who sends something new pays for it as well: it costs half of SHA-256 or less.
+    /// BLAKE3, because new content pays for it too: it costs at most half as much as SHA-256.
     pub fn fingerprint(&self) -> Fingerprint {
         Fingerprint(blake3::hash(&self.framed).into())
     }
 
-    /// Compresses and hashes the chunk that was framed last.
+    /// Compresses and hashes the last framed chunk.
     ///
     /// # Errors
     /// [`ChunkError::Compressor`] when the compressor fails.
@@ -93,7 +93,7 @@ impl LayerEncoder {
         self.compressor
             .compress(&self.framed, &mut self.compressed)
             .map_err(ChunkError::Compressor)?;
-        // A layer that fills its buffer goes with it. A small one must not keep a large buffer.
+        // A layer that fills its buffer takes it along. A small one must not keep a large buffer.
         let bytes = if self.compressed.len() < self.compressed.capacity() / 2 {
             Bytes::copy_from_slice(&self.compressed)
         } else {
@@ -102,9 +102,9 @@ impl LayerEncoder {
         Ok(EncodedLayer { digest: Digest::of(&bytes), bytes })
     }
 
-    /// Takes back the buffer of a layer that is not needed any more, for the next layer.
+    /// Takes back the buffer of a layer that is no longer needed, for the next layer.
     ///
-    /// Fresh memory costs as much as a copy. A layer that somebody else holds is left alone.
+    /// Fresh memory costs as much as a copy. A layer that is still shared is left alone.
     pub fn reuse(&mut self, layer: Bytes) {
         if layer.len() > self.compressed.capacity() && layer.is_unique() {
             self.compressed = layer.into();
@@ -117,7 +117,7 @@ impl LayerEncoder {
     }
 }
 
-/// Prepares memory for [`decode_layer`], while the layer is still on its way.
+/// Prepares memory for [`decode_layer`], while the layer is still being fetched.
 pub fn prepare_to_decode(chunk_len: u64) {
     if let Ok(len) = usize::try_from(chunk_len.min(CHUNK_BYTES_MAX)) {
         buffer::prepare(frame::framed_len_max(len));
@@ -127,8 +127,8 @@ pub fn prepare_to_decode(chunk_len: u64) {
 /// Returns the bytes of chunk `index`: exactly `chunk_len` of them.
 ///
 /// `layer` has already been checked against its descriptor's digest, so an error here is the
-/// sender's doing, not the registry's. Memory is bounded by `chunk_len` alone, whatever the layer
-/// says about itself.
+/// sender's fault, not the registry's. Memory is bounded by `chunk_len` alone, whatever the layer
+/// claims about itself.
 ///
 /// # Errors
 /// [`ChunkError::BadLayer`] unless the layer is exactly one stream with exactly the one promised
@@ -151,7 +151,7 @@ pub fn decode_layer(
     let mut framed = buffer::take(len_max);
     decompress(compression, layer, len_max, &mut framed).map_err(bad)?;
     let data = frame::read(&framed, index, len).map_err(bad)?;
-    // Sharing saves a copy, but a cache that counts `chunk_len` bytes must not hold many times that.
+    // Sharing saves a copy, but a cache that counts `chunk_len` bytes must not hold far more.
     if len < framed.capacity() / 2 {
         return Ok(Bytes::copy_from_slice(framed.get(data).unwrap_or_default()));
     }

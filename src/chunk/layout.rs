@@ -1,4 +1,4 @@
-//! Where each chunk lies in the payload (P9 to P11): arithmetic only.
+//! Where each chunk is in the payload (P9 to P11): arithmetic only.
 
 use std::ops::Range;
 
@@ -27,9 +27,9 @@ pub struct ChunkPart {
 }
 
 impl ChunkLayout {
-    /// Decides how to cut a payload that is to be sent.
+    /// Decides how to cut a payload for sending.
     ///
-    /// `preferred_chunk_bytes` is brought into 1 to 128 MiB and grows until 10,000 chunks suffice
+    /// `preferred_chunk_bytes` is clamped to 1 to 128 MiB and grows until 10,000 chunks suffice
     /// (P10). A payload of one chunk has `chunk_bytes` equal to its size (P9); an empty one has
     /// one chunk of no bytes (P11).
     ///
@@ -52,7 +52,7 @@ impl ChunkLayout {
         Ok(Self { total_bytes, chunk_bytes, chunk_count })
     }
 
-    /// Takes the layout that a message states; the envelope has been checked when it was parsed.
+    /// Takes the layout that a message states; the envelope was checked when it was parsed.
     pub fn of_envelope(envelope: &Envelope) -> Self {
         Self {
             total_bytes: envelope.total_bytes,
@@ -113,7 +113,7 @@ impl ChunkLayout {
     }
 }
 
-/// Returns where `position` lies within `chunk`.
+/// Returns where `position` is within `chunk`.
 fn offset(position: u64, chunk: &Range<u64>) -> Option<usize> {
     usize::try_from(position.checked_sub(chunk.start)?).ok()
 }

@@ -18,7 +18,7 @@ pub struct Splitter<R> {
 }
 
 impl<R: Read> Splitter<R> {
-    /// Prepares to cut `source`, which has exactly the bytes that `layout` says.
+    /// Prepares to cut `source`, which must have exactly as many bytes as `layout` says.
     pub fn new(source: R, layout: ChunkLayout, encoder: LayerEncoder) -> Self {
         Self { source, layout, encoder, payload: Vec::new(), next: 0 }
     }
@@ -27,7 +27,7 @@ impl<R: Read> Splitter<R> {
         let range = self.layout.chunk_range(index);
         let expected = range.end - range.start;
         let is_last = index + 1 == self.layout.chunk_count();
-        // One byte more would betray a source that has grown since its size was taken.
+        // One byte more reveals a source that has grown since its size was taken.
         let wanted = expected + u64::from(is_last);
         self.payload.clear();
         self.source

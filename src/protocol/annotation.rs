@@ -52,7 +52,7 @@ pub const REQUIRED: &[&str] = &[
     COMPRESSION,
 ];
 
-/// The version that is written.
+/// The version that we write.
 pub const VERSION_VALUE: &str = "1.0";
 
 /// Returns the value of `key`.
@@ -78,7 +78,7 @@ pub fn require_version(annotations: &Annotations) -> Result<(), ProtocolError> {
     }
 }
 
-/// Reads a number in the one form that we write: decimal, no sign, no leading zero.
+/// Reads a number in the only form that we write: decimal, no sign, no leading zero.
 ///
 /// # Errors
 /// When it is missing, in another form, or larger than `max`.

@@ -9,14 +9,14 @@ use super::media_type;
 
 /// Returns the canonical bundle manifest for `bundle`, which signs `subject` (P15).
 ///
-/// `annotations` are the subject's own: they are copied, so that generic tools show whose it is.
+/// `annotations` are the subject's own, copied so that generic tools show what the bundle is for.
 pub fn encode_bundle_manifest(
     subject: &Descriptor,
     bundle: &Descriptor,
     annotations: &Annotations,
 ) -> Vec<u8> {
     let mut annotations = annotations.clone();
-    // Harmless hints that other tools of the Sigstore family read.
+    // Harmless hints for other Sigstore tools.
     annotations.insert("dev.sigstore.bundle.content".into(), "dsse-envelope".into());
     annotations.insert("dev.sigstore.bundle.predicateType".into(), PREDICATE_TYPE.into());
     ImageManifest {
@@ -35,8 +35,8 @@ pub const PREDICATE_TYPE: &str = "https://sigstore.dev/cosign/sign/v1";
 /// Returns the layer that holds the bundle of `subject`, from a candidate manifest (P16).
 ///
 /// # Errors
-/// When the manifest names another subject, has not exactly one layer, or the layer is no bundle
-/// or too large. Annotations and artifact type are not looked at: cosign writes its own.
+/// When the manifest names another subject, does not have exactly one layer, or the layer is not a
+/// bundle or is too large. Annotations and artifact type are ignored: cosign writes its own.
 pub fn parse_bundle_manifest(bytes: &[u8], subject: &Digest) -> Result<Descriptor, ProtocolError> {
     let manifest = ImageManifest::parse(bytes)?;
     if manifest.subject.is_some_and(|named| named.digest != *subject) {

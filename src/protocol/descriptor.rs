@@ -71,7 +71,7 @@ impl Descriptor {
     ///
     /// # Errors
     /// `urls` are refused, since nothing may be fetched from another host. `data` is refused
-    /// unless it is the empty document, since it would be a second, unhashed reading.
+    /// unless it is the empty document, since it would be a second, unhashed version.
     pub fn from_json(field: &'static str, value: &Value) -> Result<Self, ProtocolError> {
         let bad = |reason| ProtocolError::bad(field, reason);
         let object = value.as_object().ok_or_else(|| bad("not an object"))?;
@@ -108,7 +108,7 @@ fn text<'a>(object: &'a Map<String, Value>, key: &str) -> Option<&'a str> {
 /// Reads annotations; absent and `null` are empty.
 ///
 /// # Errors
-/// When a value is no string, or there are more or longer ones than the limits allow.
+/// When a value is not a string, or there are more or longer ones than the limits allow.
 pub fn annotations_from_json(value: Option<&Value>) -> Result<Annotations, ProtocolError> {
     let object = match value {
         None | Some(Value::Null) => return Ok(Annotations::new()),

@@ -10,11 +10,11 @@ pub enum ErrorClass {
     NotFound,
     /// The registry refused our credentials or our permission.
     Denied,
-    /// The disk does not let us into a directory that serves as the registry.
+    /// The disk denies us access to a directory that serves as the registry.
     DirectoryDenied,
-    /// A signature does not verify or speaks about something else.
+    /// A signature does not verify, or is about something else.
     SignatureBad,
-    /// The signer is not one that we trust for this sender.
+    /// The signer is not trusted for this sender.
     SignerUnknown,
     /// The message or the key has expired.
     Expired,
@@ -24,7 +24,7 @@ pub enum ErrorClass {
     Corrupt,
     /// A peer broke the protocol.
     Malformed,
-    /// The registry cannot be reached now.
+    /// The registry cannot be reached at the moment.
     Unreachable,
     /// The deadline passed before the registry answered.
     TimedOut,
@@ -36,13 +36,13 @@ pub enum ErrorClass {
     TooLarge,
     /// The operation has no meaning for a message, which is immutable.
     NotPermitted,
-    /// The operation is not offered.
+    /// The operation is not supported.
     NotSupported,
     /// This part of the tree is read-only.
     ReadOnly,
-    /// The name cannot be an identity or a file name.
+    /// The name is not a valid identity or file name.
     InvalidName,
-    /// The thing exists already.
+    /// The thing already exists.
     Exists,
     /// The caller was interrupted by a signal.
     Interrupted,
@@ -50,7 +50,7 @@ pub enum ErrorClass {
     Busy,
     /// The configuration or the command line is wrong.
     Configuration,
-    /// A defect of this program or of the local disk.
+    /// A bug in this program, or a defect of the local disk.
     Internal,
 }
 
@@ -121,7 +121,7 @@ impl ErrorClass {
     ];
 }
 
-/// Which rule of the protocol some bytes break.
+/// Which rule of the protocol is broken.
 ///
 /// The text never contains more than a field's name and a short reason; values from outside are
 /// left out, so an error is safe to print.
@@ -162,7 +162,7 @@ pub enum ProtocolError {
     /// `dockercomms.version` is not 1.x (P14).
     #[error("dockercomms.version is not 1.x")]
     UnsupportedVersion,
-    /// The manifest is something else than the expected artifact.
+    /// The manifest is not the expected artifact.
     #[error("not a {expected} artifact")]
     WrongArtifact {
         /// What was expected.
@@ -171,13 +171,13 @@ pub enum ProtocolError {
     /// The document could be read as two different things (an index and a manifest).
     #[error("manifest could be read as two different documents")]
     Ambiguous,
-    /// Chunks, sizes and indices do not fit together (P8, P9, P13).
+    /// Chunks, sizes and indices are not consistent (P8, P9, P13).
     #[error("chunk map is not consistent: {reason}")]
     BadChunkMap {
         /// Why.
         reason: &'static str,
     },
-    /// Not a name that the rule allows (P1, P7).
+    /// A name that the rule does not allow (P1, P7).
     #[error("{what} is not a valid name: {reason}")]
     BadName {
         /// What kind of name.

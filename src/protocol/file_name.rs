@@ -21,11 +21,11 @@ impl FileName {
         &self.0
     }
 
-    /// Makes a safe name of anything a peer may have written.
+    /// Makes a safe name from anything a peer may have written.
     ///
     /// What the rule does not allow is percent-escaped, so different names mostly stay different;
     /// a name that is too long loses its middle and keeps its extension. The result is never a
-    /// path, and the function is the identity on names that are already safe.
+    /// path, and names that are already safe do not change.
     pub fn sanitize(text: &str) -> Self {
         if let Ok(name) = text.parse() {
             return name;
@@ -38,7 +38,7 @@ impl FileName {
                 safe.push(c);
             }
         }
-        // An accent may now follow the last letter of an escape and belong to it.
+        // An accent may now follow the last letter of an escape and combine with it.
         if !is_nfc(&safe) {
             safe = safe.nfc().collect();
         }
@@ -54,7 +54,7 @@ impl FileName {
         Self(safe)
     }
 
-    /// Returns the name that the `n`-th message of this name gets in a listing: `report (2).pdf`.
+    /// Returns the name of the `n`-th message with this name in a listing: `report (2).pdf`.
     pub fn numbered(&self, n: u32) -> Self {
         if n < 2 {
             return self.clone();

@@ -48,7 +48,7 @@ impl Identity {
     /// Reads an identity from the name of its directory.
     ///
     /// # Errors
-    /// When the name does not decode to an identity, or is not the one name that encodes it.
+    /// When the name does not decode to an identity, or is not that identity's only encoding.
     pub fn from_dir_name(name: &str) -> Result<Self, ProtocolError> {
         let bad = |reason| ProtocolError::BadName { what: "identity", reason };
         let mut bytes = Vec::with_capacity(name.len());

@@ -12,7 +12,7 @@ use super::limits::JSON_DEPTH_MAX;
 ///
 /// # Errors
 /// Duplicate keys anywhere, nesting deeper than [`JSON_DEPTH_MAX`], bytes after the value, or a
-/// value that is no object: two readers might disagree on such a document (P14).
+/// value that is not an object: two readers might disagree on such a document (P14).
 pub fn parse_object(
     what: &'static str,
     bytes: &[u8],

@@ -6,7 +6,7 @@ pub const MANIFEST_LEN_MAX: u64 = 4 << 20;
 /// Largest bundle in bytes; a real one is below 16 KiB (P15).
 pub const BUNDLE_LEN_MAX: u64 = 1 << 20;
 
-/// Most bundle candidates looked at for one manifest (P16).
+/// Most bundle candidates checked for one manifest (P16).
 pub const BUNDLE_CANDIDATE_COUNT_MAX: usize = 64;
 
 /// Most chunks in a message: the manifest stays near 2 MiB (P10).
@@ -18,7 +18,7 @@ pub const CHUNK_BYTES_MAX: u64 = 128 << 20;
 /// Uncompressed chunk size that is sent, in bytes: a cold read of one byte costs one chunk (P10).
 pub const CHUNK_BYTES_DEFAULT: u64 = 8 << 20;
 
-/// Largest payload in bytes: as many of the largest chunks as a message can have.
+/// Largest payload in bytes: the largest chunks, as many as a message can have.
 pub const PAYLOAD_LEN_MAX: u64 = CHUNK_BYTES_MAX * CHUNK_COUNT_MAX as u64;
 
 /// Longest identity and file name in bytes: one directory entry (P1, P7).

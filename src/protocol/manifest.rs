@@ -18,7 +18,7 @@ pub struct ImageManifest {
     pub config: Descriptor,
     /// The layers; absent and `null` are empty (P14).
     pub layers: Vec<Descriptor>,
-    /// The manifest that this one speaks about.
+    /// The manifest that this one refers to.
     pub subject: Option<Descriptor>,
     /// The annotations.
     pub annotations: Annotations,
@@ -75,7 +75,7 @@ impl ImageManifest {
 
     /// Returns the canonical bytes: compact JSON, members and annotations in a fixed order.
     ///
-    /// Equal manifests give equal bytes and so equal digests, which makes a retry idempotent.
+    /// Equal manifests have equal bytes and so equal digests, which makes a retry idempotent.
     pub fn encode(&self) -> Vec<u8> {
         let layers: Vec<Value> = self.layers.iter().map(Descriptor::to_json).collect();
         let mut object = Map::new();

@@ -43,7 +43,7 @@ impl Compression {
         }
     }
 
-    /// Returns the media type of a layer compressed so.
+    /// Returns the media type of a layer with this compression.
     pub const fn layer_media_type(self) -> &'static str {
         match self {
             Self::Zstd => CHUNK_ZSTD,

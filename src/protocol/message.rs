@@ -58,7 +58,7 @@ impl fmt::Debug for MessageId {
     }
 }
 
-/// What the required annotations say: the same in a message, its receipts and its bundles.
+/// The required annotations, the same in a message, its receipts and its bundles.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Envelope {
     /// Who claims to have sent it (P19).
@@ -101,7 +101,7 @@ impl Envelope {
         .collect()
     }
 
-    /// Reads the ten required annotations and checks how the sizes fit together (P8, P9, P11).
+    /// Reads the ten required annotations and checks that the sizes are consistent (P8, P9, P11).
     ///
     /// # Errors
     /// When one is missing, malformed, or contradicts another.
@@ -168,7 +168,7 @@ impl Envelope {
         self.expires_at().is_some_and(|end| now >= end)
     }
 
-    /// Returns whether `created_at` lies more than the tolerated skew in the future (P2).
+    /// Returns whether `created_at` is further in the future than the tolerated skew (P2).
     pub fn is_from_future(&self, now: Timestamp) -> bool {
         self.created_at > now.saturating_add_secs(CLOCK_SKEW_SECS)
     }
@@ -183,7 +183,7 @@ pub struct ChunkLayer {
     pub size: u64,
 }
 
-/// A message manifest whose fields all fit together. Parsed is not verified.
+/// A message manifest whose fields are all consistent. Parsed is not verified.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
     /// The message's UUID (P4).
@@ -222,7 +222,7 @@ impl Message {
     /// Returns the canonical manifest (P14); its digest is the message's identity (P25).
     ///
     /// # Errors
-    /// When the bytes would be refused, or read as another message: we never emit such.
+    /// When the bytes would be refused, or read as another message: we never emit those.
     pub fn encode(&self) -> Result<Vec<u8>, ProtocolError> {
         self.envelope.check_sizes()?;
         if self.envelope.filename.len() > ANNOTATION_LEN_MAX {
@@ -257,7 +257,7 @@ impl Message {
     }
 }
 
-/// Orders the layers by index and checks that each index stands there exactly once (P13).
+/// Orders the layers by index and checks that each index occurs exactly once (P13).
 fn chunk_map(envelope: &Envelope, layers: &[Descriptor]) -> Result<Vec<ChunkLayer>, ProtocolError> {
     let bad = |reason| ProtocolError::BadChunkMap { reason };
     if layers.len() != envelope.chunk_count as usize {
@@ -276,18 +276,18 @@ fn chunk_map(envelope: &Envelope, layers: &[Descriptor]) -> Result<Vec<ChunkLaye
             .ok_or_else(|| bad("a layer has no valid chunk index"))?;
         let slot = slots.get_mut(index).ok_or_else(|| bad("a chunk index is out of range"))?;
         if slot.is_some() {
-            return Err(bad("a chunk index stands twice"));
+            return Err(bad("a chunk index occurs twice"));
         }
         let chunk_len = envelope.chunk_len(u32::try_from(index).unwrap_or(u32::MAX));
         if layer.size == 0 || layer.size > layer_len_max(chunk_len) {
-            return Err(bad("a layer has a size that its chunk cannot have"));
+            return Err(bad("a layer has an impossible size for its chunk"));
         }
         *slot = Some(ChunkLayer { digest: layer.digest, size: layer.size });
     }
     // The entry inside a layer carries its index, so one blob cannot be two chunks.
     let distinct: HashSet<Digest> = layers.iter().map(|layer| layer.digest).collect();
     if distinct.len() != layers.len() {
-        return Err(bad("one layer stands for two chunks"));
+        return Err(bad("one layer is used for two chunks"));
     }
     slots.into_iter().collect::<Option<_>>().ok_or_else(|| bad("a chunk is missing"))
 }

@@ -4,7 +4,7 @@
 //! because every byte may come from a hostile registry. Rules are cited as `P7` from `README.md`
 //! beside this file. Start at [`Message`]; the bounds are in [`limits`].
 //!
-//! **Invariant:** what parses here is consistent, never trusted. Trust is `trust`'s word alone.
+//! **Invariant:** what parses here is consistent, never trusted. Only `trust` decides on trust.
 #![warn(clippy::indexing_slicing, clippy::string_slice)]
 
 pub mod annotation;

@@ -15,9 +15,9 @@ use super::timestamp::Timestamp;
 /// What the recipient says about a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ReceiptStatus {
-    /// The message arrived and was taken.
+    /// The message arrived and was accepted.
     Accepted,
-    /// The message was refused.
+    /// The recipient rejected the message.
     Rejected,
 }
 
@@ -49,7 +49,7 @@ impl FromStr for ReceiptStatus {
     }
 }
 
-/// A parsed receipt: a claim until its bundle was verified (P22).
+/// A parsed receipt: a claim until its bundle is verified (P22).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Receipt {
     /// Digest of the message manifest.
@@ -72,7 +72,7 @@ impl Receipt {
     /// Parses a receipt manifest, as leniently as P20 asks.
     ///
     /// # Errors
-    /// When it is no receipt manifest, or `version` or a `receipt.*` annotation is not valid.
+    /// When it is not a receipt manifest, or `version` or a `receipt.*` annotation is not valid.
     pub fn parse(bytes: &[u8]) -> Result<Self, ProtocolError> {
         let manifest = ImageManifest::parse(bytes)?;
         if manifest.artifact_type.as_deref() != Some(media_type::RECEIPT) {
@@ -101,12 +101,12 @@ impl Receipt {
     }
 }
 
-/// What a new receipt says; [`ReceiptDraft::encode`] makes the manifest (P20).
+/// The contents of a new receipt; [`ReceiptDraft::encode`] makes the manifest (P20).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReceiptDraft<'a> {
     /// The message's manifest descriptor, which becomes the subject.
     pub message: &'a Descriptor,
-    /// The message's annotations, of which the required ones are copied as they are.
+    /// The message's annotations, of which the required ones are copied unchanged.
     pub annotations: &'a Annotations,
     /// The outcome.
     pub status: ReceiptStatus,
@@ -116,7 +116,7 @@ pub struct ReceiptDraft<'a> {
     pub reason: Option<&'a str>,
     /// When the receipt is made.
     pub created_at: Timestamp,
-    /// Whether the registry takes manifests with a `subject`.
+    /// Whether the registry accepts manifests with a `subject`.
     pub with_subject: bool,
 }
 

@@ -13,7 +13,7 @@ fn good() -> Vec<u8> {
     gzip(&framed(&payload(LEN)))
 }
 
-/// Returns a good layer whose byte `from_end` before the end is another.
+/// Returns a good layer whose byte `from_end` before the end is changed.
 fn flipped(from_end: usize) -> Vec<u8> {
     let mut layer = good();
     let at = layer.len() - from_end;

@@ -155,7 +155,7 @@ fn a_full_target_is_told_apart_from_a_broken_one() {
         let error = joiner.append(0, &chunk(0)).unwrap_err();
 
         assert_eq!(error.class(), class);
-        // Where the target stands is now unknown, so nothing may be appended to it.
+        // The target's position is now unknown, so nothing may be appended to it.
         assert_misplaced(joiner.append(0, &chunk(0)), (0, "out of order"));
         assert_misplaced(joiner.finish(), (0, "missing"));
     }

@@ -55,7 +55,7 @@ fn compressed(compression: Compression, bytes: &[u8]) -> Vec<u8> {
     }
 }
 
-/// Asserts that the layer is refused for the reason given, and not by luck for another.
+/// Asserts that the layer is refused for the given reason, and not by chance for another.
 #[track_caller]
 fn assert_refused(id: &str, decoded: Result<Bytes, ChunkError>, expected: &str) {
     match decoded {

@@ -1,4 +1,4 @@
-//! What holds for every input: identities, arithmetic, and that nothing panics.
+//! What is true of every input: identities, arithmetic, and that nothing panics.
 
 use std::io::Read as _;
 
@@ -61,7 +61,7 @@ fn any_layout() -> impl Strategy<Value = ChunkLayout> {
         .prop_map(|(total, chunk)| ChunkLayout::for_payload(total, chunk).unwrap())
 }
 
-/// Reads a tar file as everybody does, stopping where the general reader stops.
+/// Reads a tar file as general readers do, stopping where they stop.
 fn read_loosely(framed: &[u8]) -> (String, Vec<u8>) {
     let mut archive = ::tar::Archive::new(framed);
     let mut entry = archive.entries().unwrap().next().unwrap().unwrap();

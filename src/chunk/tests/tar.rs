@@ -4,17 +4,17 @@ use super::{BOTH, assert_refused, compressed, decode, framed, payload};
 
 const LEN: usize = 5000;
 
-/// Writes `value` at `at` into the header of a good tar file and makes its checksum right again.
+/// Writes `value` at `at` into the header of a good tar file and corrects its checksum.
 fn edited(edits: &[(usize, &[u8])]) -> Vec<u8> {
     let mut file = framed(&payload(LEN));
     for (at, value) in edits {
         file[*at..*at + value.len()].copy_from_slice(value);
     }
-    seal(&mut file);
+    fix_checksum(&mut file);
     file
 }
 
-fn seal(header: &mut [u8]) {
+fn fix_checksum(header: &mut [u8]) {
     header[148..156].fill(b' ');
     let sum: u32 = header[..512].iter().map(|byte| u32::from(*byte)).sum();
     header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
@@ -27,11 +27,11 @@ fn entry(name: &str, kind: u8, data: &[u8]) -> Vec<u8> {
     file[..100].fill(0);
     file[..name.len()].copy_from_slice(name.as_bytes());
     file[156] = kind;
-    seal(&mut file);
+    fix_checksum(&mut file);
     file
 }
 
-/// Puts `extra` before the good entry, as extension headers stand.
+/// Puts `extra` before the good entry, where extension headers are.
 fn preceded(extra: &[u8]) -> Vec<u8> {
     [extra, &framed(&payload(LEN))].concat()
 }

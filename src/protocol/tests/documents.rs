@@ -1,4 +1,4 @@
-//! Documents that are no manifest, or could be read as two (M26 to M35).
+//! Documents that are not a manifest, or could be read as two (M26 to M35).
 
 use serde_json::{Value, json};
 

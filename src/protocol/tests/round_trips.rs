@@ -1,4 +1,4 @@
-//! What holds for every message: encode and parse are inverse, and nothing panics.
+//! What is true of every message: encode and parse are inverse, and nothing panics.
 
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
@@ -18,7 +18,7 @@ fn identity() -> impl Strategy<Value = Identity> {
     })
 }
 
-/// Total, chunk size and count that follow from each other.
+/// Total, chunk size and count that are consistent.
 fn sizes() -> impl Strategy<Value = (u64, u64, u32)> {
     let several =
         (2_u32..20, 1..=CHUNK_BYTES_MAX, any::<Index>()).prop_map(|(count, chunk, last)| {

@@ -1,4 +1,4 @@
-//! Opening the database: whose it is, whether it is whole, which version it has.
+//! Opening the database: whose it is, whether it is intact, which version it has.
 //!
 //! A database that is damaged, foreign or too new is refused and left exactly as it was.
 
@@ -11,8 +11,8 @@ use std::time::Duration;
 use rusqlite::{Connection, MAIN_DB, OpenFlags, TransactionBehavior};
 use rustix::fs::{Access, access};
 
+use super::checksum;
 use super::error::StoreError;
-use super::seal;
 use crate::sys::crash;
 use crate::sys::durable::{create_private, create_private_dir, rename_durable};
 use crate::sys::owner::{is_of_this_user, is_open_to_others};
@@ -26,7 +26,7 @@ const DATABASE_LEN_MIN: u64 = 4096;
 /// How long one process waits for another one's transaction, which takes milliseconds.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Says in the file's header that it is ours: "DKCM".
+/// Marks the file as ours in its header: "DKCM".
 const APPLICATION_ID: i64 = 0x444b_434d;
 
 /// The steps from an empty database to the newest schema; never edited once released.
@@ -37,11 +37,11 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0004.sql"),
 ];
 
-/// The version from which rows of the outbox are sealed.
+/// The version from which rows of the outbox have a checksum.
 const SEALED_VERSION: usize = 4;
 
-/// Settings of a connection. `FULL` makes a commit survive a power cut; what is in the schema of
-/// the file is not trusted more than its rows.
+/// Settings of a connection. `FULL` makes a commit survive a power cut; the schema of the file is
+/// not trusted more than its rows.
 const PRAGMAS: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
      PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON;";
 
@@ -60,22 +60,22 @@ pub(super) fn open(state_dir: &Path) -> Result<Connection, StoreError> {
     Ok(connection)
 }
 
-/// Makes the state directory, private to us; one that belongs to somebody else is refused.
+/// Makes the state directory, private to us; one that belongs to another user is refused.
 pub(super) fn prepare_dir(state_dir: &Path) -> Result<(), StoreError> {
-    // Looks before it tightens the mode: root must not change a directory of somebody else.
+    // Checked before the mode is tightened: root must not change another user's directory.
     match fs::metadata(state_dir) {
         Ok(metadata) if !metadata.is_dir() => return Err(foreign(state_dir, "is not a directory")),
         Ok(metadata) => {
             require_ours(state_dir, &metadata)?;
             if is_open_to_others(&metadata) {
-                tracing::warn!("the state directory was open to other users; it is private now");
+                tracing::warn!("the state directory was open to other users; it is now private");
             }
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(error.into()),
     }
     create_private_dir(state_dir)?;
-    // Without this SQLite opens the database for reading and fails later, less clearly.
+    // Without this, SQLite opens the database read-only and fails later, less clearly.
     access(state_dir, Access::WRITE_OK | Access::EXEC_OK).map_err(io::Error::from)?;
     Ok(())
 }
@@ -85,10 +85,10 @@ fn prepare_file(path: &Path, metadata: &Metadata) -> Result<(), StoreError> {
         return Err(foreign(path, "is not a regular file"));
     }
     require_ours(path, metadata)?;
-    // SQLite takes an empty file, or one of a few bytes, for a new database, which would lose mail
-    // silently. Ours gets its name only when it is complete.
+    // SQLite takes an empty file, or one of a few bytes, for a new database, which would silently
+    // lose mail. Ours gets its name only when it is complete.
     if metadata.len() < DATABASE_LEN_MIN {
-        return Err(StoreError::corrupt("the file is cut off"));
+        return Err(StoreError::corrupt("the file is truncated"));
     }
     if is_open_to_others(metadata) {
         fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
@@ -107,7 +107,7 @@ fn foreign(path: &Path, reason: &'static str) -> StoreError {
     StoreError::Foreign { path: path.to_owned(), reason }
 }
 
-/// Builds the database under another name and gives it its own only when it is complete.
+/// Builds the database under a temporary name and renames it only when it is complete.
 fn create(state_dir: &Path, path: &Path) -> Result<(), StoreError> {
     // Two first starts at once: the second one finds the database of the first.
     let dir = File::open(state_dir)?;
@@ -118,7 +118,8 @@ fn create(state_dir: &Path, path: &Path) -> Result<(), StoreError> {
     if state_dir.join(format!("{DATABASE_NAME}-wal")).try_exists()? {
         return Err(StoreError::corrupt("the database is gone but its log is there"));
     }
-    // One fixed name, which nobody else uses while we hold the lock, leaves no litter after a crash.
+    // One fixed name, which no other process uses while we hold the lock, leaves no litter after a
+    // crash.
     let names = ["", "-wal", "-shm"].map(|suffix| state_dir.join(format!(".new.db{suffix}")));
     for name in &names {
         match fs::remove_file(name) {
@@ -161,7 +162,7 @@ fn check(connection: &Connection) -> Result<(), StoreError> {
     if found > known {
         return Err(StoreError::TooNew { found, known });
     }
-    // Not `quick_check`: it skips the indices, whose damage would let a message in twice. With
+    // Not `quick_check`: it skips the indices, whose damage would admit a message twice. With
     // 10,000 messages this takes 50 ms and the quick one 45.
     let answer: String = connection.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))?;
     if answer != "ok" {
@@ -178,7 +179,7 @@ fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
     for (step, sql) in MIGRATIONS.iter().enumerate().skip(done) {
         transaction.execute_batch(sql)?;
         if step + 1 == SEALED_VERSION {
-            seal::seal_all(&transaction)?;
+            checksum::write_all(&transaction)?;
         }
         transaction.pragma_update(None, "user_version", version(step + 1))?;
         crash::point!("store.migrate.stepped");

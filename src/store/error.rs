@@ -20,10 +20,10 @@ pub enum StoreError {
     /// The state directory cannot be written.
     #[error("the state directory is read-only")]
     ReadOnly,
-    /// Another process works on this state and will go on doing so.
+    /// Another process uses this state and will continue to.
     #[error("{}", locked_text(*pid))]
     Locked {
-        /// The process that holds the lock; 0 when it has not said.
+        /// The process that holds the lock; 0 if unknown.
         pid: u32,
     },
     /// Another process holds the database for longer than we wait.
@@ -32,7 +32,7 @@ pub enum StoreError {
     /// The database is damaged. It is never reset: that would lose mail.
     #[error("the state database is damaged: {reason}")]
     Corrupt {
-        /// What was noticed.
+        /// What is damaged.
         reason: String,
     },
     /// A newer version of this program has written the database.
@@ -45,7 +45,7 @@ pub enum StoreError {
         /// The newest version known here.
         known: i64,
     },
-    /// The state belongs to somebody else, or is not what it should be.
+    /// The state belongs to another user, or is not what it should be.
     #[error("{} {reason}", path.display())]
     Foreign {
         /// The file or directory.
@@ -59,7 +59,7 @@ pub enum StoreError {
         /// What kind of entry.
         what: &'static str,
     },
-    /// The store's thread has ended, which only a defect of this program does.
+    /// The store's thread has ended, which only a bug in this program can cause.
     #[error("the state thread has stopped")]
     Stopped,
     /// An operation on a file of the state directory failed.
@@ -87,7 +87,7 @@ impl StoreError {
             Self::Locked { .. } | Self::Busy => ErrorClass::Busy,
             Self::TooNew { .. } | Self::Foreign { .. } => ErrorClass::Configuration,
             Self::NotFound { .. } => ErrorClass::NotFound,
-            // Not `ErrorClass::Corrupt`, which speaks about bytes of a message: this is our disk.
+            // Not `ErrorClass::Corrupt`, which is about bytes of a message: this is our disk.
             Self::Corrupt { .. } | Self::Stopped | Self::Io(_) | Self::Sqlite(_) => {
                 ErrorClass::Internal
             }
@@ -122,7 +122,7 @@ impl From<rusqlite::Error> for StoreError {
                 ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => {
                     Self::corrupt(failure.to_string())
                 }
-                // A constraint of ours that does not hold means rows that we did not write so.
+                // A violated constraint of ours means that we did not write these rows like this.
                 ErrorCode::ConstraintViolation => Self::corrupt(error.to_string()),
                 _ => Self::Sqlite(error),
             },

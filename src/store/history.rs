@@ -1,4 +1,4 @@
-//! What the past leaves behind: messages taken back, and rows that are old enough to go.
+//! What the past leaves behind: withdrawn messages, and rows that are old enough to be removed.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -10,12 +10,12 @@ use super::row::text;
 use super::{Store, StoreError};
 use crate::protocol::{Digest, ProtocolError, Timestamp};
 
-/// Why a message of ours is not in the registry any more.
+/// Why a message of ours is no longer in the registry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Withdrawal {
-    /// The user took it back.
+    /// The user recalled it.
     Recalled,
-    /// Its time was over.
+    /// It expired.
     Expired,
 }
 
@@ -49,7 +49,7 @@ impl FromStr for Withdrawal {
 /// How many rows [`Store::purge_history`] removed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct PurgedRows {
-    /// Messages received, which no replay can bring back.
+    /// Received messages, which no replay can bring back.
     pub inbox_count: usize,
     /// Notes in quarantine.
     pub quarantine_count: usize,
@@ -58,7 +58,7 @@ pub struct PurgedRows {
 }
 
 impl Store {
-    /// Remembers that a message of ours was taken out of the registry; the first reason stays.
+    /// Records that a message of ours was deleted from the registry; the first reason stays.
     pub async fn record_withdrawal(
         &self,
         digest: &Digest,
@@ -76,7 +76,7 @@ impl Store {
         .await
     }
 
-    /// Returns the messages of ours that were taken out of the registry.
+    /// Returns the messages of ours that were deleted from the registry.
     pub async fn withdrawals(&self) -> Result<HashMap<Digest, Withdrawal>, StoreError> {
         self.read(|connection| {
             let mut statement = connection.prepare_cached("SELECT digest, why FROM withdrawn")?;
@@ -89,9 +89,9 @@ impl Store {
 
     /// Removes what was over before `before`; with `dry_run` only counts it.
     ///
-    /// A received message goes once it has been expired for so long: a replay is refused for its
-    /// date then. One that never expires stays for ever, for it is what keeps it dismissed, or
-    /// from being listed twice. A message with a receipt still to push stays as well.
+    /// A received message is removed if it expired before then: a replay would be refused for its
+    /// date. One that never expires stays permanently, since its row is what keeps it dismissed, or
+    /// from being listed twice. A message with a receipt still to be pushed stays as well.
     pub async fn purge_history(
         &self,
         before: Timestamp,
@@ -116,7 +116,7 @@ impl Store {
     }
 }
 
-/// Removes the rows that `condition`, a constant, names by table and clause.
+/// Removes the rows that `condition`, a constant, selects by table and clause.
 fn purge(
     transaction: &Transaction<'_>,
     condition: &'static str,

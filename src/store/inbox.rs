@@ -11,7 +11,7 @@ use crate::protocol::{
     Digest, FileName, Identity, MessageId, ProtocolError, ReceiptStatus, Tag, Timestamp,
 };
 
-/// Messages in a page: few enough for memory even if each manifest is long, and enough that a page
+/// Messages per page: few enough for memory even if each manifest is long, and enough that a page
 /// costs little more than its rows.
 const PAGE_COUNT: i64 = 256;
 
@@ -61,7 +61,7 @@ pub struct InboxEntry {
     pub recipient: Identity,
     /// The sanitised file name.
     pub file_name: FileName,
-    /// The name in the sender's directory, stable for ever: `report (2).pdf`.
+    /// The name in the sender's directory, which never changes: `report (2).pdf`.
     pub listed_name: FileName,
     /// The fingerprint or certificate identity that verified.
     pub signer: String,
@@ -75,7 +75,7 @@ pub struct InboxEntry {
     pub expires_at: Option<Timestamp>,
     /// Whether the user removed it from the listing.
     pub dismissed: bool,
-    /// The receipt that was issued last.
+    /// The last receipt issued.
     pub receipt: Option<ReceiptStatus>,
     /// The number of its chunks.
     pub chunk_count: u32,
@@ -99,11 +99,11 @@ pub enum Admission {
 
 impl Store {
     /// Admits verified messages in this order and decides the names under which they are listed;
-    /// all of it or nothing.
+    /// all or nothing.
     ///
     /// A name is the first of `report.pdf`, `report (2).pdf` and so on that no other message of the
-    /// sender has, dismissed ones included. With a message its tag is remembered as admitted, and
-    /// its entry leaves the quarantine; of a duplicate nothing is kept.
+    /// sender has, including dismissed ones. With a message its tag is recorded as admitted, and
+    /// its entry leaves the quarantine; nothing of a duplicate is kept.
     pub async fn admit(&self, arrivals: Vec<NewInbox>) -> Result<Vec<Admission>, StoreError> {
         if arrivals.is_empty() {
             return Ok(Vec::new());
@@ -116,8 +116,8 @@ impl Store {
         .await
     }
 
-    /// Returns every message, dismissed and expired ones too, in the order of arrival; page by
-    /// page, for all of their manifests may be more than fits into memory.
+    /// Returns every message, including dismissed and expired ones, in the order of arrival; page
+    /// by page, since all of their manifests may not fit into memory.
     pub fn inbox_pages(&self) -> impl Stream<Item = Result<Vec<InboxEntry>, StoreError>> + Send {
         stream::try_unfold(i64::MIN, move |last| async move {
             let page = self.read(move |connection| page(connection, last)).await?;
@@ -159,7 +159,7 @@ impl Store {
         .await
     }
 
-    /// Remembers which receipt was issued for a message.
+    /// Records which receipt was issued for a message.
     ///
     /// # Errors
     /// [`StoreError::NotFound`] when it was never admitted.
@@ -179,9 +179,9 @@ impl Store {
         .await
     }
 
-    /// Remembers that chunks were verified, and returns whether now all of them are (P21).
+    /// Records that chunks were verified, and returns whether all of them now are (P21).
     ///
-    /// Cheap when they were known already: nothing is written.
+    /// Cheap when this was already known: nothing is written.
     ///
     /// # Errors
     /// [`StoreError::NotFound`] for an unknown message or an index that it does not have.
@@ -290,8 +290,8 @@ fn with_message_id(
 
 /// Finds the first number whose listed name is free.
 ///
-/// The search starts behind the last number given to this very name: whatever was taken below it
-/// still is, or was for so long that nobody should mistake the new file for the old one.
+/// The search starts behind the last number given to this name: whatever was taken below it still
+/// is, or was for so long that the new file must not be mistaken for the old one.
 fn free_number(
     connection: &Connection,
     sender: &Identity,
@@ -302,7 +302,7 @@ fn free_number(
         .query_row([sender.as_str(), file_name.as_str()], |row| row.get(0))?;
     let mut taken =
         connection.prepare_cached("SELECT 1 FROM inbox WHERE sender = ?1 AND listed_name = ?2")?;
-    // Ends: every turn but the last needs a row of its own that has the name.
+    // Ends: every iteration but the last needs a row of its own that has the name.
     let mut number = last.unwrap_or(0).saturating_add(1);
     while taken.exists([sender.as_str(), file_name.numbered(number).as_str()])? {
         number = number.saturating_add(1);
@@ -395,7 +395,7 @@ fn entry(row: &Row<'_>) -> rusqlite::Result<InboxEntry> {
     })
 }
 
-/// The manifest says which bytes the payload has: it must be the one that was verified.
+/// The manifest determines the bytes of the payload: it must be the one that was verified.
 fn checked(entry: InboxEntry) -> Result<InboxEntry, StoreError> {
     require_digest(&entry.manifest, &entry.digest)?;
     Ok(entry)

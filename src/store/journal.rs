@@ -1,4 +1,4 @@
-//! The last errors that a user should see, and small facts that outlive a process.
+//! The last errors that a user should see, and small facts that must outlive a process.
 
 use rusqlite::OptionalExtension as _;
 
@@ -12,7 +12,7 @@ pub const ERROR_COUNT_MAX: u32 = 200;
 /// The key under which the latest time ever seen is kept.
 const CLOCK_KEY: &str = "clock-high-water";
 
-/// How far the clock moves in seconds before its mark is written again: a poll every few seconds
+/// How far the clock moves, in seconds, before its mark is written again: a poll every few seconds
 /// must not keep a disk from sleeping.
 const CLOCK_STEP_SECS: i64 = 60;
 
@@ -32,7 +32,7 @@ pub struct ErrorEntry {
 }
 
 impl Store {
-    /// Keeps an error; the oldest go beyond [`ERROR_COUNT_MAX`].
+    /// Keeps an error; beyond [`ERROR_COUNT_MAX`] the oldest are removed.
     pub async fn record_error(&self, error: ErrorEntry) -> Result<(), StoreError> {
         self.write(move |transaction| {
             transaction.execute(
@@ -83,7 +83,7 @@ impl Store {
         self.read(mark_of).await
     }
 
-    /// Forgets times later than `now`, which a clock that was wrong has left.
+    /// Forgets times later than `now`, which a wrong clock has left.
     pub async fn lower_clock(&self, now: Timestamp) -> Result<(), StoreError> {
         self.write(move |transaction| {
             replace_meta(transaction, CLOCK_KEY, &now.unix_secs().to_string())
@@ -93,8 +93,8 @@ impl Store {
 
     /// Returns the latest time that this state has ever seen, `now` included.
     ///
-    /// A clock that was set back must not make expired messages valid again. What is kept may lag
-    /// by a minute.
+    /// A clock that was set back must not make expired messages valid again. The stored time may
+    /// lag by a minute.
     pub async fn raise_clock(&self, now: Timestamp) -> Result<Timestamp, StoreError> {
         self.write(move |transaction| {
             let mark = mark_of(transaction)?;

@@ -2,15 +2,16 @@
 //!
 //! One SQLite database (`state.db`, WAL, `synchronous=FULL`) in the state directory. One thread
 //! owns the connection; callers send it closures over a bounded channel and await the answers, so
-//! nobody blocks a runtime thread on `fsync`. A write that returned is durable; one whose future
-//! was dropped may still happen, whole or not at all. Text from peers is kept raw: whoever shows
-//! it escapes it. Losing the database loses mail, so a damaged one is refused and never reset; of a
-//! row of the outbox that alone has changed (`seal.rs`) only that row is.
+//! no runtime thread blocks on `fsync`. A write that returned is durable; one whose future was
+//! dropped may still happen, completely or not at all. Text from peers is kept raw and must be
+//! escaped for display. Losing the database loses mail, so a damaged one is refused and never
+//! reset; if only a row of the outbox has changed (`checksum.rs`), only that row is refused.
 //! Start at [`Store`]; the tables are in `migrations/`.
 //!
-//! **Invariant:** a digest that was once admitted stays admitted, under the same name, for as long as
-//! it could be admitted again.
+//! **Invariant:** a digest that was once admitted stays admitted, under the same name, for as long
+//! as it could be admitted again.
 
+mod checksum;
 mod connection;
 mod error;
 mod history;
@@ -21,7 +22,6 @@ mod probe;
 mod quarantine;
 mod receipt;
 mod row;
-mod seal;
 mod seen;
 #[cfg(test)]
 mod tests;
@@ -49,7 +49,7 @@ pub use seen::{SEEN_COUNT_MAX, SeenTag, SeenVerdict};
 use crate::sys::crash;
 use crate::sys::durable::FileLock;
 
-/// Most operations that wait for the thread; further callers wait for a place.
+/// Most operations that wait for the thread; further callers wait for capacity.
 const JOB_COUNT_MAX: usize = 64;
 
 /// The lock file's name in the state directory.
@@ -70,7 +70,7 @@ impl Store {
     /// Opens the state in `state_dir`, creating the directory (mode 0700) and an empty database
     /// when there are none.
     ///
-    /// Several processes may have it open; whoever must be alone takes [`Store::lock`] first.
+    /// Several processes may have it open; one that must be alone takes [`Store::lock`] first.
     ///
     /// # Errors
     /// A damaged, foreign or newer database is refused and left as it is.
@@ -82,8 +82,8 @@ impl Store {
 
     /// Takes the state directory for this process alone, until the lock is dropped.
     ///
-    /// Two mounts, or a mount and another sender, must not work on one outbox. The lock dies with
-    /// the process, so a crash leaves nothing to clean up.
+    /// Two mounts, or a mount and another sending process, must not work on one outbox. The lock
+    /// ends with the process, so a crash leaves nothing to clean up.
     ///
     /// # Errors
     /// [`StoreError::Locked`] names the process that holds it.
@@ -94,7 +94,7 @@ impl Store {
 
     /// Returns a number that changes whenever another process changed the database.
     ///
-    /// Our own changes leave it as it is. Costs microseconds.
+    /// Our own changes do not affect it. Costs microseconds.
     pub async fn data_version(&self) -> Result<i64, StoreError> {
         self.read(|connection| {
             Ok(connection.pragma_query_value(None, "data_version", |row| row.get(0))?)
@@ -172,7 +172,7 @@ impl Worker {
         let state_dir = Arc::clone(&self.state_dir);
         let job: Job = Box::new(move |connection| {
             let result = job(connection).map_err(|error| probe::explain(error, &state_dir));
-            // A caller that went away does not want the answer; the job is done all the same.
+            // A caller that has gone does not need the answer; the job is done anyway.
             reply.send(result).ok();
         });
         let jobs = self.jobs.as_ref().ok_or(StoreError::Stopped)?;

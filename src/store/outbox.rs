@@ -1,4 +1,4 @@
-//! The outbox: files on their way, the message that each has become, recipients' directories.
+//! The outbox: files being sent, the message that each has become, recipients' directories.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,15 +6,15 @@ use std::str::FromStr;
 use rusqlite::{Row, named_params};
 
 use super::row::{optional_text, require_digest, signed, text, time};
-use super::{Store, StoreError, seal};
+use super::{Store, StoreError, checksum};
 use crate::protocol::{Digest, Identity, MessageId, ProtocolError, ReceiptStatus, Tag, Timestamp};
 
 /// How far a file in the outbox has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum OutboxState {
-    /// It is still written to, or was never committed.
+    /// It is still being written, or was never committed.
     Draft,
-    /// It is complete and waits for its delivery in the background.
+    /// It is complete and waits for delivery in the background.
     Queued,
     /// Its manifest is built and signed: a retry pushes the same digest.
     Prepared,
@@ -39,7 +39,7 @@ impl OutboxState {
         }
     }
 
-    /// Returns whether a file in this state may have a place in the queue.
+    /// Returns whether a file in this state may have a position in the queue.
     const fn is_queued(self) -> bool {
         matches!(self, Self::Queued | Self::Prepared)
     }
@@ -65,9 +65,9 @@ impl FromStr for OutboxState {
 /// A file that has just been created in the outbox.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewOutbox {
-    /// To whom it goes.
+    /// Its recipient.
     pub recipient: Identity,
-    /// Its name in the recipient's directory; temporary names may be no valid `FileName`.
+    /// Its name in the recipient's directory; temporary names may not be valid as a `FileName`.
     pub name: String,
     /// Its file in the spool directory.
     pub spool: String,
@@ -78,9 +78,9 @@ pub struct NewOutbox {
 /// A file in the outbox.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OutboxEntry {
-    /// Never used for another entry.
+    /// Its id, never used for another entry.
     pub id: i64,
-    /// To whom it goes.
+    /// Its recipient.
     pub recipient: Identity,
     /// Its name in the recipient's directory.
     pub name: String,
@@ -96,9 +96,9 @@ pub struct OutboxEntry {
     pub mode: u32,
     /// When it was created.
     pub created_at: Timestamp,
-    /// When the row changed last, as [`OutboxChange::updated_at`] said.
+    /// When the row last changed, from [`OutboxChange::updated_at`].
     pub updated_at: Timestamp,
-    /// Its place among the queued files, smaller ones first; none outside of the queue.
+    /// Its position among the queued files, smaller ones first; none outside the queue.
     pub queue_place: Option<i64>,
     /// The id that its message will have, fixed when the file was queued; the id of `message` once
     /// that is built.
@@ -109,21 +109,21 @@ pub struct OutboxEntry {
     pub tag: Option<Tag>,
     /// Why the last attempt failed.
     pub error: Option<StoredError>,
-    /// Whether it failed when no program waited for it any more.
+    /// Whether it failed when no program was waiting for it any longer.
     pub unattended: bool,
     /// Whether the user removed it from the listing.
     pub hidden: bool,
-    /// The verified receipt that came back.
+    /// The verified receipt of the recipient.
     pub receipt: Option<ReceiptStatus>,
 }
 
 /// The rows of the outbox.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OutboxRows {
-    /// Every entry, hidden ones too, in the order of their creation.
+    /// Every entry, including hidden ones, in the order of creation.
     pub entries: Vec<OutboxEntry>,
-    /// The numbers of rows that are not as they were written: whose they are and what they promise
-    /// cannot be known.
+    /// The ids of rows that are not as they were written: neither their recipient nor what they
+    /// promise can be known.
     pub damaged: Vec<i64>,
 }
 
@@ -168,7 +168,7 @@ pub struct OutboxChange {
     pub mtime: Option<Timestamp>,
     /// See [`OutboxEntry::mode`].
     pub mode: Option<u32>,
-    /// See [`OutboxEntry::message_id`]; of no effect beside a message.
+    /// See [`OutboxEntry::message_id`]; ignored if there is a message.
     pub message_id: Option<MessageId>,
     /// See [`OutboxEntry::message`].
     pub message: Option<Option<PreparedMessage>>,
@@ -182,9 +182,9 @@ pub struct OutboxChange {
     pub receipt: Option<Option<ReceiptStatus>>,
     /// Takes it out of the queue, whatever its state.
     pub leaves_queue: bool,
-    /// Entries whose place this one takes, in the same transaction, with the states that they must
-    /// still have: a sent one is hidden, any other one removed. Without a state the entry goes its
-    /// own way, hidden.
+    /// Entries that this one replaces, in the same transaction, with the states that they must
+    /// still have: a sent one is hidden, any other one removed. An entry without a state is only
+    /// hidden, and its delivery continues.
     pub replaces: Vec<(i64, Option<OutboxState>)>,
 }
 
@@ -238,7 +238,7 @@ impl Store {
                 },
             )?;
             let id = transaction.last_insert_rowid();
-            seal::seal(transaction, id)?;
+            checksum::write(transaction, id)?;
             Ok(id)
         })
         .await
@@ -259,7 +259,7 @@ impl Store {
         .await
     }
 
-    /// Makes an entry Queued, behind all that are queued already, and returns its place.
+    /// Makes an entry Queued, behind all that are already queued, and returns its position.
     ///
     /// # Errors
     /// [`StoreError::NotFound`] when it has been removed.
@@ -297,7 +297,7 @@ impl Store {
         self.read(move |connection| select(connection, "digest = ?1", digest)).await
     }
 
-    /// Returns every row: one that is damaged takes nothing away from the others.
+    /// Returns every row: a damaged one does not affect the others.
     pub async fn outbox_rows(&self) -> Result<OutboxRows, StoreError> {
         self.read(|connection| {
             let mut found = OutboxRows { entries: Vec::new(), damaged: Vec::new() };
@@ -315,7 +315,7 @@ impl Store {
         .await
     }
 
-    /// Removes an entry; one that is gone already is no error.
+    /// Removes an entry; it is not an error if it is already gone.
     pub async fn remove_outbox(&self, id: i64) -> Result<(), StoreError> {
         self.write(move |transaction| {
             transaction.execute("DELETE FROM outbox WHERE id = ?1", [id])?;
@@ -324,7 +324,7 @@ impl Store {
         .await
     }
 
-    /// Remembers a directory that the user made for a recipient.
+    /// Records a directory that the user made for a recipient.
     pub async fn add_recipient(&self, recipient: &Identity) -> Result<(), StoreError> {
         let identity = recipient.as_str().to_owned();
         self.write(move |transaction| {
@@ -334,7 +334,7 @@ impl Store {
         .await
     }
 
-    /// Forgets a recipient's directory; one that is not there is no error.
+    /// Forgets a recipient's directory; it is not an error if there is none.
     pub async fn remove_recipient(&self, recipient: &Identity) -> Result<(), StoreError> {
         let identity = recipient.as_str().to_owned();
         self.write(move |transaction| {
@@ -356,7 +356,7 @@ impl Store {
     }
 }
 
-/// Ends entries whose place another one takes, unless they have moved on.
+/// Ends entries that another one replaces, unless their state has changed.
 fn replace(
     connection: &rusqlite::Connection,
     replaced: &[(i64, Option<OutboxState>)],
@@ -420,13 +420,13 @@ fn save(connection: &rusqlite::Connection, entry: &OutboxEntry) -> Result<(), St
             ":manifest": message.map(|message| &message.manifest),
             ":bundle": message.map(|message| &message.bundle),
         })?;
-    Ok(seal::seal(connection, entry.id)?)
+    Ok(checksum::write(connection, entry.id)?)
 }
 
-/// Reads a row that is as it was written: a damaged page must not become a message, nor reach
-/// another recipient.
+/// Reads a row, which must be as it was written: a damaged page must not become a message, nor
+/// reach another recipient.
 fn entry(row: &Row<'_>) -> Result<OutboxEntry, StoreError> {
-    if !seal::is_sealed(row)? {
+    if !checksum::matches(row)? {
         return Err(StoreError::corrupt("a row of the outbox has changed"));
     }
     let entry = parsed(row)?;

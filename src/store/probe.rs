@@ -1,7 +1,7 @@
 //! Asks the disk why the database could not be written.
 //!
-//! SQLite says "I/O error" for a quota that is used up, and for a full disk when it cannot enlarge
-//! the index of its log; the errno is nowhere to be had without `unsafe`. The disk still knows.
+//! SQLite reports "I/O error" for a used-up quota, and for a full disk when it cannot enlarge the
+//! index of its log; the errno is not available without `unsafe`. The disk still knows.
 
 use std::fs;
 use std::io::{self, Write as _};
@@ -12,10 +12,10 @@ use rusqlite::ErrorCode;
 use super::error::StoreError;
 use crate::sys::durable::create_private;
 
-/// The probe's name: one that a crash leaves is replaced by the next.
+/// The probe's name: one that a crash leaves behind is replaced by the next.
 const PROBE_NAME: &str = ".probe";
 
-/// What a commit writes at least: one page.
+/// The least that a commit writes: one page.
 const PROBE_LEN: usize = 4096;
 
 /// Returns the disk's own reason for an I/O error of SQLite, or the error when the disk has none.
@@ -27,7 +27,7 @@ pub(super) fn explain(error: StoreError, state_dir: &Path) -> StoreError {
         return error;
     }
     match write_probe(state_dir).map_err(StoreError::from) {
-        // A disk that fails in another way has said so to SQLite already.
+        // A disk that fails in another way has already reported that to SQLite.
         Ok(()) | Err(StoreError::Io(_)) => error,
         Err(reason) => reason,
     }

@@ -6,7 +6,7 @@ use super::row::{text, time};
 use super::{Store, StoreError};
 use crate::protocol::{Digest, Tag, Timestamp};
 
-/// Most entries kept, the newest: anybody who may push can fill the quarantine.
+/// Most entries kept, the newest: anyone with write access can fill the quarantine.
 pub const QUARANTINE_COUNT_MAX: i64 = 10_000;
 
 /// A message that is not listed in the inbox.
@@ -16,7 +16,7 @@ pub struct QuarantineEntry {
     pub digest: Digest,
     /// The tag it was found under.
     pub tag: Tag,
-    /// Who claims to have sent it, raw.
+    /// The claimed sender, raw.
     pub claimed_sender: String,
     /// The file name it claims, raw.
     pub file_name: String,
@@ -28,7 +28,7 @@ pub struct QuarantineEntry {
     pub pending: bool,
     /// When it was first refused.
     pub first_seen: Timestamp,
-    /// When it was last looked at.
+    /// When it was last checked.
     pub updated_at: Timestamp,
 }
 
@@ -90,7 +90,7 @@ fn upsert(transaction: &Transaction<'_>, entry: &QuarantineEntry) -> Result<(), 
     Ok(())
 }
 
-/// Removes an entry because its message was admitted; none is no error.
+/// Removes an entry, if there is one, because its message was admitted.
 pub(super) fn remove(transaction: &Transaction<'_>, digest: &Digest) -> Result<(), StoreError> {
     transaction
         .prepare_cached("DELETE FROM quarantine WHERE digest = ?1")?

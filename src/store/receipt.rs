@@ -1,4 +1,4 @@
-//! Receipts given and received, and the queue of those still to be pushed.
+//! Receipts issued and received, and the queue of those still to be pushed.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,19 +9,19 @@ use super::row::{optional_text, text, time};
 use super::{Store, StoreError};
 use crate::protocol::{Digest, Identity, ProtocolError, ReceiptStatus, Timestamp};
 
-/// Most received receipts kept for one message: anybody who may push can claim to have it.
-/// Signed ones stay before unsigned ones, newer before older.
+/// Most received receipts kept for one message: anyone with write access can claim to have it.
+/// Signed ones are kept before unsigned ones, newer before older.
 pub const RECEIPTS_PER_MESSAGE_MAX: u32 = 64;
 
-/// Most receipts handed out by one [`Store::due_receipts`].
+/// Most receipts returned by one [`Store::due_receipts`].
 const DUE_COUNT_MAX: u32 = 256;
 
 /// Whether a receipt is ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ReceiptDirection {
-    /// We gave it for a message in the inbox.
+    /// We issued it for a message in the inbox.
     Issued,
-    /// It came back for a message that we sent.
+    /// We received it for a message that we sent.
     Received,
 }
 
@@ -55,7 +55,7 @@ impl FromStr for ReceiptDirection {
 /// A receipt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReceiptEntry {
-    /// The digest of the receipt manifest; always there when received.
+    /// The digest of the receipt manifest; always present when received.
     pub manifest_digest: Option<Digest>,
     /// The digest of the message manifest.
     pub message: Digest,
@@ -75,7 +75,7 @@ pub struct ReceiptEntry {
     pub reason: Option<String>,
     /// When it was made.
     pub created_at: Timestamp,
-    /// The file shown in the mount.
+    /// The contents of its file in the mount.
     pub json: String,
 }
 
@@ -97,7 +97,7 @@ pub struct NewQueuedReceipt {
 /// A receipt that waits to be pushed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QueuedReceipt {
-    /// Names it in [`Store::retry_receipt`] and [`Store::receipt_done`].
+    /// Its id for [`Store::retry_receipt`] and [`Store::receipt_done`].
     pub id: i64,
     /// The digest of the message manifest.
     pub message: Digest,
@@ -111,15 +111,15 @@ pub struct QueuedReceipt {
     pub created_at: Timestamp,
     /// How often it was tried.
     pub attempts: u32,
-    /// Not to be tried before.
+    /// The earliest time of the next attempt.
     pub next_at: Timestamp,
 }
 
 impl Store {
     /// Keeps a receipt and returns whether it was new.
     ///
-    /// An issued one replaces the one for the same message and status (P23); a received one the
-    /// one of the same manifest.
+    /// An issued one replaces the one for the same message and status (P23); a received one
+    /// replaces the one of the same manifest.
     pub async fn put_receipt(&self, receipt: ReceiptEntry) -> Result<bool, StoreError> {
         self.write(move |transaction| {
             let manifest = receipt.manifest_digest.map(|digest| digest.to_string());
@@ -202,7 +202,7 @@ impl Store {
 
     /// Queues a receipt, due at once, and returns whether it was new.
     ///
-    /// Nothing happens when the same outcome is queued or was issued already (P23).
+    /// Does nothing if the same outcome is already queued or issued (P23).
     pub async fn enqueue_receipt(&self, new: NewQueuedReceipt) -> Result<bool, StoreError> {
         self.write(move |transaction| {
             let inserted = transaction
@@ -250,7 +250,7 @@ impl Store {
         .await
     }
 
-    /// Takes a receipt off the queue: it was pushed, or never will be.
+    /// Removes a receipt from the queue: it was pushed, or never will be.
     pub async fn receipt_done(&self, id: i64) -> Result<(), StoreError> {
         self.write(move |transaction| {
             transaction.execute("DELETE FROM receipt_queue WHERE id = ?1", [id])?;

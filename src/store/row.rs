@@ -1,4 +1,4 @@
-//! Between the protocol's types and SQLite's values.
+//! Conversions between the protocol's types and SQLite's values.
 
 use std::str::FromStr;
 
@@ -48,7 +48,7 @@ pub(super) fn signed(len: u64) -> i64 {
     i64::try_from(len).unwrap_or(i64::MAX)
 }
 
-/// Checks that bytes from the database are still those that were put in.
+/// Checks that bytes from the database are still those that were stored.
 pub(super) fn require_digest(bytes: &[u8], digest: &Digest) -> Result<(), StoreError> {
     if Digest::of(bytes) != *digest {
         return Err(StoreError::corrupt(format!("the bytes kept for {digest} have changed")));

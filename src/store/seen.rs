@@ -1,4 +1,4 @@
-//! The tags that were looked at, so that a poll looks only at new ones.
+//! The tags that were checked, so that a poll checks only new ones.
 //!
 //! A set, never a watermark by time: a tag may appear late with an old date (P24).
 
@@ -12,21 +12,21 @@ use super::row::text;
 use super::{Store, StoreError};
 use crate::protocol::{Digest, ProtocolError, Tag};
 
-/// Most tags remembered, about 200 MiB; the oldest go first.
+/// Most tags remembered, about 200 MiB; the oldest are forgotten first.
 ///
-/// Forgetting costs looking at a tag again, never a message listed twice.
+/// A forgotten tag is checked again; its message is never listed twice.
 pub const SEEN_COUNT_MAX: i64 = 1_000_000;
 
-/// What was made of a tag.
+/// The outcome of checking a tag.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum SeenVerdict {
     /// It is in the inbox.
     Admitted,
     /// It was refused.
     Quarantined,
-    /// It is none of our business.
+    /// It does not concern us.
     Ignored,
-    /// It waits for its bundle (P18): look again.
+    /// It waits for its bundle (P18) and is checked again.
     Pending,
 }
 
@@ -59,12 +59,12 @@ impl FromStr for SeenVerdict {
     }
 }
 
-/// What a tag pointed to when it was last looked at.
+/// What a tag pointed to when it was last checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SeenTag {
-    /// The manifest's digest; another one now is an alarm (P25).
+    /// The manifest's digest; a different one later raises an alarm (P25).
     pub digest: Digest,
-    /// What was made of it.
+    /// The outcome.
     pub verdict: SeenVerdict,
 }
 
@@ -87,7 +87,7 @@ impl Store {
         .await
     }
 
-    /// Remembers what was made of a tag, replacing what was known.
+    /// Records the outcome of a tag, replacing an earlier one.
     pub async fn record_seen(
         &self,
         tag: &Tag,
@@ -97,7 +97,7 @@ impl Store {
         self.record_all_seen(vec![(tag.clone(), SeenTag { digest: *digest, verdict })]).await
     }
 
-    /// Remembers what was made of tags, replacing what was known; all of it or nothing.
+    /// Records the outcomes of tags, replacing earlier ones; all or nothing.
     pub async fn record_all_seen(&self, tags: Vec<(Tag, SeenTag)>) -> Result<(), StoreError> {
         if tags.is_empty() {
             return Ok(());
@@ -125,7 +125,7 @@ impl Store {
     }
 }
 
-/// Remembers one tag; [`forget_oldest`] follows in the same transaction.
+/// Records one tag; [`forget_oldest`] follows in the same transaction.
 pub(super) fn record(
     transaction: &Transaction<'_>,
     tag: &Tag,

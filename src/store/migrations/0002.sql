@@ -1,6 +1,6 @@
--- Queued delivery: the state `queued`, a place in the recipient's queue, and whether a failure had
--- nobody waiting for it. SQLite cannot change a CHECK, so the table is built anew; its numbers go
--- on where they were, because a number is never used twice.
+-- Queued delivery: the state `queued`, a position in the queue, and whether a failure happened with
+-- no program waiting. SQLite cannot change a CHECK, so the table is rebuilt; its ids continue where
+-- they were, because an id is never used twice.
 
 CREATE TABLE outbox_new (
     id            INTEGER PRIMARY KEY AUTOINCREMENT, -- never used twice: logs and handles name it

@@ -116,7 +116,7 @@ async fn a_message_id_used_twice_by_its_sender_is_a_duplicate() {
     let other_sender = store.admit(vec![NewInbox { sender: bob(), ..copy }]).await.unwrap();
 
     assert_eq!(same_sender, [Admission::DuplicateId { first: first.digest }]);
-    // Nobody can keep out a message by using its id first.
+    // Using a message's id first must not keep that message out.
     assert!(matches!(other_sender[..], [Admission::New(_)]), "{other_sender:?}");
 }
 

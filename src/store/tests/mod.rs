@@ -36,7 +36,7 @@ fn message_id(n: u128) -> MessageId {
 }
 
 impl Store {
-    /// Changes the name in a row, as a disk does.
+    /// Changes the name in a row, as a failing disk does.
     pub(crate) async fn damage_outbox(&self, id: i64) {
         let sql = "UPDATE outbox SET name = 'x' || name WHERE id = ?1";
         self.write(move |transaction| Ok(transaction.execute(sql, [id])?)).await.unwrap();

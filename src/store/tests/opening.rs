@@ -141,7 +141,7 @@ async fn f10_one_flipped_bit_in_a_digest_is_noticed_wherever_it_counts() {
         remove_log(dir.path());
     }
 
-    // In the row, and in the index, where it would let the message in twice.
+    // In the row, and in the index, where it would admit the message twice.
     assert_eq!(noticed_count, 2);
 }
 
@@ -239,7 +239,7 @@ async fn a_state_directory_that_is_a_file_is_refused() {
 
 #[tokio::test]
 async fn a_state_of_another_user_is_refused_and_not_touched() {
-    // `/` belongs to root; as root, a directory of nobody stands for the other user's.
+    // `/` belongs to root; as root, use a directory of `nobody` as the other user's.
     let dir = tempfile::tempdir().unwrap();
     let theirs = dir.path().join("theirs");
     fs::create_dir(&theirs).unwrap();
@@ -394,7 +394,7 @@ async fn a_dropped_caller_does_not_stop_the_write() {
     let (dir, store) = new_store().await;
 
     let mut write = Box::pin(store.set_meta("a", "b"));
-    // One poll hands it to the thread; then nobody waits for it any more.
+    // One poll hands it to the thread; after that no caller waits for it.
     let _polled = futures_util::poll!(&mut write);
     drop(write);
     let store = reopen(&dir, store).await;
@@ -431,7 +431,7 @@ async fn f26_a_database_of_the_first_version_is_upgraded_with_all_its_mail() {
     assert!(!five.unattended && five.hidden);
     let found = store.outbox_by_digest(&prepared("five").digest).await.unwrap();
     assert_eq!(found.map(|entry| entry.id), Some(5));
-    // 9 was given out and removed before the upgrade.
+    // 9 was used and removed before the upgrade.
     assert_eq!(store.insert_outbox(draft("new")).await.unwrap(), 10);
     store.enqueue_outbox(10, OutboxChange::default()).await.unwrap();
 }

@@ -1,6 +1,6 @@
 //! The contract of [`Repository`] as a test suite for every implementation.
 //!
-//! Each case works on contents of its own, so it may run on a repository that is in use, several
+//! Each case works on contents of its own, so it can run on a repository that is in use, several
 //! times and by several processes. A broken promise is a panic that names it. Start at [`check`].
 
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::protocol::{Tag, media_type};
 
 const ARTIFACT_TYPE: &str = "application/vnd.dockercomms.conformance.v1";
 
-/// What a repository under test can do.
+/// What a repository under test supports.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// Whether manifests can be deleted.
@@ -35,7 +35,7 @@ impl Default for Options {
     }
 }
 
-/// Checks the contract on one repository that can do everything.
+/// Checks the contract on one repository that supports everything.
 ///
 /// # Panics
 /// When a promise is broken.
@@ -98,7 +98,11 @@ impl Pair {
             &[ErrorClass::NotFound],
             &self.reader.fetch_blob(&digest, 10).await,
         );
-        assert_eq!(ok(self.reader.resolve_tag(&tag).await), None, "an unknown tag is none");
+        assert_eq!(
+            ok(self.reader.resolve_tag(&tag).await),
+            None,
+            "an unknown tag resolves to none"
+        );
         assert!(!ok(self.reader.blob_exists(&digest).await), "an unknown blob does not exist");
         let listed = ok(self.reader.list_tags(tag.as_str()).await);
         assert!(listed.tags.is_empty() && !listed.truncated, "an unknown prefix has no tags");
@@ -117,7 +121,7 @@ impl Pair {
 
             assert!(ok(self.reader.blob_exists(&digest).await), "a pushed blob exists");
             let fetched = ok(self.reader.fetch_blob(&digest, bytes.len() as u64).await);
-            assert!(fetched == bytes, "a blob comes back as it was");
+            assert!(fetched == bytes, "a blob is returned unchanged");
         }
     }
 
@@ -140,7 +144,7 @@ impl Pair {
         let digest = Digest::of(unique().as_bytes());
 
         expect_class(
-            "a blob that is not what its digest says",
+            "a blob that does not match its digest",
             &[ErrorClass::Corrupt, ErrorClass::Malformed, ErrorClass::NotPermitted],
             &self.writer.push_blob(&digest, unique().into()).await,
         );
@@ -204,7 +208,7 @@ impl Pair {
 
         expected.sort();
         assert_eq!(listed.tags, expected, "sorted, without duplicates, only the prefix");
-        assert!(!listed.truncated, "a short listing is whole");
+        assert!(!listed.truncated, "a short listing is complete");
     }
 
     async fn referrers_are_found(&self, count: usize) {
@@ -313,13 +317,13 @@ impl Pair {
             let mut found = listed().await;
             found.sort();
             left.sort();
-            assert_eq!(found, left, "the deleted referrer alone is gone");
+            assert_eq!(found, left, "only the deleted referrer is gone");
         }
         let fallback = ok(self.reader.resolve_tag(&Tag::referrers(&subject_digest)).await);
-        assert_eq!(fallback, None, "the fallback tag goes with its last entry");
+        assert_eq!(fallback, None, "the fallback tag is removed with its last entry");
     }
 
-    /// Many registries refuse to delete a tag; then it must be said, and nothing be gone.
+    /// Many registries refuse to delete a tag; they must then say so, and nothing may be gone.
     async fn a_deleted_tag_leaves_its_manifest(&self) {
         let (gone, kept) = (unique_tag("-gone"), unique_tag("-kept"));
         let mut upload = self.upload(Some(gone.clone())).await;
@@ -336,7 +340,7 @@ impl Pair {
             expect_class("deleting a tag twice", &[ErrorClass::NotFound], &again);
         } else {
             let refusals = [ErrorClass::NotPermitted, ErrorClass::Denied];
-            expect_class("deleting a tag where that is not offered", &refusals, &deleted);
+            expect_class("deleting a tag where that is not supported", &refusals, &deleted);
             assert_eq!(left, Some(digest), "a refused deletion changes nothing");
         }
         assert_eq!(ok(self.reader.resolve_tag(&kept).await), Some(digest), "other tags stay");
@@ -358,7 +362,7 @@ impl Pair {
         ok(self.reader.fetch_manifest(&reference, MANIFEST_LEN_MAX).await);
     }
 
-    /// Makes a manifest that no other call made, and pushes its blobs.
+    /// Makes a manifest that no other call has made, and pushes its blobs.
     async fn upload(&self, tag: Option<Tag>) -> ManifestUpload {
         let manifest = self.manifest(None).await;
         let bytes = manifest.encode().into();

@@ -23,13 +23,13 @@ pub enum RegistryError {
         /// A short reason of ours.
         reason: String,
     },
-    /// The registry refused us, and the login that is configured cannot be read. Never retried.
+    /// The registry refused us, and the configured login cannot be read. Never retried.
     #[error("registry refused access: {reason}")]
     LoginUnreadable {
         /// The login file, and what is wrong with it.
         reason: String,
     },
-    /// The disk does not let us into a layout directory. Never retried.
+    /// The disk denies us access to a layout directory. Never retried.
     #[error("{reason}")]
     DirectoryDenied {
         /// A short reason of ours.
@@ -38,9 +38,9 @@ pub enum RegistryError {
     /// The bytes do not hash to the requested digest. Refetched once by the caller, never cached.
     #[error("digest mismatch for {expected}")]
     DigestMismatch {
-        /// The digest asked for.
+        /// The requested digest.
         expected: Digest,
-        /// The digest of what came.
+        /// The digest of the received bytes.
         actual: Digest,
     },
     /// More bytes than the limit or the descriptor allows.
@@ -52,14 +52,14 @@ pub enum RegistryError {
         limit: u64,
     },
     /// The answer breaks the OCI distribution or image-layout specification.
-    #[error("registry answered outside the protocol: {reason}")]
+    #[error("registry's answer breaks the protocol: {reason}")]
     Malformed {
         /// A short reason; text from the registry is escaped and cut in it.
         reason: String,
     },
     /// A page for people came in place of the registry's answer, as captive portals send.
     ///
-    /// It says nothing about what was asked for, so nothing may be concluded from it.
+    /// It says nothing about what was requested, so nothing may be concluded from it.
     #[error("a web page came in place of the registry's answer (a login page of the network?)")]
     WebPage,
     /// The registry did not answer in time; retrying may help.
@@ -74,7 +74,7 @@ pub enum RegistryError {
         /// How long to wait, already clamped.
         retry_after: Option<Duration>,
     },
-    /// The registry refuses for good: an immutable tag, a size limit, no deletion.
+    /// The registry permanently refuses the request: an immutable tag, a size limit, no deletion.
     #[error("registry refused the request: {reason}")]
     Rejected {
         /// A short reason of ours.
@@ -91,9 +91,10 @@ pub enum RegistryError {
     Configuration(String),
 }
 
-/// What to do about [`ErrorClass::DirectoryDenied`].
-pub const DIRECTORY_DENIED_HINT: &str = "ask the directory's owner for access; to share one, make it \
-    empty for a group (`chmod 2770 DIR`) before the first message: what is made in it gets its mode";
+/// The hint for [`ErrorClass::DirectoryDenied`].
+pub const DIRECTORY_DENIED_HINT: &str = "ask the directory's owner for access; to share one, \
+    create it empty for a group (`chmod 2770 DIR`) before the first message: files in it take its \
+    mode";
 
 impl RegistryError {
     /// Returns the class that decides errno, exit code and retries.
@@ -113,12 +114,12 @@ impl RegistryError {
         }
     }
 
-    /// Returns what to do next, where the class alone would say something else.
+    /// Returns what to do next, where the hint of the class alone would not fit.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::WebPage => Some("sign in to the network with a browser, then try again"),
             Self::LoginUnreadable { .. } => {
-                Some("mend what is named there or remove it, then run `docker login` again")
+                Some("repair or remove what is named there, then run `docker login` again")
             }
             Self::DirectoryDenied { .. } => Some(DIRECTORY_DENIED_HINT),
             _ => None,

@@ -41,26 +41,26 @@ impl Fault {
         Self(Kind::Fail(Arc::new(error)))
     }
 
-    /// The call does its work, but its caller is told that it failed.
+    /// The call does its work, but reports a failure to its caller.
     pub fn commit_then_fail(error: impl Fn() -> RegistryError + Send + Sync + 'static) -> Self {
         Self(Kind::CommitThenFail(Arc::new(error)))
     }
 
     /// One bit of what was fetched is flipped.
     ///
-    /// A caller sees what every implementation makes of that: a digest mismatch when it asked by
-    /// digest, another manifest when it asked by tag. Other operations are not changed.
+    /// A caller sees what every implementation makes of that: a digest mismatch if it fetched by
+    /// digest, another manifest if it fetched by tag. Other operations are not changed.
     pub fn corrupt() -> Self {
         Self(Kind::Corrupt)
     }
 
-    /// The call waits at the gate, for ever if nobody opens it, and goes on then.
+    /// The call waits until the gate opens, and then continues.
     pub fn hold(gate: &Gate) -> Self {
         Self(Kind::Hold(gate.clone()))
     }
 }
 
-/// Holds calls until a test lets them go. Clones are the same gate.
+/// Holds calls until a test releases them. Clones are the same gate.
 #[derive(Clone)]
 pub struct Gate {
     open: Arc<watch::Sender<bool>>,
@@ -76,12 +76,12 @@ impl Gate {
         }
     }
 
-    /// Lets everybody through, now and later.
+    /// Opens the gate for all present and later calls.
     pub fn open(&self) {
         self.open.send_replace(true);
     }
 
-    /// Waits until `count` calls have come to the gate.
+    /// Waits until `count` calls have reached the gate.
     pub async fn wait_for_arrivals(&self, count: u64) {
         let mut arrived = self.arrived_count.subscribe();
         // Fails only when the sender is gone, which `self` holds.
@@ -116,31 +116,31 @@ impl FaultyRepository {
         Self { inner, rules: Mutex::default(), counts: OperationCounts::default() }
     }
 
-    /// Lets the calls of `operation` with the numbers `calls` fail, counted from 0 at the start.
+    /// Makes the calls of `operation` with the numbers `calls` fail, counted from 0 at the start.
     ///
-    /// The first rule that fits a call decides.
+    /// The first rule that matches a call decides.
     pub fn inject(&self, operation: Operation, calls: Range<u64>, fault: Fault) {
         self.rules.lock().push(Rule { operation, calls, digest: None, fault });
     }
 
-    /// Lets the next `count` calls of `operation` fail.
+    /// Makes the next `count` calls of `operation` fail.
     pub fn inject_next(&self, operation: Operation, count: u64, fault: Fault) {
         let next = self.counts.of(operation);
         self.inject(operation, next..next.saturating_add(count), fault);
     }
 
-    /// Lets every later call of `operation` fail.
+    /// Makes every later call of `operation` fail.
     pub fn inject_always(&self, operation: Operation, fault: Fault) {
         self.inject_next(operation, u64::MAX, fault);
     }
 
-    /// Lets every call of `operation` on one blob or manifest fail.
+    /// Makes every call of `operation` on one blob or manifest fail.
     pub fn inject_on(&self, operation: Operation, digest: &Digest, fault: Fault) {
         let rule = Rule { operation, calls: 0..u64::MAX, digest: Some(*digest), fault };
         self.rules.lock().push(rule);
     }
 
-    /// Removes every fault. Calls that wait at a gate go on waiting.
+    /// Removes every fault. Calls that wait at a gate keep waiting.
     pub fn heal(&self) {
         self.rules.lock().clear();
     }
@@ -150,7 +150,7 @@ impl FaultyRepository {
         &self.counts
     }
 
-    /// Counts the call, lets it wait or fail, and returns the fault that its result needs.
+    /// Counts the call, makes it wait or fail, and returns the fault for its result.
     async fn enter(
         &self,
         operation: Operation,

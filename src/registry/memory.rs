@@ -1,7 +1,7 @@
-//! A repository in memory: the real contract without a disk, and a hand on its contents.
+//! A repository in memory: the real contract without a disk, and direct access to its contents.
 //!
 //! Only for tests and documentation examples. It behaves like a registry with a referrers API:
-//! no fallback tags, a manifest is refused while its blobs are missing. Start at
+//! no fallback tags, and a manifest is refused while its blobs are missing. Start at
 //! [`MemoryRepository`].
 
 use std::collections::BTreeMap;
@@ -58,7 +58,7 @@ impl OperationCounts {
     }
 
     fn counter(&self, operation: Operation) -> &AtomicU64 {
-        self.0.get(operation as usize).expect("the array has a place for each operation")
+        self.0.get(operation as usize).expect("the array has a slot for each operation")
     }
 }
 
@@ -106,17 +106,17 @@ impl MemoryRepository {
         self.0.contents.lock().manifests.keys().copied().collect()
     }
 
-    /// Flips a bit in a blob, whose name stays.
+    /// Flips a bit in a blob and keeps its name.
     ///
     /// # Panics
-    /// When there is no such blob: the test means another one.
+    /// When there is no such blob: the test names the wrong one.
     pub fn corrupt_blob(&self, digest: &Digest) {
         let mut contents = self.0.contents.lock();
         let blob = contents.blobs.get_mut(digest).expect("the blob to corrupt exists");
         *blob = flip_bit(blob);
     }
 
-    /// Flips a bit in a manifest, whose digest and tags stay.
+    /// Flips a bit in a manifest and keeps its digest and tags.
     ///
     /// # Panics
     /// When there is no such manifest.
@@ -126,12 +126,12 @@ impl MemoryRepository {
         *manifest = flip_bit(manifest);
     }
 
-    /// Puts other bytes under the name of a blob, which need not exist.
+    /// Stores other bytes under the name of a blob, which need not exist.
     pub fn replace_blob(&self, digest: &Digest, bytes: impl Into<Bytes>) {
         self.0.contents.lock().blobs.insert(*digest, bytes.into());
     }
 
-    /// Points a tag to a manifest of any bytes, which nothing checks, and returns their digest.
+    /// Points a tag to a manifest of arbitrary, unchecked bytes, and returns their digest.
     pub fn replace_manifest_at_tag(&self, tag: &Tag, bytes: impl Into<Bytes>) -> Digest {
         let bytes = bytes.into();
         let digest = Digest::of(&bytes);
@@ -151,7 +151,7 @@ impl MemoryRepository {
         self.0.contents.lock().referrers.entry(*subject).or_default().push(referrer);
     }
 
-    /// Forgets the referrers of `subject`, as a registry does that has no index of them.
+    /// Forgets the referrers of `subject`, as in a registry that has no index of them.
     pub fn remove_referrers(&self, subject: &Digest) {
         self.0.contents.lock().referrers.remove(subject);
     }
@@ -330,7 +330,7 @@ impl Contents {
             let blob = Descriptor::from_json("blob", value)
                 .map_err(|_source| rejected("not a manifest"))?;
             if !self.blobs.contains_key(&blob.digest) {
-                return Err(rejected("the manifest names a blob that is not there"));
+                return Err(rejected("the manifest names a missing blob"));
             }
         }
         Ok(())

@@ -3,7 +3,7 @@
 //! It moves bytes and checks their digests; it never interprets a message, verifies a signature
 //! or decides whom to trust. Start at [`Repository`].
 //!
-//! **Invariant:** bytes that were asked for by digest hash to that digest, or the call fails.
+//! **Invariant:** bytes that are requested by digest hash to that digest, or the call fails.
 
 #[cfg(any(test, feature = "testing"))]
 pub mod conformance;
@@ -35,7 +35,7 @@ use crate::protocol::{Descriptor, Digest, Tag};
 /// A manifest by tag (a claim of the registry) or by digest (checked).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ManifestRef {
-    /// Whatever the registry says the tag points to.
+    /// Whatever the registry claims the tag points to.
     Tag(Tag),
     /// Exactly the manifest with this digest.
     Digest(Digest),
@@ -57,17 +57,17 @@ pub struct ManifestUpload {
     pub bytes: Bytes,
     /// The media type, almost always `media_type::IMAGE_MANIFEST`.
     pub media_type: &'static str,
-    /// The tag to point to it; none = by digest only.
+    /// The tag that will point to it; none = by digest only.
     pub tag: Option<Tag>,
     /// Set when the manifest has a `subject`: the implementation then makes it discoverable from
     /// there, by the referrers API or by maintaining the fallback tag `sha256-<hex>` (P16).
     pub referrer: Option<ReferrerEntry>,
 }
 
-/// What a referrers index says about a manifest with a subject.
+/// The entry of a manifest with a subject in a referrers index.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReferrerEntry {
-    /// The manifest that the uploaded one speaks about.
+    /// The manifest that the uploaded one refers to.
     pub subject: Digest,
     /// The artifact type of the uploaded manifest.
     pub artifact_type: String,
@@ -78,7 +78,7 @@ pub struct ReferrerEntry {
 pub struct TagList {
     /// The tags, sorted and without duplicates; each has the prefix.
     pub tags: Vec<Tag>,
-    /// Whether a bound ended the listing early: there may be more.
+    /// Whether a limit ended the listing early: there may be more.
     pub truncated: bool,
 }
 
@@ -94,9 +94,9 @@ pub struct SweptBlobs {
 /// One repository in an OCI registry.
 ///
 /// # Contract
-/// - Everything is bounded: bodies by `len_max` or the size asked for, lists by count, every call
+/// - Everything is bounded: bodies by `len_max` or the requested size, lists by count, every call
 ///   by a deadline of the implementation. No call hangs.
-/// - Pushes are idempotent: the same bytes may be pushed again, also by several processes.
+/// - Pushes are idempotent: the same bytes may be pushed again, even by several processes.
 /// - What a push reported as done is found by the next fetch of any process.
 /// - Errors mean the same everywhere; see [`RegistryError`].
 #[async_trait]
@@ -107,7 +107,7 @@ pub trait Repository: Send + Sync + 'static {
     /// Checks that the repository answers and that we may read it. Creates nothing.
     async fn probe(&self) -> Result<(), RegistryError>;
 
-    /// Fetches a manifest of at most `len_max` bytes; one asked for by digest is checked.
+    /// Fetches a manifest of at most `len_max` bytes; one that is requested by digest is checked.
     async fn fetch_manifest(
         &self,
         reference: &ManifestRef,
@@ -122,7 +122,7 @@ pub trait Repository: Send + Sync + 'static {
     /// Pushes a manifest unchanged and returns the digest of its bytes.
     async fn push_manifest(&self, manifest: &ManifestUpload) -> Result<Digest, RegistryError>;
 
-    /// Returns whether the blob is there.
+    /// Returns whether the blob exists.
     async fn blob_exists(&self, digest: &Digest) -> Result<bool, RegistryError>;
 
     /// Fetches a whole blob of exactly `size` bytes and checks its digest.
@@ -133,8 +133,8 @@ pub trait Repository: Send + Sync + 'static {
 
     /// Lists the tags that start with `prefix`, following every page (P24).
     ///
-    /// Starts at the prefix and stops past it where the registry sorts and honours `last`;
-    /// notices where it does not, and lists whole.
+    /// Starts at the prefix and stops past it if the registry sorts and honours `last`; detects if
+    /// it does not, and then lists everything.
     async fn list_tags(&self, prefix: &str) -> Result<TagList, RegistryError>;
 
     /// Lists manifests whose subject is `subject`: the union of the referrers API and the fallback
@@ -143,22 +143,22 @@ pub trait Repository: Send + Sync + 'static {
 
     /// Deletes a manifest and every tag of it; its blobs stay.
     ///
-    /// Registries that do not offer it answer `Rejected` or `Denied`. A few keep the tags.
+    /// Registries that do not support it answer `Rejected` or `Denied`. A few keep the tags.
     async fn delete_manifest(&self, digest: &Digest) -> Result<(), RegistryError>;
 
     /// Deletes a tag and leaves its manifest. Many registries answer `Rejected`.
     async fn delete_tag(&self, tag: &Tag) -> Result<(), RegistryError>;
 
     /// Removes a deleted manifest from the fallback tag of its subject, and the tag with its last
-    /// entry. Entries of others stay; one that is not there is no error.
+    /// entry. Other entries stay; it is not an error if there is none for the manifest.
     async fn remove_referrer(
         &self,
         subject: &Digest,
         referrer: &Digest,
     ) -> Result<(), RegistryError>;
 
-    /// Removes blobs that no manifest names and that nobody has pushed or asked for within
-    /// `age_min`, for a send names its blobs last; with `dry_run` only counts them.
+    /// Removes blobs that no manifest names and that no process has pushed or checked for within
+    /// `age_min`, since a send names its blobs last; with `dry_run` only counts them.
     ///
     /// `None` where the registry collects its garbage itself.
     async fn sweep_blobs(

@@ -25,7 +25,7 @@ pub enum RepositoryReference {
 impl RepositoryReference {
     /// Returns whether it is a registry on this machine, by name or by address literal.
     ///
-    /// Such a registry may be spoken to without TLS (P27): nobody else hears it.
+    /// Such a registry may be used without TLS (P27): the traffic stays on this machine.
     pub fn is_loopback(&self) -> bool {
         match self {
             Self::Layout(_) => false,
@@ -68,13 +68,13 @@ impl FromStr for RepositoryReference {
     }
 }
 
-/// Returns a reference that was refused without what may be a password, to show it.
+/// Returns a refused reference for display, without what may be a password.
 fn without_credentials(text: &str) -> String {
     let (scheme, rest) = match text.split_once("://") {
         Some((scheme, rest)) => (format!("{scheme}://"), rest),
         None => (String::new(), text),
     };
-    // An `@` of a digest comes behind the first slash; a password may hold both.
+    // The `@` of a digest comes after the first slash; a password may contain both.
     let secret_end = match (rest.rfind('@'), rest.find('@')) {
         (Some(_), Some(first)) if rest.find('/').is_some_and(|slash| slash < first) => None,
         (last, _) => last,

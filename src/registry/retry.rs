@@ -1,7 +1,7 @@
-//! Patience with a registry: the same call again, a little later, while that may help.
+//! Patience with a registry: repeats a call a little later, while that may help.
 //!
-//! Every call of [`Repository`] is idempotent, so a call that failed half-way may be repeated.
-//! Only transient errors are; start at [`RetryRepository`].
+//! Every call of [`Repository`] is idempotent, so a call that failed half-way can be repeated.
+//! Only transient errors are retried; start at [`RetryRepository`].
 
 use std::future::Future;
 use std::sync::Arc;
@@ -24,12 +24,12 @@ pub struct RetryPolicy {
     pub attempt_count_max: u32,
     /// Longest pause after the first attempt; it doubles with each.
     pub pause_first: Duration,
-    /// Longest pause of our own; a registry may ask for more.
+    /// Longest pause of our own; a registry may request more.
     pub pause_max: Duration,
-    /// After this long the last transient error is returned.
+    /// After this time the last transient error is returned.
     ///
-    /// A blob that is on its way is let finish: its transfer has a lowest rate of its own, and
-    /// what was cut off would have to travel again.
+    /// A blob transfer that has begun may finish: it has a minimum rate of its own, and an aborted
+    /// one would have to start again.
     pub deadline: Duration,
 }
 
@@ -49,7 +49,7 @@ impl RetryPolicy {
     /// `None` when that is final.
     ///
     /// The pause is random between half and all of the back-off, so that clients that failed
-    /// together do not come back together. A wish of the registry is never undercut.
+    /// together do not return together. It is never shorter than what the registry requests.
     fn pause(&self, attempt: u32, error: &RegistryError) -> Option<Duration> {
         if attempt >= self.attempt_count_max || !error.class().is_transient() {
             return None;
@@ -66,7 +66,7 @@ impl RetryPolicy {
 
 /// Returns a random time from zero up to `max`.
 pub(super) fn jitter(max: Duration) -> Duration {
-    // Without randomness the pause is only less spread.
+    // Without randomness the pauses are only less spread out.
     let random = getrandom::u32().unwrap_or(u32::MAX / 2);
     max.mul_f64(f64::from(random) / f64::from(u32::MAX))
 }
@@ -122,7 +122,7 @@ impl RetryRepository {
             };
             let Some(pause) = self.policy.pause(attempt, &error) else { return Err(error) };
             if Instant::now() + pause >= deadline {
-                return Err(error); // waiting for longer than we may try is of no use
+                return Err(error); // waiting past the deadline is useless
             }
             tracing::debug!(attempt, ?pause, %error, "registry call failed, trying again");
             *last_error.lock() = error;

@@ -1,6 +1,6 @@
 //! What the layout holds: the index in memory and the operations on it.
 //!
-//! Blocking; runs on the pool for blocking work. Whatever changes the index runs under the lock.
+//! Blocking; runs on the pool for blocking work. Everything that changes the index holds the lock.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -29,13 +29,13 @@ use crate::sys::crash;
 /// Largest `index.json` in bytes: about 200,000 messages.
 const INDEX_LEN_MAX: u64 = 64 << 20;
 
-/// Most untagged entries of other programs looked at for one list of referrers.
+/// Most untagged entries of other programs checked for one list of referrers.
 const FOREIGN_ENTRY_COUNT_MAX: usize = 1_000;
 
 /// Most subjects of foreign entries remembered; below 400 bytes each.
 const SUBJECT_COUNT_MAX: usize = 10_000;
 
-/// How often a tag is resolved again when its manifest was replaced meanwhile.
+/// How often a tag is resolved again if its manifest was replaced in the meantime.
 const REREAD_COUNT_MAX: usize = 3;
 
 /// One layout directory, as this process knows it.
@@ -44,7 +44,7 @@ pub(super) struct Layout {
     path: PathBuf,
     lock_deadline: Duration,
     index: Mutex<Option<CachedIndex>>,
-    /// The claims of manifests of other programs, which never change.
+    /// The subjects that manifests of other programs claim, which never change.
     subjects: Mutex<HashMap<Digest, Option<SubjectClaim>>>,
     swept: AtomicBool,
     writer_turn: tokio::sync::Mutex<()>,
@@ -54,7 +54,7 @@ pub(super) struct Layout {
 struct CachedIndex {
     stamp: Stamp,
     index: Arc<Index>,
-    /// Kept open, so that no newer file can get this one's inode number.
+    /// Kept open, so that no newer file can get the same inode number.
     _file: File,
 }
 
@@ -69,11 +69,11 @@ impl Stamp {
     }
 }
 
-/// What a change to a referrers index means for its caller.
+/// The result of a change to a referrers index.
 #[derive(Default)]
 struct ReferrersEdit {
     changed: bool,
-    /// The index blob that is now without use.
+    /// The index blob that is now unused.
     stale: Option<Digest>,
 }
 
@@ -103,7 +103,7 @@ impl Layout {
         self.lock_deadline
     }
 
-    /// Returns the index, parsed again only when the file is another one.
+    /// Returns the index, parsed again only if the file has changed.
     pub(super) fn index(&self, directory: &Directory) -> Result<Arc<Index>, RegistryError> {
         // Held while parsing, so that waiting readers do not parse the same file again.
         let mut cached = self.index.lock();
@@ -135,7 +135,7 @@ impl Layout {
         crash::point!("layout.index.replaced");
         let stamp = Stamp::of(&file)?;
         if !self.swept.swap(true, Ordering::Relaxed) {
-            // Only tidiness: a failure changes nothing for anybody.
+            // Only tidiness: a failure has no effect.
             directory.sweep(&self.path, stamp.3).ok();
         }
         *self.index.lock() = Some(CachedIndex { stamp, index: Arc::new(index), _file: file });
@@ -161,7 +161,7 @@ impl Layout {
         Err(RegistryError::not_found(format_args!("the manifest of {tag}")))
     }
 
-    /// Enters a manifest, whose blob is there, under its tag and its subject.
+    /// Enters a manifest, whose blob exists, under its tag and its subject.
     pub(super) fn publish(
         &self,
         directory: &Directory,
@@ -213,13 +213,13 @@ impl Layout {
                 remove_referrer(directory, &mut index, &subject, digest)?
             }
         };
-        // The entries go first: whoever still sees one finds the manifest.
+        // The entries are removed first: a reader that still sees one finds the manifest.
         self.save(directory, index)?;
         directory.remove_blob(digest)?;
         edit.stale.map_or(Ok(()), |stale| directory.remove_blob(&stale))
     }
 
-    /// Removes a tag alone.
+    /// Removes only a tag.
     pub(super) fn delete_tag(&self, directory: &Directory, tag: &Tag) -> Result<(), RegistryError> {
         let mut index = Index::clone(&*self.index(directory)?);
         if !index.remove_tag(tag) {
@@ -251,7 +251,7 @@ impl Layout {
     ) -> Result<Vec<Descriptor>, RegistryError> {
         let index = self.read_tagged(directory, &Tag::referrers(subject), MANIFEST_LEN_MAX);
         let mut all = match index {
-            // An index that is gone tells as little as none.
+            // A missing index is the same as none.
             Ok(None) | Err(RegistryError::NotFound { .. }) => Vec::new(),
             Ok(Some(index)) => referrers::parse(&index.bytes),
             Err(error) => return Err(error),
@@ -264,7 +264,7 @@ impl Layout {
 
     /// Finds referrers that other programs entered without a tag, as `oras attach` does.
     ///
-    /// Each such manifest is read once by a process; its own manifests are never among them.
+    /// A process reads each such manifest once; its own manifests are never among them.
     fn foreign_referrers(
         &self,
         directory: &Directory,
@@ -329,7 +329,7 @@ fn edit_referrers(
     let read = |old| directory.read_blob(&old, "manifest", MANIFEST_LEN_MAX);
     let mut referrers = match old.map_or(Ok(None), read) {
         Ok(bytes) => bytes.map_or_else(Vec::new, |bytes| referrers::parse(&bytes)),
-        // What nobody can read any more is written anew.
+        // An unreadable index is rewritten.
         Err(
             RegistryError::DigestMismatch { .. }
             | RegistryError::TooLarge { .. }

@@ -29,10 +29,10 @@ const LAYOUT_VERSION: &str = "1.0.0";
 /// Longest `oci-layout` file in bytes; a real one has 30.
 const MARKER_LEN_MAX: u64 = 4096;
 const LOCK_NAME: &str = ".dockercomms.lock";
-/// Where files grow before they are renamed; `oras` uses the same name for the same purpose.
+/// Where files are written before they are renamed; `oras` uses the same name for this purpose.
 const INGEST_NAME: &str = "ingest";
 const TEMPORARY_PREFIX: &str = "tmp-";
-/// Age in seconds after which a temporary file has surely lost its writer.
+/// Age in seconds after which a temporary file has certainly lost its writer.
 const TEMPORARY_AGE_MAX_SECS: i64 = 86_400;
 const OWN_NAMES: [&str; 5] = ["blobs", INGEST_NAME, INDEX_NAME, MARKER_NAME, LOCK_NAME];
 
@@ -41,7 +41,7 @@ const OWN_NAMES: [&str; 5] = ["blobs", INGEST_NAME, INDEX_NAME, MARKER_NAME, LOC
 pub(super) struct Directory {
     root: File,
     blobs: File,
-    /// The permission bits of the root: who may use the directory may use its files.
+    /// The permission bits of the root: anyone who can use the directory can use its files.
     mode: u32,
 }
 
@@ -56,7 +56,7 @@ impl Directory {
     /// Opens the layout; `None` when there is none yet.
     ///
     /// # Errors
-    /// `Configuration` when the directory holds something else.
+    /// `Configuration` when the directory contains something else.
     pub(super) fn open(path: &Path) -> Result<Option<Self>, RegistryError> {
         let root = match open_root(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -76,7 +76,7 @@ impl Directory {
         }
     }
 
-    /// Completes the layout where parts of it are missing.
+    /// Creates the missing parts of the layout.
     pub(super) fn create(path: &Path, lock: &IndexLock) -> Result<Self, RegistryError> {
         if let Some(directory) = Self::open(path)? {
             return Ok(directory);
@@ -92,7 +92,7 @@ impl Directory {
             directory.write_index(Index::default().encode().as_bytes())?;
         }
         crash::point!("layout.create.index");
-        // The marker goes last: who sees it may rely on the rest.
+        // The marker is written last: a process that sees it can rely on the rest.
         let marker = directory.write_durably(&directory.root, MARKER_NAME, MARKER_BYTES, 0o666);
         marker.map_err(classify)?;
         crash::point!("layout.create.marker");
@@ -111,8 +111,8 @@ impl Directory {
 
     /// Replaces `index.json` and returns a handle of the new one. Only under the lock.
     ///
-    /// The names of all blobs become durable with it, also those of other processes, and before it:
-    /// what an index leads to is there after a crash.
+    /// Before it, the names of all blobs become durable, including those of other processes:
+    /// whatever an index leads to exists after a crash.
     pub(super) fn write_index(&self, bytes: &[u8]) -> Result<File, RegistryError> {
         self.blobs.sync_all().map_err(classify)?;
         self.write_durably(&self.root, INDEX_NAME, bytes, 0o666).map_err(classify)
@@ -151,15 +151,15 @@ impl Directory {
         Ok(Some(bytes))
     }
 
-    /// Writes a blob unless one of that name and size is there already.
+    /// Writes a blob unless one of that name and size already exists.
     ///
-    /// Its bytes are durable then, its name with the next index: a directory is not made durable
-    /// once for each of a thousand chunks.
+    /// Its bytes are then durable, its name with the next index: the directory is not synced for
+    /// each of a thousand chunks.
     pub(super) fn write_blob(&self, digest: &Digest, bytes: &[u8]) -> Result<(), RegistryError> {
         if self.blob_len(digest)? == Some(bytes.len() as u64) && self.keep_blob(digest)? {
             return Ok(());
         }
-        // Read-only, since nothing may ever change a blob; `oras` does the same.
+        // Read-only, since a blob must never change; `oras` does the same.
         self.write(&self.blobs, &digest.hex(), bytes, 0o444).map_err(classify)?;
         Ok(())
     }
@@ -180,7 +180,7 @@ impl Directory {
         Ok(file.metadata()?.mtime())
     }
 
-    /// Removes a blob; one that is gone is no error.
+    /// Removes a blob; it is not an error if it is gone.
     pub(super) fn remove_blob(&self, digest: &Digest) -> Result<(), RegistryError> {
         match unlinkat(&self.blobs, digest.hex().as_str(), UnlinkatFlags::NoRemoveDir) {
             Ok(()) | Err(Errno::ENOENT) => Ok(()),
@@ -244,8 +244,8 @@ impl Directory {
 }
 
 impl IndexLock {
-    /// Takes the lock, without waiting, of a directory that is made when it is missing; `None`
-    /// when somebody has it.
+    /// Takes the lock of a directory, which is created if it is missing, without waiting; `None` if
+    /// another process has it.
     pub(super) fn try_acquire(path: &Path) -> Result<Option<Self>, RegistryError> {
         let root = match open_root(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -280,7 +280,7 @@ fn check_marker(bytes: &[u8]) -> Result<(), RegistryError> {
     Err(RegistryError::Malformed { reason: "oci-layout is not of version 1.0.0".into() })
 }
 
-/// Refuses to turn a directory with somebody's files into a layout.
+/// Refuses to turn a directory with other files into a layout.
 fn require_unused(path: &Path) -> Result<(), RegistryError> {
     for item in fs::read_dir(path).map_err(classify)? {
         let name = item.map_err(classify)?.file_name();
@@ -295,8 +295,8 @@ fn require_unused(path: &Path) -> Result<(), RegistryError> {
 }
 
 fn open_lock(root: &File) -> io::Result<File> {
-    // Writable, because locks over NFS need it; made only when missing, because opening with
-    // O_CREAT what somebody else owns fails in a sticky directory.
+    // Writable, because locks over NFS need it; created only when missing, because opening another
+    // user's file with O_CREAT fails in a sticky directory.
     let flags = OFlag::O_RDWR | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
     let create = flags | OFlag::O_CREAT | OFlag::O_EXCL;
     let file: File = match openat(root, LOCK_NAME, flags, Mode::empty()) {

@@ -1,7 +1,7 @@
 //! Opening and reading files below a directory handle, without following links.
 //!
-//! `O_NOFOLLOW` keeps another writer of a shared directory from pointing us elsewhere, and
-//! `O_NONBLOCK` keeps a FIFO in the place of a blob from hanging a reader.
+//! `O_NOFOLLOW` keeps another writer of a shared directory from redirecting us, and `O_NONBLOCK`
+//! keeps a FIFO instead of a blob from blocking a reader.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _};
@@ -18,7 +18,7 @@ use crate::sys::buffer::{self, Buffer};
 /// Reads an open file of at most `len_max` bytes.
 ///
 /// # Errors
-/// [`io::ErrorKind::FileTooLarge`] when it is longer, also when it grows meanwhile.
+/// [`io::ErrorKind::FileTooLarge`] when it is longer, even if it only grows meanwhile.
 pub(super) fn read_bounded(file: &File, len_max: u64) -> io::Result<Buffer> {
     let len = file.metadata()?.len();
     if len > len_max {
@@ -32,7 +32,7 @@ pub(super) fn read_bounded(file: &File, len_max: u64) -> io::Result<Buffer> {
     Ok(bytes)
 }
 
-/// Says what a failed file operation means for a caller.
+/// Turns a failed file operation into an error for a caller.
 pub(super) fn classify(error: io::Error) -> RegistryError {
     let denied = |reason| RegistryError::DirectoryDenied { reason };
     let malformed = |reason: &str| RegistryError::Malformed { reason: reason.to_owned() };
@@ -46,7 +46,7 @@ pub(super) fn classify(error: io::Error) -> RegistryError {
         _ if error.raw_os_error() == Some(libc::ELOOP) => {
             malformed("something in the layout is a symbolic link")
         }
-        // A socket in the place of a file.
+        // A socket instead of a file.
         _ if error.raw_os_error() == Some(libc::ENXIO) => {
             malformed("something in the layout is not a regular file")
         }
@@ -54,7 +54,7 @@ pub(super) fn classify(error: io::Error) -> RegistryError {
     }
 }
 
-/// Opens the root. It alone may be a link: it is what the user named.
+/// Opens the root. Only the root may be a link, since the user has named it.
 pub(super) fn open_root(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).custom_flags(libc::O_DIRECTORY).open(path)
 }
@@ -72,7 +72,7 @@ pub(super) fn make_dir_at(parent: &File, name: &str, mode: u32) -> io::Result<Fi
     match mkdirat(parent, name, Mode::from_bits_truncate(0o700)) {
         Ok(()) => {
             let dir = open_dir_at(parent, name)?;
-            // Not by mkdir: the umask must not lock out the others of a shared directory.
+            // Not by mkdir: the umask must not lock out the other users of a shared directory.
             fchmod(&dir, Mode::from_bits_truncate(mode & 0o2777))?;
             parent.sync_all()?;
             Ok(dir)

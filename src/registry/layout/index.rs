@@ -1,6 +1,6 @@
 //! `index.json`: which tag points to which manifest.
 //!
-//! Pure. An entry is kept as the exact text that goes back into the file, so members that we do
+//! Pure. An entry is kept as the exact text that is written back to the file, so members that we do
 //! not use survive and rewriting ten thousand entries is a copy. Start at [`Index`].
 
 use std::collections::BTreeMap;
@@ -21,7 +21,8 @@ const REF_NAME: &str = "org.opencontainers.image.ref.name";
 pub(super) struct Index {
     /// Sorted by tag, each tag once.
     tagged: Vec<(Tag, Entry)>,
-    /// Entries of other programs: without a tag, or with what is no OCI tag or no SHA-256.
+    /// Entries of other programs: without a tag, or with an invalid OCI tag or another digest than
+    /// SHA-256.
     others: Vec<Entry>,
     /// The annotations of the index itself.
     annotations: BTreeMap<String, String>,
@@ -30,7 +31,7 @@ pub(super) struct Index {
 /// One entry as JSON text.
 #[derive(Debug, Clone)]
 pub(super) struct Entry {
-    /// What it points to; none when that is no SHA-256 digest.
+    /// What it points to; none when that is not a SHA-256 digest.
     pub(super) digest: Option<Digest>,
     json: Arc<str>,
 }
@@ -41,7 +42,7 @@ impl Entry {
         Self { digest: members.digest.parse().ok(), json: json.into() }
     }
 
-    /// Parses the entry as a descriptor; none when it is not one that we may use.
+    /// Parses the entry as a descriptor; none when it is not one that we can use.
     pub(super) fn descriptor(&self) -> Option<Descriptor> {
         let value = serde_json::from_str(&self.json).ok()?;
         Descriptor::from_json("manifests", &value).ok()
@@ -51,7 +52,7 @@ impl Entry {
 impl Index {
     /// Parses `index.json`.
     ///
-    /// Of two entries with one tag the later counts, as for `oras`.
+    /// Of two entries with one tag the later one is used, as `oras` does.
     ///
     /// # Errors
     /// `Malformed` when the file is not an OCI index.
@@ -110,7 +111,7 @@ impl Index {
         self.tagged.iter().any(|(_, entry)| entry.digest == Some(*digest))
     }
 
-    /// Lets `tag` point to `target`; returns whether that changed anything.
+    /// Makes `tag` point to `target`; returns whether that changed anything.
     pub(super) fn point(&mut self, tag: &Tag, target: &Descriptor) -> bool {
         let mut annotations = target.annotations.clone();
         annotations.insert(REF_NAME.to_owned(), tag.to_string());
@@ -141,7 +142,7 @@ impl Index {
         position.map(|position| self.tagged.remove(position)).is_ok()
     }
 
-    /// Returns what every entry points to; none where that is no SHA-256 digest.
+    /// Returns what every entry points to; none where that is not a SHA-256 digest.
     pub(super) fn targets(&self) -> impl Iterator<Item = Option<Digest>> {
         let tagged = self.tagged.iter().map(|(_, entry)| entry.digest);
         tagged.chain(self.others.iter().map(|entry| entry.digest))
@@ -168,7 +169,7 @@ impl Index {
         TagList { tags, truncated: rest.next().is_some() }
     }
 
-    /// Returns the entries of other programs that are no tags of ours.
+    /// Returns the entries of other programs that are not tags of ours.
     pub(super) fn others(&self) -> &[Entry] {
         &self.others
     }
@@ -187,7 +188,7 @@ struct IndexFile {
     annotations: Option<BTreeMap<String, String>>,
 }
 
-/// Every member that the OCI specification gives a descriptor.
+/// Every member of a descriptor in the OCI specification.
 #[derive(Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct EntryMembers {

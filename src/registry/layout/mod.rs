@@ -1,13 +1,13 @@
 //! A repository in an OCI image-layout directory: the embedded default, no server needed.
 //!
-//! The layout is the OCI specification's (v1.0.0), so `oras --oci-layout` and `skopeo` read it:
-//! tags are entries of `index.json`, everything else lies in `blobs/sha256/`. Several processes
-//! may use one directory: `index.json` is only ever replaced whole, under a lock that is held for
+//! The layout is the OCI specification's (v1.0.0), so `oras --oci-layout` and `skopeo` can read it:
+//! tags are entries of `index.json`, everything else is in `blobs/sha256/`. Several processes can
+//! use one directory: `index.json` is only ever replaced whole, under a lock that is held for
 //! milliseconds, and readers need no lock. A manifest without a tag is a blob like any other.
-//! A directory that does not exist yet is an empty repository; the first push makes it.
+//! A directory that does not exist yet is an empty repository; the first push creates it.
 //! Start at [`LayoutRepository`].
 //!
-//! **Invariant:** whatever lies in the directory, no link is followed, no read is unbounded and
+//! **Invariant:** whatever the directory contains, no link is followed, no read is unbounded and
 //! no bytes are returned that do not hash to their name.
 
 mod content;
@@ -35,10 +35,10 @@ use super::{
 };
 use crate::protocol::{Descriptor, Digest, Tag};
 
-/// Most tags of one listing; no index of the largest size holds so many.
+/// Most tags in one listing; even the largest index has fewer.
 const TAG_COUNT_MAX: usize = 1_000_000;
 
-/// Longest time one call may take: a network disk may hang, a slow one needs seconds a chunk.
+/// Longest time one call may take: a network disk may hang, a slow one needs seconds per chunk.
 const CALL_DEADLINE: Duration = Duration::from_mins(2);
 
 /// Longest time to wait for other writers. Each holds the lock for milliseconds.
@@ -57,7 +57,7 @@ impl LayoutRepository {
         Self(Arc::new(Layout::new(path.into(), LOCK_DEADLINE)))
     }
 
-    /// Runs `job` on the directory as it is; `None` stands for a directory that is not there yet.
+    /// Runs `job` on the directory as it is; `None` stands for a directory that does not exist yet.
     async fn read<T: Send + 'static>(
         &self,
         job: impl FnOnce(&Layout, Option<&Directory>) -> Result<T, RegistryError> + Send + 'static,
@@ -66,12 +66,12 @@ impl LayoutRepository {
         blocking(move || job(&layout, Directory::open(layout.path())?.as_ref())).await
     }
 
-    /// Returns whether there is a directory yet: deleting must not make one.
+    /// Returns whether the directory exists yet: deleting must not create it.
     async fn exists(&self) -> Result<bool, RegistryError> {
         self.read(|_, directory| Ok(directory.is_some())).await
     }
 
-    /// Runs `job` under the lock, in a directory that is made when it is missing.
+    /// Runs `job` under the lock, in a directory that is created if it is missing.
     async fn update<T: Send + 'static>(
         &self,
         job: impl Fn(&Layout, &Directory) -> Result<T, RegistryError> + Clone + Send + 'static,
@@ -91,7 +91,7 @@ impl LayoutRepository {
                 if let Some(value) = attempt.await? {
                     return Ok(value);
                 }
-                // Polled, because a thread that waits in flock(2) cannot be given up.
+                // Polled, because a thread that waits in flock(2) cannot be cancelled.
                 tokio::time::sleep(pause).await;
                 pause = pause_max.min(pause * 2);
             }
@@ -104,7 +104,7 @@ impl LayoutRepository {
 /// Parses `index.json` and writes it again, for tests of the parser alone.
 ///
 /// # Errors
-/// `Malformed` when it is no OCI index.
+/// `Malformed` when it is not an OCI index.
 #[cfg(any(test, feature = "testing"))]
 pub fn rewrite_index(bytes: &[u8]) -> Result<String, RegistryError> {
     Ok(index::Index::parse(bytes)?.encode())
@@ -168,7 +168,7 @@ impl Repository for LayoutRepository {
     async fn blob_exists(&self, digest: &Digest) -> Result<bool, RegistryError> {
         let digest = *digest;
         self.read(move |_, directory| match directory {
-            // Whoever asks is about to name it, so a sweep must wait from now on.
+            // The caller is about to name it, so a sweep must leave it alone from now on.
             Some(directory) => directory.keep_blob(&digest),
             None => Ok(false),
         })
@@ -267,7 +267,7 @@ impl Repository for LayoutRepository {
         if !self.exists().await? {
             return Ok(Some(SweptBlobs::default()));
         }
-        // Most manifests are read before the lock is taken, which others wait for.
+        // Most manifests are read before the lock is taken, so that others wait less.
         let marks = self
             .read(|layout, directory| {
                 let mut marks = Marks::default();

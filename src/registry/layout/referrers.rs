@@ -1,7 +1,7 @@
 //! The referrers index behind the fallback tag `sha256-<hex>` (P16).
 //!
-//! Pure: bytes to descriptors and back. Another program may have written it, so an entry that
-//! cannot be used is left out instead of hiding the others.
+//! Pure: bytes to descriptors and back. Another program may have written it, so an unusable entry
+//! is left out instead of hiding the others.
 
 use serde_json::{Map, Value, json};
 
@@ -15,7 +15,7 @@ pub(super) const REFERRER_COUNT_MAX: usize = 1_000;
 /// Longest artifact type remembered, in bytes: a media type has two parts of 127 (RFC 6838).
 const ARTIFACT_TYPE_LEN_MAX: usize = 255;
 
-/// Reads an index of referrers; what is no index is empty.
+/// Reads an index of referrers; anything else counts as an empty one.
 pub(super) fn parse(bytes: &[u8]) -> Vec<Descriptor> {
     let object = parse_object("referrers index", bytes, MANIFEST_LEN_MAX).unwrap_or_default();
     let Some(Value::Array(values)) = object.get("manifests") else {
@@ -28,8 +28,8 @@ pub(super) fn parse(bytes: &[u8]) -> Vec<Descriptor> {
         .collect()
 }
 
-/// Returns the bytes of an index of referrers, without its older half as long as that is needed
-/// to stay readable: annotations of other programs may be long.
+/// Returns the bytes of an index of referrers, dropping its older half until it is small enough to
+/// be read: annotations of other programs may be long.
 pub(super) fn encode_bounded(mut referrers: &[Descriptor]) -> Vec<u8> {
     loop {
         let bytes = encode(referrers);
@@ -63,7 +63,7 @@ pub(super) fn add(referrers: &mut Vec<Descriptor>, referrer: Descriptor) -> bool
     true
 }
 
-/// What a manifest says that it speaks about.
+/// The subject that a manifest claims.
 #[derive(Debug, Clone)]
 pub(super) struct SubjectClaim {
     pub(super) subject: Digest,

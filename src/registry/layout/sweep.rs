@@ -1,11 +1,11 @@
-//! Blobs that nothing names any more: mark what is named, sweep what is old.
+//! Blobs that nothing names any longer: mark what is named, sweep what is old.
 //!
-//! A send pushes its blobs first and names them last, so an unnamed blob may be on its way to a
-//! message. Pushing a blob, and asking whether it is there, renews its file's time; only what
-//! nobody has touched for long is removed.
+//! A send pushes its blobs first and names them last, so an unnamed blob may become part of a
+//! message. Pushing a blob, and checking whether it exists, renews its file's time; only blobs that
+//! have not been touched for long are removed.
 //!
-//! **Invariant:** whatever is not understood keeps everything: a sweep removes too little rather
-//! than too much.
+//! **Invariant:** if anything is not understood, everything is kept: a sweep removes too little
+//! rather than too much.
 
 use std::collections::HashSet;
 use std::fs;
@@ -47,7 +47,7 @@ impl Marks {
     /// What was read before is not read again: content never changes.
     ///
     /// # Errors
-    /// When a part of the layout is damaged or not understood: nobody knows what it names.
+    /// When a part of the layout is damaged or not understood: what it names is then unknown.
     pub(super) fn add_index(
         &mut self,
         directory: &Directory,
@@ -56,7 +56,7 @@ impl Marks {
         let mut waiting = Vec::new();
         for target in index.targets() {
             waiting.push(target.ok_or_else(|| RegistryError::Rejected {
-                reason: "an entry of index.json is named by another algorithm than SHA-256".into(),
+                reason: "an entry of index.json has another digest than SHA-256".into(),
             })?);
         }
         while let Some(digest) = waiting.pop() {
@@ -66,7 +66,7 @@ impl Marks {
             }
             let bytes = match directory.read_blob(&digest, "manifest", MANIFEST_LEN_MAX) {
                 Ok(Some(bytes)) => bytes,
-                // Gone: it names nothing that could be kept.
+                // Gone: it names nothing to keep.
                 Ok(None) => continue,
                 Err(error) => return Err(error),
             };
@@ -76,14 +76,14 @@ impl Marks {
                     let reason = format!("{digest} is named as a manifest and cannot be read");
                     return Err(RegistryError::Malformed { reason });
                 }
-                // No document at all: an entry may name a blob of any kind.
+                // Not a document: an entry may name a blob of any kind.
                 Err(_no_document) => {}
             }
         }
         Ok(())
     }
 
-    /// Marks every digest in a document, wherever it stands.
+    /// Marks every digest in a document, wherever it occurs.
     fn add_value(&mut self, value: &Value, waiting: &mut Vec<Digest>) {
         match value {
             Value::Object(members) => {
@@ -104,15 +104,15 @@ impl Marks {
     }
 }
 
-/// Refuses a manifest whose blobs, or those of its subject, are gone: what a sweep has taken from a
-/// send of many days must fail that send, not its reader. Only under the lock.
+/// Refuses a manifest whose blobs, or those of its subject, are gone: if a sweep has removed blobs
+/// of a send that took many days, the send must fail, not its reader. Only under the lock.
 ///
 /// # Errors
-/// `NotFound`, as registries answer; a subject that is not there is none of our business.
+/// `NotFound`, as registries answer; a missing subject is not an error.
 pub(super) fn require_blobs(directory: &Directory, manifest: &[u8]) -> Result<(), RegistryError> {
     let require = |manifest: &[u8]| -> Result<Option<Digest>, RegistryError> {
         let Ok(parsed) = ImageManifest::parse(manifest) else { return Ok(None) };
-        // The empty blob is the same everywhere and known by its digest: some never push it.
+        // The empty blob is the same everywhere and known by its digest; some never push it.
         let blobs = parsed.layers.iter().filter(|blob| blob.digest != Descriptor::empty().digest);
         for blob in blobs {
             if directory.blob_len(&blob.digest)?.is_none() {
@@ -124,16 +124,17 @@ pub(super) fn require_blobs(directory: &Directory, manifest: &[u8]) -> Result<()
     let Some(subject) = require(manifest)? else { return Ok(()) };
     match directory.read_blob(&subject, "manifest", MANIFEST_LEN_MAX) {
         Ok(Some(bytes)) => require(&bytes).map(drop),
-        // Damaged or missing: to say so is the reader's part.
+        // Damaged or missing: the reader reports that.
         Ok(None) | Err(_) => Ok(()),
     }
 }
 
 impl Directory {
-    /// Returns whether there is a blob, which a sweep then leaves alone for now: its time is renewed.
+    /// Returns whether the blob exists, and renews its time, so that a sweep leaves it alone for
+    /// now.
     ///
-    /// Where renewing is not permitted the blob counts as missing, so that the caller writes it
-    /// anew; on a read-only disk nothing sweeps.
+    /// If renewing is not permitted the blob counts as missing, so that the caller writes it again;
+    /// on a read-only disk nothing sweeps.
     pub(super) fn keep_blob(&self, digest: &Digest) -> Result<bool, RegistryError> {
         if self.blob_len(digest)?.is_none() {
             return Ok(false);
@@ -147,8 +148,8 @@ impl Directory {
         }
     }
 
-    /// Removes the blobs that are not marked and older than `age_min`. Only under the lock, with
-    /// marks of the index as it is now.
+    /// Removes the blobs that are unmarked and older than `age_min`. Only under the lock, with
+    /// marks of the current index.
     pub(super) fn sweep_blobs(
         &self,
         path: &Path,
@@ -176,7 +177,7 @@ impl Directory {
             if !dry_run {
                 match unlinkat(self.blobs(), digest.hex().as_str(), UnlinkatFlags::NoRemoveDir) {
                     Ok(()) => {}
-                    // Somebody else's, in a directory where only owners may remove.
+                    // Another user's, in a directory where only owners can remove.
                     Err(Errno::ENOENT | Errno::EACCES | Errno::EPERM) => continue,
                     Err(error) => return Err(classify(error.into())),
                 }

@@ -47,7 +47,7 @@ impl World {
         value["manifests"].as_array().unwrap().clone()
     }
 
-    /// A second process, as far as caches and locks go.
+    /// A second process, as far as caches and locks are concerned.
     fn other_process(&self) -> LayoutRepository {
         LayoutRepository::new(self.path(""))
     }

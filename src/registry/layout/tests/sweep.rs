@@ -5,7 +5,7 @@ use super::*;
 const WEEK: Duration = Duration::from_hours(24 * 7);
 
 impl World {
-    /// Lets a blob look as if nobody had touched it for years.
+    /// Makes a blob look as if it had not been touched for years.
     fn age(&self, digest: &Digest) {
         let old = std::time::SystemTime::UNIX_EPOCH + Duration::from_hours(24 * 365 * 40);
         let file = fs::File::open(self.blob_path(digest)).unwrap();

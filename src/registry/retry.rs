@@ -16,6 +16,7 @@ use super::{
     FetchedManifest, ManifestRef, ManifestUpload, RegistryError, Repository, SweptBlobs, TagList,
 };
 use crate::protocol::{Descriptor, Digest, Tag};
+use crate::sys::backoff::Backoff;
 
 /// How often and how long a call is tried.
 #[derive(Debug, Clone, Copy)]
@@ -48,27 +49,17 @@ impl RetryPolicy {
     /// Returns how long to wait after attempt number `attempt` (from 1) failed with `error`, or
     /// `None` when that is final.
     ///
-    /// The pause is random between half and all of the back-off, so that clients that failed
-    /// together do not return together. It is never shorter than what the registry requests.
+    /// It is never shorter than what the registry requests.
     fn pause(&self, attempt: u32, error: &RegistryError) -> Option<Duration> {
         if attempt >= self.attempt_count_max || !error.class().is_transient() {
             return None;
         }
-        let doubled = self.pause_first.saturating_mul(2_u32.saturating_pow(attempt - 1));
-        let half = doubled.min(self.pause_max) / 2;
-        let own = half + jitter(half);
-        match error {
-            RegistryError::Throttled { retry_after: Some(wish) } => Some(own.max(*wish)),
-            _ => Some(own),
-        }
+        let wish = match error {
+            RegistryError::Throttled { retry_after } => *retry_after,
+            _ => None,
+        };
+        Some(Backoff::new(self.pause_first, self.pause_max).random_pause(attempt, wish))
     }
-}
-
-/// Returns a random time from zero up to `max`.
-pub(super) fn jitter(max: Duration) -> Duration {
-    // Without randomness the pauses are only less spread out.
-    let random = getrandom::u32().unwrap_or(u32::MAX / 2);
-    max.mul_f64(f64::from(random) / f64::from(u32::MAX))
 }
 
 /// A repository that repeats calls with transient errors.

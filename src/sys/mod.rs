@@ -1,7 +1,9 @@
-//! Facts of the process and the machine: clock, durable files, large buffers, text from outside.
+//! Facts of the process and the machine: clock, pauses, blocking work, durable files, large buffers,
+//! text from outside.
 //!
 //! Usable by every layer; contains no term of the domain.
 
+pub mod backoff;
 pub mod buffer;
 pub mod clock;
 pub mod counted;

@@ -34,6 +34,7 @@ use super::{
     FetchedManifest, ManifestRef, ManifestUpload, RegistryError, Repository, SweptBlobs, TagList,
 };
 use crate::protocol::{Descriptor, Digest, Tag};
+use crate::sys::backoff::Backoff;
 
 /// Most tags in one listing; even the largest index has fewer.
 const TAG_COUNT_MAX: usize = 1_000_000;
@@ -44,8 +45,8 @@ const CALL_DEADLINE: Duration = Duration::from_mins(2);
 /// Longest time to wait for other writers. Each holds the lock for milliseconds.
 const LOCK_DEADLINE: Duration = Duration::from_secs(30);
 
-/// First and longest pause between two attempts to take the lock.
-const LOCK_PAUSE: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(16));
+/// Pauses between two attempts to take the lock.
+const LOCK_BACKOFF: Backoff = Backoff::new(Duration::from_millis(1), Duration::from_millis(16));
 
 /// A repository in an OCI image-layout directory. Clones share one cache.
 #[derive(Debug, Clone)]
@@ -79,7 +80,7 @@ impl LayoutRepository {
         let attempts = async {
             // One writer of this process at a time, in order of arrival; the others do not poll.
             let _turn = self.0.writer_turn().await;
-            let (mut pause, pause_max) = LOCK_PAUSE;
+            let mut attempt_count = 0;
             loop {
                 let (layout, job) = (Arc::clone(&self.0), job.clone());
                 let attempt = blocking(move || {
@@ -92,8 +93,8 @@ impl LayoutRepository {
                     return Ok(value);
                 }
                 // Polled, because a thread that waits in flock(2) cannot be cancelled.
-                tokio::time::sleep(pause).await;
-                pause = pause_max.min(pause * 2);
+                attempt_count += 1;
+                tokio::time::sleep(LOCK_BACKOFF.random_pause(attempt_count, None)).await;
             }
         };
         let result = tokio::time::timeout(self.0.lock_deadline(), attempts).await;

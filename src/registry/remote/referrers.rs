@@ -18,8 +18,8 @@ use super::paging::next_link;
 use super::transport::Request;
 use crate::protocol::json::parse_object;
 use crate::protocol::{Descriptor, Digest, Tag, media_type};
-use crate::registry::retry::jitter;
 use crate::registry::{ManifestRef, ManifestUpload, RegistryError};
+use crate::sys::backoff::jitter;
 
 /// Largest index of referrers in bytes, as for any manifest.
 const INDEX_LEN_MAX: u64 = 4 << 20;

@@ -23,6 +23,7 @@ use crate::fs::xattr::{CANCEL, RETRY};
 use crate::mailbox::{Mailbox, OutboxFile, SendState};
 use crate::protocol::ErrorClass;
 use crate::store::Store;
+use crate::sys::blocking::{self, TaskLost};
 
 /// How long a mount may take to carry out one request; it first finishes publishing a tag.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(90);
@@ -270,7 +271,7 @@ async fn through_mount(
             (CANCEL, file.message_id().map_or_else(|| file.id().to_string(), |id| id.to_string()))
         }
     };
-    let asked = tokio::task::spawn_blocking(move || {
+    let asked = blocking::run(move || {
         let flags = rustix::fs::XattrFlags::empty();
         rustix::fs::setxattr(path, attribute, value.as_bytes(), flags).map_err(io::Error::from)
     });
@@ -285,7 +286,7 @@ async fn through_mount(
         }
         Ok(Ok(Err(error))) => Err(Failure::io(format!("the mount refused {shown}"), &error)
             .hint("see `dockercomms ls outbox` for its state; it may already be sent")),
-        Ok(Err(_)) | Err(_) => {
+        Ok(Err(TaskLost)) | Err(_) => {
             Err(Failure::new(ErrorClass::TimedOut, format!("the mount did not answer for {shown}")))
         }
     }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::protocol::{Digest, ErrorClass};
+use crate::sys::blocking::TaskLost;
 
 /// The cause of an error, kept for `-v`.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -128,5 +129,11 @@ impl RegistryError {
 
     pub(crate) fn not_found(what: impl std::fmt::Display) -> Self {
         Self::NotFound { what: what.to_string() }
+    }
+}
+
+impl From<TaskLost> for RegistryError {
+    fn from(lost: TaskLost) -> Self {
+        Self::Io(std::io::Error::other(lost))
     }
 }

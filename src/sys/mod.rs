@@ -4,6 +4,7 @@
 //! Usable by every layer; contains no term of the domain.
 
 pub mod backoff;
+pub mod blocking;
 pub mod buffer;
 pub mod clock;
 pub mod counted;

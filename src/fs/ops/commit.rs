@@ -14,6 +14,7 @@ use crate::fs::handle::{Handle, Writer};
 use crate::fs::interrupt::until_interrupted;
 use crate::fs::requester::{Requester, Scope, is_written_by};
 use crate::mailbox::{Delivery, OutboxFile};
+use crate::sys::blocking::{self, TaskLost};
 
 /// How long `sync FILE` waits for the tag; retries with back-off fit in it.
 const SENT_WAIT_MAX: Duration = Duration::from_mins(1);
@@ -39,9 +40,9 @@ impl Fs {
         let step = {
             let writer = Arc::clone(&writer);
             let delivery = outbox.delivery_of(&writer.file);
-            tokio::task::spawn_blocking(move || flush_step(&writer, delivery, requester))
+            blocking::run(move || flush_step(&writer, delivery, requester))
                 .await
-                .map_err(|_stopped| FsError::Interrupted)?
+                .map_err(|TaskLost| FsError::Interrupted)?
         };
         let closed = match step {
             FlushStep::Nothing => Ok(()),

@@ -19,7 +19,6 @@ mod sweep;
 #[cfg(test)]
 mod tests;
 
-use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,6 +34,7 @@ use super::{
 };
 use crate::protocol::{Descriptor, Digest, Tag};
 use crate::sys::backoff::Backoff;
+use crate::sys::blocking;
 
 /// Most tags in one listing; even the largest index has fewer.
 const TAG_COUNT_MAX: usize = 1_000_000;
@@ -64,7 +64,7 @@ impl LayoutRepository {
         job: impl FnOnce(&Layout, Option<&Directory>) -> Result<T, RegistryError> + Send + 'static,
     ) -> Result<T, RegistryError> {
         let layout = Arc::clone(&self.0);
-        blocking(move || job(&layout, Directory::open(layout.path())?.as_ref())).await
+        run_job(move || job(&layout, Directory::open(layout.path())?.as_ref())).await
     }
 
     /// Returns whether the directory exists yet: deleting must not create it.
@@ -83,7 +83,7 @@ impl LayoutRepository {
             let mut attempt_count = 0;
             loop {
                 let (layout, job) = (Arc::clone(&self.0), job.clone());
-                let attempt = blocking(move || {
+                let attempt = run_job(move || {
                     let Some(lock) = IndexLock::try_acquire(layout.path())? else {
                         return Ok(None);
                     };
@@ -289,16 +289,9 @@ impl Repository for LayoutRepository {
 }
 
 /// Runs file operations on the pool for blocking work.
-async fn blocking<T: Send + 'static>(
+async fn run_job<T: Send + 'static>(
     job: impl FnOnce() -> Result<T, RegistryError> + Send + 'static,
 ) -> Result<T, RegistryError> {
-    match tokio::time::timeout(CALL_DEADLINE, tokio::task::spawn_blocking(job)).await {
-        Err(_elapsed) => Err(RegistryError::TimedOut),
-        Ok(Ok(result)) => result,
-        Ok(Err(error)) => match error.try_into_panic() {
-            Ok(payload) => std::panic::resume_unwind(payload),
-            // The runtime is shutting down.
-            Err(error) => Err(RegistryError::Io(io::Error::other(error))),
-        },
-    }
+    let job = blocking::try_run(job);
+    tokio::time::timeout(CALL_DEADLINE, job).await.unwrap_or(Err(RegistryError::TimedOut))
 }

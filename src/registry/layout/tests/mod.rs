@@ -424,7 +424,7 @@ async fn a_lock_that_is_never_released_ends_in_a_timeout() {
 
 #[test]
 fn f27_errors_of_the_disk_have_their_classes() {
-    let class_of = |errno: i32| files::classify(io::Error::from_raw_os_error(errno)).class();
+    let class_of = |errno: i32| files::classify(std::io::Error::from_raw_os_error(errno)).class();
 
     assert_eq!(class_of(libc::ENOSPC), ErrorClass::NoSpace);
     assert_eq!(class_of(libc::EDQUOT), ErrorClass::NoSpace);

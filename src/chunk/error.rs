@@ -56,15 +56,8 @@ impl ChunkError {
             Self::TooLarge { .. } => ErrorClass::TooLarge,
             Self::BadLayer { .. } => ErrorClass::Malformed,
             Self::SourceChanged { .. } => ErrorClass::Busy,
-            Self::Write(source) if source.kind() == io::ErrorKind::StorageFull => {
-                ErrorClass::NoSpace
-            }
-            Self::Write(source) if source.kind() == io::ErrorKind::QuotaExceeded => {
-                ErrorClass::QuotaExceeded
-            }
-            Self::Misplaced { .. } | Self::Read(_) | Self::Write(_) | Self::Compressor(_) => {
-                ErrorClass::Internal
-            }
+            Self::Write(source) => ErrorClass::of_io(source),
+            Self::Misplaced { .. } | Self::Read(_) | Self::Compressor(_) => ErrorClass::Internal,
         }
     }
 }

@@ -57,16 +57,10 @@ impl Failure {
 
     /// A failed operation on a local file.
     pub(crate) fn io(what: impl Into<String>, error: &io::Error) -> Self {
-        let class = match error.kind() {
-            io::ErrorKind::NotFound => ErrorClass::NotFound,
-            io::ErrorKind::StorageFull => ErrorClass::NoSpace,
-            io::ErrorKind::QuotaExceeded => ErrorClass::QuotaExceeded,
-            io::ErrorKind::ReadOnlyFilesystem => ErrorClass::ReadOnly,
-            io::ErrorKind::AlreadyExists => ErrorClass::Exists,
-            io::ErrorKind::Interrupted => ErrorClass::Interrupted,
-            io::ErrorKind::ResourceBusy => ErrorClass::Busy,
-            // Not `Denied`, which is about the registry.
-            _ => ErrorClass::NotPermitted,
+        let class = match ErrorClass::of_io(error) {
+            // What the machine refuses a command is not a bug of the program.
+            ErrorClass::Internal => ErrorClass::NotPermitted,
+            class => class,
         };
         let mut failure = Self::new(class, what);
         failure.causes.push(error.to_string());

@@ -1,5 +1,7 @@
 //! Why bytes are not a valid part of the protocol, and the closed set of error classes.
 
+use crate::sys::IoCause;
+
 /// What a caller does about an error; errno and exit code follow from it alone.
 ///
 /// The set is closed: `fs/errno.rs` and `cli/exit.rs` match it exhaustively. Both tables stand side
@@ -34,7 +36,8 @@ pub enum ErrorClass {
     QuotaExceeded,
     /// The file is larger than the protocol can carry.
     TooLarge,
-    /// The operation has no meaning for a message, which is immutable.
+    /// The operation has no meaning for a message, which is immutable, or a local file is not ours
+    /// to use so.
     NotPermitted,
     /// The operation is not supported.
     NotSupported,
@@ -58,6 +61,26 @@ impl ErrorClass {
     /// Returns whether the same attempt may succeed later without any change on our side.
     pub fn is_transient(self) -> bool {
         matches!(self, Self::Unreachable | Self::TimedOut)
+    }
+
+    /// Returns the class of a failed operation on a local file.
+    ///
+    /// A layer that knows more (a state directory, a directory that serves as the registry) has an
+    /// error of its own for it.
+    pub fn of_io(cause: impl Into<IoCause>) -> Self {
+        match cause.into() {
+            IoCause::Full => Self::NoSpace,
+            IoCause::QuotaExceeded => Self::QuotaExceeded,
+            IoCause::TooLarge => Self::TooLarge,
+            IoCause::ReadOnly => Self::ReadOnly,
+            // Not `Denied`, which speaks of the registry.
+            IoCause::NoPermission => Self::NotPermitted,
+            IoCause::NotFound => Self::NotFound,
+            IoCause::Exists => Self::Exists,
+            IoCause::Busy => Self::Busy,
+            IoCause::Interrupted => Self::Interrupted,
+            IoCause::Other => Self::Internal,
+        }
     }
 
     /// Returns the short code that `errors`, `status` and `--json` show.
@@ -218,5 +241,35 @@ impl ProtocolError {
 
     pub(crate) fn bad(field: &'static str, reason: &'static str) -> Self {
         Self::BadField { field, reason }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Error, ErrorKind};
+
+    use super::*;
+
+    #[test]
+    fn a_failed_operation_on_a_file_has_one_class() {
+        for (kind, class) in [
+            (ErrorKind::StorageFull, ErrorClass::NoSpace),
+            (ErrorKind::QuotaExceeded, ErrorClass::QuotaExceeded),
+            (ErrorKind::FileTooLarge, ErrorClass::TooLarge),
+            (ErrorKind::ReadOnlyFilesystem, ErrorClass::ReadOnly),
+            (ErrorKind::PermissionDenied, ErrorClass::NotPermitted),
+            (ErrorKind::NotFound, ErrorClass::NotFound),
+            (ErrorKind::AlreadyExists, ErrorClass::Exists),
+            (ErrorKind::ResourceBusy, ErrorClass::Busy),
+            (ErrorKind::Interrupted, ErrorClass::Interrupted),
+            (ErrorKind::InvalidData, ErrorClass::Internal),
+            (ErrorKind::IsADirectory, ErrorClass::Internal),
+            (ErrorKind::BrokenPipe, ErrorClass::Internal),
+            // A slow disk is not a slow registry: nothing here may be retried for hours.
+            (ErrorKind::TimedOut, ErrorClass::Internal),
+            (ErrorKind::Other, ErrorClass::Internal),
+        ] {
+            assert_eq!(ErrorClass::of_io(&Error::from(kind)), class, "{kind}");
+        }
     }
 }

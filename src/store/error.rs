@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use rusqlite::ErrorCode;
 
 use crate::protocol::ErrorClass;
+use crate::sys::IoCause;
 
 /// Why an operation on the local state failed; one variant for each decision that a caller makes.
 #[derive(Debug, thiserror::Error)]
@@ -101,10 +102,10 @@ impl StoreError {
 
 impl From<io::Error> for StoreError {
     fn from(error: io::Error) -> Self {
-        match error.kind() {
-            io::ErrorKind::StorageFull => Self::Full,
-            io::ErrorKind::QuotaExceeded => Self::QuotaExceeded,
-            io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied => Self::ReadOnly,
+        match IoCause::from(&error) {
+            IoCause::Full => Self::Full,
+            IoCause::QuotaExceeded => Self::QuotaExceeded,
+            IoCause::ReadOnly | IoCause::NoPermission => Self::ReadOnly,
             _ => Self::Io(error),
         }
     }

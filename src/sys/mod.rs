@@ -10,9 +10,11 @@ pub mod clock;
 pub mod counted;
 pub(crate) mod crash;
 pub mod durable;
+mod io_cause;
 pub mod owner;
 pub mod untrusted;
 
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use counted::Counted;
+pub use io_cause::IoCause;
 pub use untrusted::Untrusted;

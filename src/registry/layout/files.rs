@@ -13,6 +13,7 @@ use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::sys::stat::{Mode, fchmod, fstatat, mkdirat};
 
 use crate::registry::RegistryError;
+use crate::sys::IoCause;
 use crate::sys::buffer::{self, Buffer};
 
 /// Reads an open file of at most `len_max` bytes.
@@ -36,10 +37,13 @@ pub(super) fn read_bounded(file: &File, len_max: u64) -> io::Result<Buffer> {
 pub(super) fn classify(error: io::Error) -> RegistryError {
     let denied = |reason| RegistryError::DirectoryDenied { reason };
     let malformed = |reason: &str| RegistryError::Malformed { reason: reason.to_owned() };
+    match IoCause::from(&error) {
+        IoCause::Full | IoCause::QuotaExceeded => return RegistryError::NoSpace,
+        IoCause::NoPermission => return denied("no permission in the layout directory"),
+        IoCause::ReadOnly => return denied("the layout directory is read-only"),
+        _ => {}
+    }
     match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => RegistryError::NoSpace,
-        io::ErrorKind::PermissionDenied => denied("no permission in the layout directory"),
-        io::ErrorKind::ReadOnlyFilesystem => denied("the layout directory is read-only"),
         io::ErrorKind::InvalidData => malformed("something in the layout is not a regular file"),
         io::ErrorKind::NotADirectory => malformed("something in the layout is not a directory"),
         io::ErrorKind::IsADirectory => malformed("something in the layout is a directory"),

@@ -9,6 +9,7 @@ use crate::chunk::ChunkError;
 use crate::protocol::{Digest, ErrorClass, ProtocolError};
 use crate::registry::{DIRECTORY_DENIED_HINT, RegistryError};
 use crate::store::StoreError;
+use crate::sys::blocking::TaskLost;
 use crate::trust::{Refusal, TrustError};
 
 /// Why a verb of the mailbox failed.
@@ -105,7 +106,7 @@ impl MailboxError {
             Self::Refused(refusal) => refusal.class(),
             Self::Store(error) => error.class(),
             Self::Shared(error) => error.class(),
-            Self::Io { source, .. } => class_of_io(source),
+            Self::Io { source, .. } => ErrorClass::of_io(source),
             Self::NotFound(_) => ErrorClass::NotFound,
             Self::Exists => ErrorClass::Exists,
             Self::NotPermitted(_) => ErrorClass::NotPermitted,
@@ -212,14 +213,8 @@ impl MailboxError {
     }
 }
 
-/// Returns the class of a local file error.
-fn class_of_io(error: &io::Error) -> ErrorClass {
-    match error.kind() {
-        io::ErrorKind::StorageFull => ErrorClass::NoSpace,
-        io::ErrorKind::QuotaExceeded => ErrorClass::QuotaExceeded,
-        io::ErrorKind::FileTooLarge => ErrorClass::TooLarge,
-        io::ErrorKind::ReadOnlyFilesystem => ErrorClass::ReadOnly,
-        io::ErrorKind::NotFound => ErrorClass::NotFound,
-        _ => ErrorClass::Internal,
+impl From<TaskLost> for MailboxError {
+    fn from(_lost: TaskLost) -> Self {
+        Self::TaskLost
     }
 }

@@ -14,6 +14,7 @@ use crate::mailbox::core::Core;
 use crate::mailbox::staged::Spool;
 use crate::protocol::{Digest, Message, Timestamp};
 use crate::store::{OutboxEntry, OutboxRows, OutboxState, PurgedRows};
+use crate::sys::blocking;
 
 /// Age from which a staged file without a row was surely left by a crash: the row follows its file
 /// within milliseconds.
@@ -148,7 +149,7 @@ async fn remove_orphans(
     found: &mut Leftovers,
 ) -> Result<usize, MailboxError> {
     let (dir, known, now) = (spool_dir.to_owned(), known.clone(), core.clock.now());
-    let (count, bytes, kept_count) = tokio::task::spawn_blocking(move || {
+    let (count, bytes, kept_count) = blocking::try_run(move || {
         let (mut count, mut bytes, mut kept_count) = (0, 0, 0);
         let failed = MailboxError::io("list staged files");
         for item in fs::read_dir(&dir).map_err(&failed)? {
@@ -174,8 +175,7 @@ async fn remove_orphans(
         }
         Ok::<_, MailboxError>((count, bytes, kept_count))
     })
-    .await
-    .map_err(|_panicked| MailboxError::TaskLost)??;
+    .await?;
     found.staged_count += count;
     found.staged_bytes += bytes;
     Ok(kept_count)
@@ -200,13 +200,13 @@ async fn remove_chunks(
         }
     }
     let cache = cache.clone();
-    let removed = tokio::task::spawn_blocking(move || {
+    let removed = blocking::run(move || {
         let lens = dead
             .difference(&live)
             .map(|digest| if dry_run { cache.disk_len(digest) } else { cache.remove(digest) });
         lens.flatten().fold((0, 0), |(count, bytes), len| (count + 1, bytes + len))
     });
-    let (count, bytes) = removed.await.map_err(|_panicked| MailboxError::TaskLost)?;
+    let (count, bytes) = removed.await?;
     (found.chunk_count, found.chunk_bytes) = (count, bytes);
     Ok(())
 }

@@ -18,6 +18,7 @@ use crate::mailbox::core::describe;
 use crate::mailbox::staged::{OutboxFile, SendState};
 use crate::protocol::{Identity, Timestamp};
 use crate::store::StoreError;
+use crate::sys::backoff::Backoff;
 
 /// Files of one lane that are under way at once: enough to hide the registry's answers.
 const LANE_WIDTH: usize = 6;
@@ -224,10 +225,8 @@ async fn note_waiting(outbox: &Outbox, file: &OutboxFile, error: &MailboxError) 
 /// Waits before the next attempt; the lane is not busy meanwhile.
 async fn pause(outbox: &Outbox, attempt: u32, error: &MailboxError) {
     let wish = error.retry_after();
-    // Without randomness the pause is only less spread.
-    let random = getrandom::u32().unwrap_or(u32::MAX / 2);
     let (core, queue) = (&outbox.core, &outbox.shared.queue);
-    let length = pause_len(core.options.queue_pause, attempt, wish, random);
+    let length = Backoff::new(core.options.queue_pause, PAUSE_MAX).random_pause(attempt, wish);
     queue.set_next_attempt(Some(Timestamp::from(core.clock.now() + length)));
     let (asked, answered) = (queue.asked(), queue.answered());
     queue.note_idle();
@@ -242,41 +241,9 @@ async fn pause(outbox: &Outbox, attempt: u32, error: &MailboxError) {
     queue.set_next_attempt(None);
 }
 
-/// Returns how long to wait after attempt number `attempt` (from 1) failed.
-///
-/// Random between half and all of the back-off, so that senders that failed together do not come
-/// back together. A wish of the registry is never undercut.
-fn pause_len(first: Duration, attempt: u32, wish: Option<Duration>, random: u32) -> Duration {
-    let doubled = first.saturating_mul(2_u32.saturating_pow(attempt.saturating_sub(1)));
-    let half = doubled.min(PAUSE_MAX) / 2;
-    let own = half + half.mul_f64(f64::from(random) / f64::from(u32::MAX));
-    own.max(wish.unwrap_or_default())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const FIRST: Duration = Duration::from_secs(1);
-
-    #[test]
-    fn the_pause_doubles_is_spread_and_has_a_limit() {
-        let longest = |attempt| pause_len(FIRST, attempt, None, u32::MAX);
-
-        assert_eq!(longest(1), FIRST);
-        assert_eq!(longest(2), FIRST * 2);
-        assert_eq!(longest(5), FIRST * 16);
-        assert_eq!(longest(60), PAUSE_MAX);
-        assert_eq!(pause_len(FIRST, 5, None, 0), FIRST * 8);
-    }
-
-    #[test]
-    fn a_wish_of_the_registry_is_never_undercut() {
-        let wish = Some(Duration::from_hours(1));
-
-        assert_eq!(pause_len(FIRST, 1, wish, 0), Duration::from_hours(1));
-        assert_eq!(pause_len(FIRST, 9, Some(FIRST), u32::MAX), FIRST * 256);
-    }
 
     #[test]
     fn what_may_pass_is_waited_for_and_what_the_registry_refuses_is_not() {

@@ -16,11 +16,12 @@ use crate::protocol::{
     Annotations, Digest, EMPTY_BYTES, Envelope, FileName, Message, MessageId, Tag,
 };
 use crate::store::PreparedMessage;
+use crate::sys::backoff::Backoff;
 use crate::sys::crash;
 use crate::trust::sign_manifest;
 
-/// Longest pause between two attempts to publish.
-const PUBLISH_PAUSE_MAX: Duration = Duration::from_mins(1);
+/// The pauses between attempts to publish.
+const PUBLISH_BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_mins(1));
 
 /// Most new message ids tried when their tags are taken (P4); one collision is already unlikely.
 const TAG_ATTEMPTS_MAX: u32 = 4;
@@ -215,7 +216,7 @@ pub(super) async fn publish_once(
 /// Publishes, again and again, until it is done, refused for good, or no longer wanted.
 pub(super) async fn publish(outbox: Outbox, file: Arc<OutboxFile>) {
     let core = &outbox.core;
-    let mut pause = Duration::from_secs(1);
+    let mut attempt = 0;
     loop {
         let delivery = file.lock_delivery().await;
         let is_under_way = matches!(file.state(), SendState::Prepared | SendState::Preparing);
@@ -230,11 +231,11 @@ pub(super) async fn publish(outbox: Outbox, file: Arc<OutboxFile>) {
             return;
         }
         drop(delivery);
+        attempt += 1;
         tokio::select! {
             () = core.stop.cancelled() => return,
-            () = tokio::time::sleep(pause) => {}
+            () = tokio::time::sleep(PUBLISH_BACKOFF.random_pause(attempt, error.retry_after())) => {}
         }
-        pause = (pause * 2).min(PUBLISH_PAUSE_MAX);
     }
 }
 

@@ -11,6 +11,7 @@ use super::shared::Outbox;
 use crate::mailbox::MailboxError;
 use crate::mailbox::staged::OutboxFile;
 use crate::protocol::{FileName, Identity};
+use crate::sys::blocking;
 
 /// Bytes that the command line stages at once.
 const STAGE_LEN: usize = 1 << 20;
@@ -72,7 +73,7 @@ impl Outbox {
         let file = self.create_in_place_of(recipient, name, 0o600, older.as_ref()).await?;
         let mut called_off = CalledOff { outbox: self, file: Some(Arc::clone(&file)) };
         let (outbox, staged) = (self.clone(), Arc::clone(&file));
-        let copied = tokio::task::spawn_blocking(move || {
+        let copied = blocking::try_run(move || {
             let mut buffer = vec![0; STAGE_LEN];
             let mut offset = 0;
             loop {
@@ -88,8 +89,7 @@ impl Outbox {
                 progress(offset);
             }
         });
-        let copied = copied.await.map_err(|_panicked| MailboxError::TaskLost)?;
-        if let Err(error) = copied {
+        if let Err(error) = copied.await {
             called_off.file = None;
             self.take_back(&file).await?;
             return Err(error);

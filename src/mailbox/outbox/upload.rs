@@ -13,7 +13,7 @@ use crate::chunk::{ChunkError, EncodedLayer, Fingerprint, LayerEncoder};
 use crate::mailbox::MailboxError;
 use crate::mailbox::staged::{ChunkClaim, Extent, OutboxFile, Uploaded};
 use crate::protocol::ChunkLayer;
-use crate::sys::crash;
+use crate::sys::{blocking, crash};
 
 /// Starts uploading whole chunks in the background, unless that is under way.
 ///
@@ -112,7 +112,7 @@ async fn frame(
     claim: &ChunkClaim,
 ) -> Result<(LayerEncoder, Fingerprint), MailboxError> {
     let (chunk, spool) = (claim.chunk(), claim.spool()?);
-    tokio::task::spawn_blocking(move || {
+    blocking::try_run(move || {
         let read = |place: &mut [u8]| spool.read_exact_at(chunk.offset, place);
         match encoder.frame(chunk.index, chunk.len, read) {
             Ok(()) => {
@@ -131,7 +131,6 @@ async fn frame(
         }
     })
     .await
-    .map_err(|_panicked| MailboxError::TaskLost)?
 }
 
 /// Compresses and hashes the chunk that is framed, and pushes it unless it is there.
@@ -142,12 +141,11 @@ async fn push_framed(
     let repository = &outbox.core.repository;
     #[cfg(test)]
     outbox.shared.uploads.note_compressed();
-    let compressed = tokio::task::spawn_blocking(move || {
+    let compressed = blocking::try_run(move || {
         let layer = encoder.compress()?;
-        Ok::<_, ChunkError>((encoder, layer))
+        Ok::<_, MailboxError>((encoder, layer))
     });
-    let (mut encoder, EncodedLayer { digest, bytes }) =
-        compressed.await.map_err(|_panicked| MailboxError::TaskLost)??;
+    let (mut encoder, EncodedLayer { digest, bytes }) = compressed.await?;
     let layer = ChunkLayer { digest, size: bytes.len() as u64 };
     if !repository.blob_exists(&digest).await? {
         repository.push_blob(&digest, bytes.clone()).await?;

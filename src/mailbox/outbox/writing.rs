@@ -12,7 +12,7 @@ use crate::mailbox::snapshot::Snapshot;
 use crate::mailbox::staged::{Changed, NewContent, OutboxFile, Spool};
 use crate::protocol::{FileName, Identity};
 use crate::store::NewOutbox;
-use crate::sys::crash;
+use crate::sys::{blocking, crash};
 
 impl Outbox {
     /// Creates an empty draft and takes one writer reference.
@@ -45,9 +45,7 @@ impl Outbox {
             return Err(MailboxError::Exists);
         }
         let area = Arc::clone(&self.shared.area);
-        let spool = tokio::task::spawn_blocking(move || Spool::create(area.dir()))
-            .await
-            .map_err(|_panicked| MailboxError::TaskLost)??;
+        let spool = blocking::try_run(move || Spool::create(area.dir())).await?;
         crash::point!("outbox.create.staged");
         let new = NewOutbox {
             recipient: recipient.clone(),

@@ -19,6 +19,7 @@ use crate::chunk::{decode_layer, prepare_to_decode};
 use crate::mailbox::MailboxError;
 use crate::mailbox::core::Core;
 use crate::protocol::{ChunkLayer, Compression, ErrorClass};
+use crate::sys::blocking;
 
 /// Chunks that read-ahead fetches at once: a reader that waits comes before one that may come.
 const PREFETCHES_MAX: usize = 4;
@@ -162,7 +163,7 @@ impl Fetcher {
         let (digest, size) = (request.layer.digest, request.layer.size);
         let prepared = tokio::task::spawn_blocking(move || prepare_to_decode(request.len));
         let cache = self.cache.clone();
-        let cached = blocking(move || {
+        let cached = blocking::try_run(move || {
             let layer = cache.load_layer(&digest, size);
             layer.map(|layer| decode(&cache, request, &layer)).transpose()
         });
@@ -176,17 +177,13 @@ impl Fetcher {
         prepared.await.ok();
         let cache = self.cache.clone();
         let decoded = layer.clone();
-        let bytes = blocking(move || decode(&cache, request, &decoded)).await?;
+        let bytes = blocking::try_run(move || decode(&cache, request, &decoded)).await?;
         // A reader that waits for the chunk does not wait for the disk as well. The permit bounds
         // how many layers are still to be written.
         let cache = self.cache.clone();
         self.core.spawn(async move {
-            let saved = blocking(move || {
-                cache.save_layer(&digest, &layer);
-                Ok(())
-            });
             // A chunk that is not kept is fetched again.
-            saved.await.ok();
+            blocking::run(move || cache.save_layer(&digest, &layer)).await.ok();
             drop(permit);
         });
         Ok(bytes)
@@ -213,12 +210,6 @@ fn decode(cache: &ChunkCache, request: ChunkRequest, layer: &[u8]) -> Result<Byt
     let bytes = decode_layer(request.compression, request.index, request.len, layer)?;
     cache.put_memory(&request.layer.digest, bytes.clone());
     Ok(bytes)
-}
-
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, MailboxError> + Send + 'static,
-) -> Result<T, MailboxError> {
-    tokio::task::spawn_blocking(work).await.map_err(|_panicked| MailboxError::TaskLost)?
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 //! goes last (P22).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -20,11 +21,12 @@ use crate::protocol::{
 };
 use crate::registry::{ManifestRef, RegistryError};
 use crate::store::{NewQueuedReceipt, QueuedReceipt, ReceiptDirection, ReceiptEntry};
+use crate::sys::backoff::Backoff;
 use crate::sys::crash;
 use crate::trust::sign_manifest;
 
-/// Longest pause between two attempts to push a receipt, in seconds.
-const RETRY_SECS_MAX: i64 = 600;
+/// The pauses between attempts to push a receipt.
+const PUSH_BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_mins(10));
 
 /// Gives receipts, one flush of the durable queue at a time.
 pub(in crate::mailbox) struct Giving {
@@ -112,8 +114,10 @@ impl Giving {
 
 /// Returns when a receipt is tried again that has failed `attempts` times before.
 fn next_attempt(now: Timestamp, attempts: u32) -> Timestamp {
-    let doublings = attempts.min(16);
-    now.saturating_add_secs((1_i64 << doublings).min(RETRY_SECS_MAX))
+    let pause = PUSH_BACKOFF.random_pause(attempts.saturating_add(1), None);
+    // Times are whole seconds: a pause of less than one would be none.
+    let secs = pause.as_millis().div_ceil(1000);
+    now.saturating_add_secs(i64::try_from(secs).unwrap_or(i64::MAX))
 }
 
 /// Returns how `.dockercomms/errors` names the receipt for a message.

@@ -8,6 +8,7 @@ use super::member::Member;
 use super::spool::Spool;
 use super::state::SendState;
 use crate::mailbox::MailboxError;
+use crate::sys::blocking;
 
 /// Counts a call that waits for the delivery lock; the queue gives way while there is one.
 pub(in crate::mailbox) struct Claim<'a>(&'a OutboxFile);
@@ -67,13 +68,12 @@ impl OutboxFile {
             return Ok(());
         }
         let (area, name) = (Arc::clone(&self.staged().area), self.unique_name().to_owned());
-        let spool = tokio::task::spawn_blocking(move || match Spool::adopt(area.dir(), &name)? {
+        let spool = blocking::try_run(move || match Spool::adopt(area.dir(), &name)? {
             Some(spool) => Ok(spool),
             None if Spool::look(area.dir(), &name)?.is_some() => Err(MailboxError::Busy),
             None => Err(MailboxError::NotFound("staged file")),
         })
-        .await
-        .map_err(|_panicked| MailboxError::TaskLost)??;
+        .await?;
         self.with(|content, _| content.open(Arc::new(spool)));
         Ok(())
     }
@@ -113,9 +113,7 @@ impl OutboxFile {
     /// The disk's.
     pub(in crate::mailbox) async fn sync_staged(&self) -> Result<(), MailboxError> {
         let spool = self.open_spool()?;
-        tokio::task::spawn_blocking(move || spool.sync())
-            .await
-            .map_err(|_panicked| MailboxError::TaskLost)?
+        blocking::try_run(move || spool.sync()).await
     }
 
     /// Makes the name of the staged file durable, by which a restart finds that the file is ours.
@@ -127,9 +125,7 @@ impl OutboxFile {
     /// The disk's.
     pub(in crate::mailbox) async fn sync_staged_name(&self) -> Result<(), MailboxError> {
         let spool = self.open_spool()?;
-        tokio::task::spawn_blocking(move || spool.sync_name())
-            .await
-            .map_err(|_panicked| MailboxError::TaskLost)?
+        blocking::try_run(move || spool.sync_name()).await
     }
 
     /// Gives the disk back what the staged bytes take, for a file that is about to be removed.

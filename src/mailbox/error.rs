@@ -61,13 +61,13 @@ pub enum MailboxError {
     /// The caller was interrupted; nothing was sent.
     #[error("interrupted; nothing was sent")]
     Interrupted,
-    /// The file is being changed by somebody else.
+    /// Another process is changing the file.
     #[error("the file is still being written")]
     Busy,
     /// The wait ended before the tag was in the registry; it follows from the durable queue.
     #[error("not yet published; it will be, from the queue")]
     NotYetSent,
-    /// A tag that was settled names another manifest now (P25): somebody moved it.
+    /// A tag that was settled names another manifest now (P25): it was moved.
     #[error("the tag pointed to {before} and points to {now} now; what was delivered stays")]
     TagMoved {
         /// What it named when it was settled.
@@ -151,7 +151,7 @@ impl MailboxError {
         }
     }
 
-    /// Returns the registry's error when it is one, whoever else waited for it.
+    /// Returns the registry's error when it is one, whether or not others waited for it too.
     pub(super) fn registry(&self) -> Option<&RegistryError> {
         match self {
             Self::Registry(error) => Some(error),
@@ -167,7 +167,7 @@ impl MailboxError {
         }
         let hint = match self.class() {
             ErrorClass::NotFound if self.registry().is_some() => {
-                "the registry has it no more; ask the sender to send it again"
+                "the registry no longer has it; ask the sender to send it again"
             }
             _ if matches!(self, Self::TagMoved { .. }) => {
                 "ask who else may push to the repository; the sender can say which is right"

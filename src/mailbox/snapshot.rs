@@ -64,7 +64,7 @@ pub struct InboxItem {
     pub signer: String,
     /// Which of my identities it is addressed to.
     pub recipient: Identity,
-    /// The listed name: safe, unique in the sender's directory, stable for ever.
+    /// The listed name: safe, unique in the sender's directory, permanently stable.
     pub name: String,
     /// The signed content of the manifest.
     pub message: Message,

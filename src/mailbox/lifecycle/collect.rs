@@ -39,7 +39,7 @@ pub struct Garbage {
     pub registry_error: Option<MailboxError>,
     /// Blobs of an image layout that nothing names; `None` where a registry sees to that.
     pub swept: Option<SweptBlobs>,
-    /// What lay on this machine for nothing.
+    /// What lay on this machine unused.
     pub leftovers: Leftovers,
 }
 
@@ -48,7 +48,7 @@ impl Mailbox {
     /// is older than the `history` of the options from this machine; with `dry_run` only lists it.
     ///
     /// Nothing of anybody else is deleted, and nothing that has not expired by this machine's
-    /// clock. A registry that refuses is told once, in the result; the local part is done all the
+    /// clock. A registry that refuses is reported once, in the result; the local part is done all the
     /// same.
     ///
     /// # Errors

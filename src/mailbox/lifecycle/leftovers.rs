@@ -1,4 +1,4 @@
-//! What lies on this machine for nothing: old rows, staged files nobody owns, dead chunks.
+//! What lies on this machine unused: old rows, staged files without an owner, dead chunks.
 
 use std::collections::HashSet;
 use std::fs;
@@ -42,7 +42,7 @@ pub struct Leftovers {
 /// Removes leftovers; with `dry_run` only counts them.
 ///
 /// `refused` says that the registry refuses deletion for good: expired messages are then forgotten
-/// at their age although it still holds them, or the journal would grow for ever.
+/// at their age although it still holds them, or the journal would grow without bound.
 pub(super) async fn collect(
     core: &Core,
     spool_dir: &Path,
@@ -106,7 +106,7 @@ fn is_over(entry: &OutboxEntry, before: Timestamp, refused: bool) -> Result<bool
     let Some(message) = &entry.message else { return Ok(true) };
     match Message::parse(&message.manifest)?.envelope.expires_at() {
         Some(expires_at) => Ok(refused && expires_at < before),
-        // It never expires; who has removed it from the list wants no more of it.
+        // It never expires; it is over once I have removed it from the list.
         None => Ok(entry.hidden),
     }
 }
@@ -125,8 +125,8 @@ async fn take_staged(
     } else {
         None
     };
-    // Under the file's lock, which whoever tries the file again takes first: a mount may have
-    // queued it since, and let go of the file.
+    // Under the file's lock, which every further attempt to send the file takes first: a mount may
+    // have queued it since, and let go of the file.
     let now = core.store.outbox(entry.id).await?;
     if now.is_none_or(|now| now.state != entry.state || now.updated_at != entry.updated_at) {
         return Ok(None);

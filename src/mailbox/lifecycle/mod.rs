@@ -1,7 +1,7 @@
 //! The end of a message: withdrawn by its sender, expired, forgotten.
 //!
 //! `withdraw` takes one message of mine out of the registry, `recall` does so before its time,
-//! `collect` for all whose time is over, together with what lies on this machine for nothing.
+//! `collect` for all whose time is over, together with what lies on this machine unused.
 //! Start at [`Mailbox::recall`](super::Mailbox::recall) and
 //! [`Mailbox::collect_garbage`](super::Mailbox::collect_garbage).
 //!

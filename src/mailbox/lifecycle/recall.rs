@@ -30,7 +30,7 @@ pub struct Recall {
     pub removal: Removal,
     /// The verified receipt of the recipient, who has the file then.
     pub receipt: Option<ReceiptStatus>,
-    /// Why nobody could look for a receipt.
+    /// Why receipts could not be looked for.
     pub receipt_unknown: Option<String>,
     /// What the registry still holds of it.
     pub left: Vec<Remainder>,
@@ -52,10 +52,11 @@ impl Mailbox {
 
     /// Deletes a message that I sent from the registry and marks it as recalled.
     ///
-    /// Who has received it keeps it; a receipt that came back says so. Recalling twice is no error.
+    /// A recipient that has received it keeps it; a receipt that came back says so. Recalling twice
+    /// is not an error.
     ///
     /// # Errors
-    /// `NotFound` when it is no message of mine, `Busy` when it is not sent yet; the registry's
+    /// `NotFound` when it is not a message of mine, `Busy` when it is not sent yet; the registry's
     /// when it refuses: nothing has changed then.
     pub async fn recall(&self, digest: &Digest) -> Result<Recall, MailboxError> {
         let entry = self.core.store.outbox_by_digest(digest).await?;

@@ -17,7 +17,7 @@ const RECEIPT_COUNT_MAX: usize = 256;
 pub enum Removal {
     /// It was there, and is deleted.
     Deleted,
-    /// It was not there any more.
+    /// It was no longer there.
     AlreadyGone,
 }
 
@@ -53,8 +53,8 @@ pub(super) enum Receipts {
 
 /// Deletes a message that our journal knows.
 ///
-/// The message goes first: whoever sees its tag finds its signature. What belongs to it follows;
-/// what of it cannot be deleted is told and harms nobody.
+/// The message goes first: a reader that sees its tag finds its signature. What belongs to it
+/// follows; what of it cannot be deleted is reported, and is harmless.
 ///
 /// # Errors
 /// When the message itself cannot be deleted: nothing has changed then.
@@ -86,7 +86,7 @@ async fn delete_message(
 ) -> Result<Removal, MailboxError> {
     let deleted = is_deleted(repository.delete_manifest(&message.digest).await)?;
     // Some registries keep a tag, with its own copy of the manifest. A tag that points elsewhere
-    // now is somebody else's.
+    // now belongs to another writer.
     let is_tagged = repository.resolve_tag(&message.tag).await? == Some(message.digest);
     if is_tagged {
         is_deleted(repository.delete_tag(&message.tag).await)?;
@@ -153,8 +153,8 @@ async fn bundles_of(
             continue;
         }
         let Some((digest, bytes)) = fetch(repository, &reference).await? else { continue };
-        // Without a subject it is whatever its tag says, and anybody may tag: a bundle of somebody
-        // else must not be deleted for a name that a stranger gave it.
+        // Without a subject it is whatever its tag says, and anybody may tag: another
+        // signer's bundle must not be deleted for a name that a stranger gave it.
         let names_subject = ImageManifest::parse(&bytes)
             .is_ok_and(|manifest| manifest.subject.is_some_and(|named| named.digest == *subject));
         if let Ok(layer) = parse_bundle_manifest(&bytes, subject)

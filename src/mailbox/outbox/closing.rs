@@ -139,14 +139,19 @@ impl Outbox {
             return;
         }
         release_replaced(self, file);
-        let (core, file) = (Arc::clone(&self.core), Arc::clone(file));
+        let (outbox, file) = (self.clone(), Arc::clone(file));
         self.core.spawn(async move {
             let _delivery = file.lock_delivery().await;
-            let Some(row) = file.abandoned_row() else { return };
-            if let Err(error) = row.save(&core.store).await {
-                tracing::warn!("cannot record an abandoned file: {error}");
+            let Some(step) = file.abandoning() else { return };
+            match step.save(&outbox.core.store).await {
+                Ok(saved) => {
+                    if let Some(place) = file.abandoned(saved) {
+                        outbox.shared.queue.forget(&file, place);
+                    }
+                }
+                Err(error) => tracing::warn!("cannot record an abandoned file: {error}"),
             }
-            core.listing.touch();
+            outbox.core.listing.touch();
         });
     }
 

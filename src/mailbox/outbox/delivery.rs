@@ -111,9 +111,6 @@ impl Outbox {
                 sender::renew_promise(self, file).await?;
             }
             sender::publish_once(self, file).await?;
-            if let Some(place) = file.queue_place() {
-                self.shared.queue.leave(file, place);
-            }
         }
         if file.state() == SendState::Sent {
             return Err(MailboxError::NotPermitted("it was sent already"));
@@ -192,8 +189,9 @@ async fn enqueue(outbox: &Outbox, file: &Arc<OutboxFile>) -> Result<(), MailboxE
 /// draft. The caller holds the delivery lock.
 pub(super) async fn leave_queue(outbox: &Outbox, file: &OutboxFile) -> Result<(), MailboxError> {
     let Some(step) = file.leaving_queue() else { return Ok(()) };
-    let place = file.left_queue(step.save(&outbox.core.store).await?);
-    outbox.shared.queue.forget(file, place);
+    if let Some(place) = file.left_queue(step.save(&outbox.core.store).await?) {
+        outbox.shared.queue.forget(file, place);
+    }
     Ok(())
 }
 

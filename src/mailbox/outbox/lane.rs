@@ -158,9 +158,6 @@ async fn publish(
     if let Err(error) = sender::publish_once(outbox, file).await {
         return Err(conclude(outbox, file, error, cancel).await);
     }
-    if let Some(place) = file.queue_place() {
-        outbox.shared.queue.leave(file, place);
-    }
     Ok(())
 }
 
@@ -187,17 +184,15 @@ async fn conclude(
         file.defer_delivery();
         return error;
     }
-    let place = file.queue_place();
     if matches!(error, MailboxError::Store(StoreError::NotFound { .. })) {
         // Another command replaced the file by one of the same name.
-        file.remove();
+        if let Some(place) = file.remove() {
+            outbox.shared.queue.forget(file, place);
+        }
         file.remove_staged();
     } else {
         outbox.core.record_error(&file.subject(), &error);
         sender::fail(outbox, file, &error, true).await;
-    }
-    if let Some(place) = place {
-        outbox.shared.queue.leave(file, place);
     }
     MailboxError::Interrupted
 }

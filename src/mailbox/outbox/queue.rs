@@ -75,12 +75,6 @@ impl Queue {
         }
     }
 
-    /// Takes a file out of `place` in the queue and in its own state.
-    pub(super) fn leave(&self, file: &OutboxFile, place: i64) {
-        file.leave_place(place);
-        self.forget(file, place);
-    }
-
     pub(super) fn file(&self, recipient: &Identity, place: i64) -> Option<Arc<OutboxFile>> {
         self.lanes().get(recipient)?.files.get(&place).cloned()
     }

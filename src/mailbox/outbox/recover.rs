@@ -82,7 +82,7 @@ impl Outbox {
         for file in gone {
             self.unlist(&file);
             if let Some(place) = file.remove() {
-                self.shared.queue.leave(&file, place);
+                self.shared.queue.forget(&file, place);
                 file.remove_staged();
             }
         }
@@ -154,9 +154,9 @@ impl Outbox {
         let is_partial = adopted && file.state() == SendState::Draft && !file.is_temporary();
         if (is_cut || is_partial)
             && file.lose_content(INTERRUPTED)
-            && let Some(row) = file.abandoned_row()
+            && let Some(step) = file.abandoning()
         {
-            row.save(&core.store).await?;
+            file.abandoned(step.save(&core.store).await?);
         }
         let displaced =
             if is_hidden { None } else { core.listing.update(|snapshot| list(snapshot, &file)) };

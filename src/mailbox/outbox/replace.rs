@@ -137,7 +137,7 @@ impl Outbox {
         }
         crash::point!("outbox.remove.recorded");
         if let Some(place) = file.remove() {
-            self.shared.queue.leave(file, place);
+            self.shared.queue.forget(file, place);
             self.wake_lanes();
         }
         // Open handles continue to read and write; only the name is gone.

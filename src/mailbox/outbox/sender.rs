@@ -207,7 +207,9 @@ pub(super) async fn publish_once(
     }
     let saved = file.sending().save(&core.store).await?;
     crash::point!("outbox.publish.marked");
-    file.sent(saved);
+    if let Some(place) = file.sent(saved) {
+        outbox.shared.queue.forget(file, place);
+    }
     crash::point!("outbox.publish.unstaged");
     core.listing.touch();
     Ok(message.digest)
@@ -255,6 +257,9 @@ pub(super) async fn fail(
         }
         if let Err(error) = failed.row.save(&core.store).await {
             tracing::warn!("cannot record a failed file: {error}");
+        }
+        if let Some(place) = failed.place {
+            outbox.shared.queue.forget(file, place);
         }
     }
     release_replaced(outbox, file);

@@ -5,7 +5,7 @@
 use super::file::{Inner, OutboxFile};
 use super::outcome::Failure;
 use super::promise::Version;
-use super::row::{Dismissing, Promising, RowChange, Saved, Sending, Step};
+use super::row::{Abandoning, Dismissing, Promising, RowChange, Saved, Sending, Step};
 use super::state::{Event, SendState};
 use crate::mailbox::MailboxError;
 use crate::protocol::{Digest, ErrorClass, FileName, MessageId, ReceiptStatus};
@@ -38,6 +38,8 @@ pub(in crate::mailbox) struct Failed {
     /// The staged bytes must be durable before the row says Failed: they are what a later attempt
     /// sends, perhaps after a power cut.
     pub(in crate::mailbox) must_sync: bool,
+    /// The place that the file had in the queue.
+    pub(in crate::mailbox) place: Option<i64>,
 }
 
 impl OutboxFile {
@@ -64,9 +66,12 @@ impl OutboxFile {
         self.with(|_, member| member.apply(Event::Interrupted));
     }
 
-    /// Leaves the file in the queue for another attempt.
+    /// Leaves the file in the queue for another attempt; one without a place there is a draft again.
     pub(in crate::mailbox) fn defer_delivery(&self) {
-        self.with(|_, member| member.apply(Event::Deferred));
+        self.with(|_, member| match member.promise.queue_place() {
+            Some(_place) => member.apply(Event::Deferred),
+            None => member.apply(Event::Interrupted),
+        });
     }
 
     /// Returns the message that covers the current content and name and is in the registry, all but
@@ -203,17 +208,22 @@ impl OutboxFile {
         Step::new(RowChange::new(self.id(), change), Sending)
     }
 
-    /// Makes the file Sent, as its row says, and lets go of the staged bytes.
+    /// Makes the file Sent, as its row says, and lets go of the staged bytes; returns the place that
+    /// it had in the queue.
     ///
     /// Handles that still read keep the open file; its name goes, so that nothing is kept twice.
-    pub(in crate::mailbox) fn sent(&self, Saved(Sending): Saved<Sending>) {
-        self.staged().with(|inner| {
-            self.member_mut(inner).apply(Event::Published);
+    pub(in crate::mailbox) fn sent(&self, Saved(Sending): Saved<Sending>) -> Option<i64> {
+        let place = self.staged().with(|inner| {
+            let member = self.member_mut(inner);
+            member.apply(Event::Published);
+            let place = member.promise.leave_queue();
             if self.others(inner).all(|other| !other.needs_content()) {
                 inner.content.end();
             }
+            place
         });
         self.remove_staged();
+        place
     }
 
     /// Makes the file Failed; `None` when it is past failing.
@@ -252,7 +262,8 @@ impl OutboxFile {
                 ..OutboxChange::default()
             };
             member.outcome.set_failure(failure);
-            Some(Failed { row: RowChange::new(self.id(), change), must_sync })
+            let place = member.promise.leave_queue();
+            Some(Failed { row: RowChange::new(self.id(), change), must_sync, place })
         })
     }
 
@@ -288,9 +299,6 @@ impl OutboxFile {
             if !member.apply(event) {
                 return false;
             }
-            if event == Event::ContentLost {
-                member.promise.leave_any_queue();
-            }
             let (class, text) = (ErrorClass::Interrupted, why.to_owned());
             member.outcome.set_failure(Failure { class, text, is_unattended: false });
             true
@@ -299,7 +307,7 @@ impl OutboxFile {
 
     /// Returns the row of an abandoned file; `None` when it was written again, and is perhaps
     /// promised by now.
-    pub(in crate::mailbox) fn abandoned_row(&self) -> Option<RowChange> {
+    pub(in crate::mailbox) fn abandoning(&self) -> Option<Step<Abandoning>> {
         self.with(|content, member| {
             if member.state() != SendState::Abandoned {
                 return None;
@@ -313,8 +321,17 @@ impl OutboxFile {
                 error: Some(Some(error)),
                 ..OutboxChange::default()
             };
-            Some(RowChange::new(self.id(), change))
+            Some(Step::new(RowChange::new(self.id(), change), Abandoning))
         })
+    }
+
+    /// Gives up the place in the queue that the row of an abandoned file no longer has, and returns
+    /// it.
+    pub(in crate::mailbox) fn abandoned(
+        &self,
+        Saved(Abandoning): Saved<Abandoning>,
+    ) -> Option<i64> {
+        self.with(|_, member| member.promise.leave_queue())
     }
 
     /// Corrects the length of a file of an earlier run by what was found on the disk.

@@ -32,6 +32,8 @@ mod queueing;
 mod row;
 mod spool;
 mod state;
+#[cfg(test)]
+mod tests;
 mod uploading;
 mod writing;
 

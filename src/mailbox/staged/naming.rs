@@ -25,8 +25,8 @@ pub(in crate::mailbox) enum Resumption {
 }
 
 impl OutboxFile {
-    /// Gives the file another name: a draft from here on, whose new name needs a new signature.
-    /// Returns the old name and the row; `None` when it has that name already.
+    /// Gives the file another name: a draft from here on, whose new name needs a new signature, unless
+    /// it was abandoned. Returns the old name and the row; `None` when it has that name already.
     ///
     /// With `stays_queued` the row keeps its place in the queue, under the new name, until the
     /// caller queues the file anew.
@@ -51,11 +51,12 @@ impl OutboxFile {
             }
             let from = member.place.rename(to.clone());
             member.begin_window();
-            member.apply(Event::Changed);
+            member.apply(Event::Renamed);
+            let is_draft = member.state() == SendState::Draft && !stays_queued;
             let change = OutboxChange {
                 updated_at: Some(self.now()),
                 name: Some(to.as_str().to_owned()),
-                state: (!stays_queued).then_some(OutboxState::Draft),
+                state: is_draft.then_some(OutboxState::Draft),
                 message: stays_queued.then_some(None),
                 ..OutboxChange::default()
             };
@@ -80,12 +81,12 @@ impl OutboxFile {
         })
     }
 
-    /// Takes the file out of use; returns its place in the queue, to be given up.
+    /// Takes the file out of use; returns the place that it had in the queue.
     pub(in crate::mailbox) fn remove(&self) -> Option<i64> {
         self.with(|_, member| {
             member.place.set_standing(Standing::Removed);
             member.begin_window();
-            member.promise.queue_place()
+            member.promise.leave_queue()
         })
     }
 
@@ -170,7 +171,7 @@ impl OutboxFile {
     pub(in crate::mailbox) fn end_replaced(&self, owns_parked: bool) {
         let is_ours = self.with(|content, _| content.spool().is_some()) || owns_parked;
         if is_ours {
-            self.with(|_, member| member.promise.leave_any_queue());
+            self.with(|_, member| member.promise.leave_queue());
             self.remove_staged();
         }
     }

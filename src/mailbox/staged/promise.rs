@@ -93,16 +93,9 @@ impl Promise {
         self.queued.replace(queued).map(|old| old.place)
     }
 
-    /// Gives `place` up, unless the file has another one by now.
-    pub(super) fn leave_queue(&mut self, place: i64) {
-        if self.queue_place() == Some(place) {
-            self.queued = None;
-        }
-    }
-
-    /// Gives whatever place the file has up.
-    pub(super) fn leave_any_queue(&mut self) {
-        self.queued = None;
+    /// Gives up the place in the queue, and returns it.
+    pub(super) fn leave_queue(&mut self) -> Option<i64> {
+        self.queued.take().map(|queued| queued.place)
     }
 
     /// Returns the message that covers `version`, pushed or not.

@@ -79,26 +79,20 @@ impl OutboxFile {
     /// the queue, a start after a crash does not take what is staged by then for its content.
     pub(in crate::mailbox) fn leaving_queue(&self) -> Option<Step<Leaving>> {
         self.with(|content, member| {
-            let place = member.promise.queue_place()?;
+            member.promise.queue_place()?;
             let change = OutboxChange {
                 updated_at: Some(self.now()),
                 state: (!member.is_pushed(content)).then_some(OutboxState::Draft),
                 leaves_queue: true,
                 ..OutboxChange::default()
             };
-            Some(Step::new(RowChange::new(self.id(), change), Leaving { place }))
+            Some(Step::new(RowChange::new(self.id(), change), Leaving))
         })
     }
 
     /// Gives up the place that the row no longer has, and returns it.
-    pub(in crate::mailbox) fn left_queue(&self, Saved(Leaving { place }): Saved<Leaving>) -> i64 {
-        self.leave_place(place);
-        place
-    }
-
-    /// Gives up a place whose row is over: sent, failed or removed.
-    pub(in crate::mailbox) fn leave_place(&self, place: i64) {
-        self.with(|_, member| member.promise.leave_queue(place));
+    pub(in crate::mailbox) fn left_queue(&self, Saved(Leaving): Saved<Leaving>) -> Option<i64> {
+        self.with(|_, member| member.promise.leave_queue())
     }
 
     /// Returns whether the file is a draft again although it has `place` in the queue.

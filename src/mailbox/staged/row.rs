@@ -79,9 +79,11 @@ pub(in crate::mailbox) struct Queueing {
 
 /// The file leaves the queue because it is about to change.
 #[derive(Debug)]
-pub(in crate::mailbox) struct Leaving {
-    pub(super) place: i64,
-}
+pub(in crate::mailbox) struct Leaving;
+
+/// The file is never sent unless it is written again.
+#[derive(Debug)]
+pub(in crate::mailbox) struct Abandoning;
 
 /// The user has seen the failure.
 #[derive(Debug)]

@@ -55,8 +55,10 @@ impl fmt::Display for SendState {
 /// What happens to a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Event {
-    /// Content or name changed, or it was opened for writing again.
+    /// Content changed, or it was opened for writing again.
     Changed,
+    /// The name changed.
+    Renamed,
     /// The row promises delivery in the background.
     Enqueued,
     /// A close or the queue begins to deliver.
@@ -89,9 +91,15 @@ impl SendState {
             // A message is immutable: what is sent stays sent, and says so again without harm.
             (S::Sent, E::Published) => Some(S::Sent),
             (S::Sent, _) => None,
-            // No close waits for a file in the queue, so none of its callers can be interrupted.
-            (S::Queued, E::Interrupted) => None,
-            (_, E::Changed | E::Interrupted) => Some(S::Draft),
+            (_, E::Changed) => Some(S::Draft),
+            // Another name adds nothing to what an abandoned file lacks.
+            (S::Abandoned, E::Renamed) => Some(S::Abandoned),
+            (S::Draft | S::Queued | S::Preparing | S::Prepared | S::Failed, E::Renamed) => {
+                Some(S::Draft)
+            }
+            (S::Draft | S::Preparing, E::Interrupted) => Some(S::Draft),
+            // No close waits for these: it has ended, or another event has overtaken it.
+            (S::Queued | S::Prepared | S::Failed | S::Abandoned, E::Interrupted) => None,
             (S::Draft | S::Queued | S::Failed, E::Enqueued) => Some(S::Queued),
             // What an abandoned file lacks, no queue adds; the others are further already.
             (S::Preparing | S::Prepared | S::Abandoned, E::Enqueued) => None,
@@ -151,6 +159,7 @@ mod tests {
     fn a_sent_message_is_immutable() {
         for event in [
             Event::Changed,
+            Event::Renamed,
             Event::Enqueued,
             Event::PrepareBegun,
             Event::PrepareDone,
@@ -159,9 +168,18 @@ mod tests {
             Event::Deferred,
             Event::PublishFailed,
             Event::WriterLost,
+            Event::ContentLost,
         ] {
             assert_eq!(SendState::Sent.after(event), None, "{event:?}");
         }
+    }
+
+    #[test]
+    fn neither_a_rename_nor_an_interrupted_close_revives_an_abandoned_file() {
+        assert_eq!(SendState::Abandoned.after(Event::Renamed), Some(SendState::Abandoned));
+        assert_eq!(SendState::Abandoned.after(Event::Interrupted), None);
+        assert_eq!(SendState::Failed.after(Event::Interrupted), None);
+        assert_eq!(SendState::Prepared.after(Event::Renamed), Some(SendState::Draft));
     }
 
     #[test]

@@ -1,0 +1,220 @@
+//! Which operations each state allows, and what they leave in the row.
+
+use super::*;
+
+/// Every way to bring a closed file into a state, with the row that belongs to it.
+fn in_state(desk: &Desk, state: SendState) -> Staging {
+    let mut staging = desk.one();
+    let _changed = staging.file.write_at(0, b"content").unwrap();
+    match state {
+        SendState::Draft => {}
+        SendState::Queued => staging.enqueue(Trouble::None).unwrap(),
+        SendState::Preparing => assert!(staging.file.begin_delivery().unwrap()),
+        SendState::Prepared => staging.prepare(Trouble::None).unwrap(),
+        SendState::Sent => {
+            staging.prepare(Trouble::None).unwrap();
+            staging.publish(Trouble::None).unwrap();
+        }
+        SendState::Failed => assert!(staging.prepare(Trouble::Refused).is_err()),
+        SendState::Abandoned => assert!(staging.abandon()),
+    }
+    staging.file.close_writer();
+    assert_eq!(staging.file.state(), state);
+    staging
+}
+
+const STATES: [SendState; 7] = [
+    SendState::Draft,
+    SendState::Queued,
+    SendState::Preparing,
+    SendState::Prepared,
+    SendState::Sent,
+    SendState::Failed,
+    SendState::Abandoned,
+];
+
+#[test]
+fn each_state_has_its_row() {
+    let desk = Desk::new();
+    for (state, row, is_queued, has_message) in [
+        (SendState::Draft, OutboxState::Draft, false, false),
+        (SendState::Queued, OutboxState::Queued, true, false),
+        // The close still waits: a crash must not promise anything.
+        (SendState::Preparing, OutboxState::Draft, false, false),
+        (SendState::Prepared, OutboxState::Prepared, false, true),
+        (SendState::Sent, OutboxState::Sent, false, true),
+        (SendState::Failed, OutboxState::Failed, false, false),
+        (SendState::Abandoned, OutboxState::Abandoned, false, false),
+    ] {
+        let staging = in_state(&desk, state);
+
+        assert_eq!(staging.row.state, row, "{state}");
+        assert_eq!(staging.row.queue_place.is_some(), is_queued, "{state}");
+        assert_eq!(staging.row.message.is_some(), has_message, "{state}");
+        assert_eq!(staging.file.queue_place(), staging.row.queue_place, "{state}");
+    }
+}
+
+#[test]
+fn a_restart_keeps_every_promise_and_makes_none() {
+    let desk = Desk::new();
+    for (before, after) in [
+        (SendState::Draft, SendState::Abandoned),
+        (SendState::Queued, SendState::Queued),
+        (SendState::Preparing, SendState::Abandoned),
+        (SendState::Prepared, SendState::Prepared),
+        (SendState::Sent, SendState::Sent),
+        (SendState::Failed, SendState::Failed),
+        (SendState::Abandoned, SendState::Abandoned),
+    ] {
+        let staging = desk.restart(in_state(&desk, before));
+
+        assert_eq!(staging.file.state(), after, "{before}");
+        assert_eq!(staging.file.queue_place(), staging.row.queue_place, "{before}");
+    }
+}
+
+#[test]
+fn only_a_sent_file_refuses_to_be_written() {
+    let desk = Desk::new();
+    for state in STATES {
+        let mut staging = in_state(&desk, state);
+
+        let is_open = staging.open();
+
+        assert_eq!(is_open, state != SendState::Sent, "{state}");
+        let written = staging.file.write_at(0, b"new").map(drop);
+        assert_eq!(written.is_ok(), state != SendState::Sent, "{state}: {written:?}");
+        let expected = if is_open { SendState::Draft } else { SendState::Sent };
+        assert_eq!(staging.file.state(), expected, "{state}");
+        assert!(staging.publish(Trouble::None).is_none(), "{state}: what it says is not closed");
+    }
+}
+
+#[test]
+fn a_file_opened_and_closed_without_a_change_keeps_its_promise() {
+    let desk = Desk::new();
+    let mut staging = in_state(&desk, SendState::Prepared);
+
+    assert!(staging.open());
+    assert_eq!(staging.file.state(), SendState::Draft);
+    assert_eq!(staging.row.state, OutboxState::Prepared, "a crash delivers what was closed");
+    staging.file.close_writer();
+
+    assert_eq!(staging.file.state(), SendState::Prepared);
+}
+
+#[test]
+fn a_write_beside_a_delivery_makes_it_fail() {
+    let desk = Desk::new();
+    for queued in [false, true] {
+        let mut staging = desk.one();
+        let _changed = staging.file.write_at(0, b"content").unwrap();
+
+        let result = match queued {
+            false => staging.prepare(Trouble::Write),
+            true => staging.enqueue(Trouble::Write),
+        };
+
+        assert!(matches!(result, Err(MailboxError::Busy)), "{result:?}");
+        assert_eq!(staging.file.state(), SendState::Failed);
+        assert_eq!(staging.row.state, OutboxState::Failed);
+        assert_eq!(staging.row.queue_place, None);
+    }
+}
+
+#[test]
+fn a_journal_that_cannot_be_written_promises_nothing() {
+    let desk = Desk::new();
+    for queued in [false, true] {
+        let mut staging = desk.one();
+        let _changed = staging.file.write_at(0, b"content").unwrap();
+
+        let result = match queued {
+            false => staging.prepare(Trouble::Journal),
+            true => staging.enqueue(Trouble::Journal),
+        };
+
+        assert!(result.is_err());
+        assert_eq!(staging.file.queue_place(), None);
+        assert!(staging.publish(Trouble::None).is_none());
+        assert_eq!(class_of(&staging.file), Some(ErrorClass::Internal));
+    }
+}
+
+#[test]
+fn a_dead_writer_ends_no_promise() {
+    let desk = Desk::new();
+    for (state, is_abandoned) in [
+        (SendState::Draft, true),
+        (SendState::Queued, false),
+        (SendState::Preparing, true),
+        (SendState::Prepared, false),
+        (SendState::Sent, false),
+        (SendState::Failed, true),
+        (SendState::Abandoned, true),
+    ] {
+        let mut staging = in_state(&desk, state);
+
+        assert_eq!(staging.abandon(), is_abandoned, "{state}");
+
+        let expected = if is_abandoned { SendState::Abandoned } else { state };
+        assert_eq!(staging.file.state(), expected, "{state}");
+    }
+}
+
+#[test]
+fn a_late_store_of_a_mapping_names_the_place_that_it_voids() {
+    let desk = Desk::new();
+    let mut staging = in_state(&desk, SendState::Queued);
+    let place = staging.file.queue_place().unwrap();
+
+    let changed = staging.file.write_at(0, b"late").unwrap();
+
+    assert_eq!(changed.voided, [("bob".parse().unwrap(), place)]);
+    assert!(staging.file.is_voided(place));
+    assert_eq!(staging.file.write_at(0, b"later").unwrap().voided, []);
+    staging.leave_queue();
+    assert_eq!((staging.row.state, staging.row.queue_place), (OutboxState::Draft, None));
+}
+
+#[test]
+fn a_rename_voids_the_message_and_not_the_chunks() {
+    let desk = Desk::new();
+    let mut staging = in_state(&desk, SendState::Prepared);
+    let old = staging.file.digest().unwrap();
+
+    staging.rename("final.pdf");
+
+    assert_eq!(staging.file.digest(), None);
+    assert_eq!(staging.file.progress(), (7, 7), "the registry has its chunks");
+    staging.prepare(Trouble::None).unwrap();
+    assert_ne!(staging.file.digest(), Some(old));
+    assert_eq!(staging.row.name, "final.pdf");
+}
+
+#[test]
+fn a_queued_file_stays_promised_under_its_new_name() {
+    let desk = Desk::new();
+    let mut staging = in_state(&desk, SendState::Queued);
+    let place = staging.row.queue_place;
+
+    staging.rename("final.pdf");
+
+    assert_eq!((staging.row.state, staging.row.queue_place), (OutboxState::Queued, place));
+    assert_eq!(staging.row.name, "final.pdf");
+}
+
+#[test]
+fn what_an_earlier_run_prepared_is_sent_and_never_read() {
+    let desk = Desk::new();
+    let staging = in_state(&desk, SendState::Prepared);
+    let digest = staging.file.digest();
+
+    let mut staging = desk.restart(staging);
+
+    assert!(!staging.file.is_readable_here());
+    assert!(!staging.open(), "its staged bytes may be older than what was promised");
+    assert_eq!(staging.file.digest(), digest);
+    assert_eq!(staging.publish(Trouble::None).map(|message| message.digest), digest);
+}

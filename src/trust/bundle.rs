@@ -1,10 +1,9 @@
 //! Strict, bounded reading of a Sigstore bundle: what it claims, before anything is proven.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha512};
 
+use super::base64;
 use super::limits::{CHECKPOINT_LEN_MAX, EVIDENCE_COUNT_MAX};
 use super::statement::{PAYLOAD_TYPE, check_statement, pae};
 use crate::protocol::Digest;
@@ -273,12 +272,12 @@ fn only(object: &Map<String, Value>, known: &[&str]) -> Result<(), &'static str>
     }
 }
 
-/// Reads the one base64 form: standard alphabet, padded, no spaces, no stray bits.
+/// Reads a field of bytes.
 fn bytes(object: &Map<String, Value>, key: &str) -> Result<Vec<u8>, &'static str> {
     object
         .get(key)
         .and_then(Value::as_str)
         .filter(|text| !text.is_empty())
-        .and_then(|text| STANDARD.decode(text).ok())
+        .and_then(base64::decode)
         .ok_or("the bundle has a field that is not base64")
 }

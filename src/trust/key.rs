@@ -2,8 +2,6 @@
 
 use std::fmt;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 use ed25519_dalek::Signer as _;
 use p256::elliptic_curve::zeroize::Zeroizing;
 use p256::pkcs8::{
@@ -12,6 +10,7 @@ use p256::pkcs8::{
 };
 use sha2::{Digest as _, Sha256, Sha512};
 
+use super::base64;
 use super::error::{TrustError, check_len};
 use super::limits::KEY_TEXT_LEN_MAX;
 
@@ -193,7 +192,7 @@ impl PublicKey {
     /// Returns the key in PEM, as `cosign` and `openssl` write it.
     pub fn to_pem(&self) -> String {
         // Lines of 64 characters, as every tool writes them.
-        let encoded = STANDARD.encode(self.to_spki_der());
+        let encoded = base64::encode(&self.to_spki_der());
         let mut pem = String::from("-----BEGIN PUBLIC KEY-----\n");
         for (at, c) in encoded.chars().enumerate() {
             if at > 0 && at % 64 == 0 {
@@ -215,12 +214,12 @@ impl PublicKey {
 
     /// Returns what two people compare: `SHA256:` and the unpadded base64 of the key's SHA-256.
     pub fn fingerprint(&self) -> String {
-        format!("SHA256:{}", STANDARD_NO_PAD.encode(Sha256::digest(self.to_spki_der())))
+        format!("SHA256:{}", base64::encode_unpadded(&Sha256::digest(self.to_spki_der())))
     }
 
     /// Returns the hint that bundles carry: the padded base64 of the key's SHA-256.
     pub fn hint(&self) -> String {
-        STANDARD.encode(Sha256::digest(self.to_spki_der()))
+        base64::encode(&Sha256::digest(self.to_spki_der()))
     }
 
     fn to_spki_der(&self) -> Vec<u8> {

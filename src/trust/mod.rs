@@ -9,6 +9,7 @@
 //! sender has signed the digest of exactly these manifest bytes.
 #![warn(clippy::indexing_slicing, clippy::string_slice)]
 
+mod base64;
 mod bundle;
 mod card;
 mod certificate;

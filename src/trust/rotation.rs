@@ -4,9 +4,7 @@
 //! nobody may pass somebody else's key off as a successor. A statement proves nothing about a key
 //! that was stolen: whoever holds it can write one.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-
+use super::base64;
 use super::error::TrustError;
 use super::key::{PublicKey, SigningKey};
 use crate::protocol::Timestamp;
@@ -54,7 +52,7 @@ impl Rotation {
     ) -> Result<Self, TrustError> {
         let bad = |reason: &str| TrustError::Card { reason: reason.to_owned() };
         let decode = |text: &str| {
-            STANDARD.decode(text).map_err(|_source| bad("a rotation's signature is not base64"))
+            base64::decode(text).ok_or_else(|| bad("a rotation's signature is not base64"))
         };
         let (signature, confirmation) = (decode(signature)?, decode(confirmation)?);
         if previous == next {
@@ -87,12 +85,12 @@ impl Rotation {
 
     /// Returns the old key's signature in base64.
     pub fn signature(&self) -> String {
-        STANDARD.encode(&self.signature)
+        base64::encode(&self.signature)
     }
 
     /// Returns the new key's signature in base64.
     pub fn confirmation(&self) -> String {
-        STANDARD.encode(&self.confirmation)
+        base64::encode(&self.confirmation)
     }
 }
 

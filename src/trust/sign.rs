@@ -2,9 +2,10 @@
 
 use serde::Serialize;
 
+use super::base64;
 use super::error::TrustError;
 use super::key::SigningKey;
-use super::statement::{PAYLOAD_TYPE, base64, encode_statement, pae, to_json};
+use super::statement::{PAYLOAD_TYPE, encode_statement, pae, to_json};
 use crate::protocol::limits::BUNDLE_LEN_MAX;
 use crate::protocol::{Annotations, Digest, ImageManifest, ProtocolError, media_type};
 
@@ -70,9 +71,9 @@ pub fn sign_manifest(key: &SigningKey, manifest: &[u8]) -> Result<Vec<u8>, Trust
         media_type: media_type::BUNDLE,
         verification_material: Material { public_key: Hint { hint: key.public_key().hint() } },
         dsse_envelope: Envelope {
-            payload: base64(&payload),
+            payload: base64::encode(&payload),
             payload_type: PAYLOAD_TYPE,
-            signatures: [Signature { sig: base64(&signature) }],
+            signatures: [Signature { sig: base64::encode(&signature) }],
         },
     };
     let bytes = to_json(&bundle);

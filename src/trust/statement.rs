@@ -1,6 +1,5 @@
 //! The in-toto statement inside a bundle: exact building, strict reading (P17).
 
-use base64::Engine as _;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -97,9 +96,4 @@ pub(super) fn pae(payload_type: &str, payload: &[u8]) -> Vec<u8> {
         format!("DSSEv1 {} {payload_type} {} ", payload_type.len(), payload.len()).into_bytes();
     bytes.extend_from_slice(payload);
     bytes
-}
-
-/// Returns the one base64 form that is written and read: standard alphabet, padded.
-pub(super) fn base64(bytes: &[u8]) -> String {
-    base64::engine::general_purpose::STANDARD.encode(bytes)
 }

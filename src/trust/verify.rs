@@ -3,10 +3,9 @@
 
 use std::collections::HashSet;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 use bytes::Bytes;
 
+use super::base64;
 use super::bundle::{Bundle, Material, SignedClaim};
 use super::certificate::{Certified, Doubt, KeylessBundle};
 use super::policy::IdentityRule;
@@ -203,8 +202,8 @@ impl<'a> Question<'a> {
 
 /// Returns the fingerprint that a hint spells, if it is the hash of a key at all.
 fn fingerprint_of_hint(hint: &str) -> Option<String> {
-    let hash = STANDARD.decode(hint).ok().filter(|hash| hash.len() == 32)?;
-    Some(format!("SHA256:{}", STANDARD_NO_PAD.encode(hash)))
+    let hash = base64::decode(hint).filter(|hash| hash.len() == 32)?;
+    Some(format!("SHA256:{}", base64::encode_unpadded(&hash)))
 }
 
 /// Verifies a message: its sender's signature, then that it is for one of `me` and current.

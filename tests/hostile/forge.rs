@@ -3,8 +3,6 @@
 //! The signature is made here from the protocol's text, with the curve alone, so that the tests do
 //! not ask the program's own signer what is right.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use dockercomms::chunk::LayerEncoder;
 use dockercomms::protocol::{
@@ -63,9 +61,9 @@ impl Author {
             "mediaType": media_type::BUNDLE,
             "verificationMaterial": { "publicKey": { "hint": self.key.public_key().hint() } },
             "dsseEnvelope": {
-                "payload": STANDARD.encode(&statement),
+                "payload": data_encoding::BASE64.encode(statement.as_bytes()),
                 "payloadType": payload_type,
-                "signatures": [{ "sig": STANDARD.encode(signature.to_der().as_bytes()) }],
+                "signatures": [{ "sig": data_encoding::BASE64.encode(signature.to_der().as_bytes()) }],
             },
         })
         .to_string()

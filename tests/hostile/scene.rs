@@ -4,8 +4,6 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use super::forge::{Author, Letter, payload};
@@ -64,7 +62,7 @@ impl Scene {
     /// Lets the registry want a login, and gives it to bob.
     pub(crate) fn log_in(&self) {
         self.registry.require_login("bob", "hush-hush");
-        let login = STANDARD.encode("bob:hush-hush");
+        let login = data_encoding::BASE64.encode(b"bob:hush-hush");
         let auths = json!({ "auths": { self.registry.host(): { "auth": login } } });
         let dir = self.bob.dir().join(".docker");
         std::fs::create_dir_all(&dir).unwrap();

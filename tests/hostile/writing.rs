@@ -117,7 +117,7 @@ fn c20_every_way_of_writing_sends_what_the_file_was_at_its_last_close() {
     assert_eq!(files.remove(GOOD).as_deref(), Some(&b"good"[..]), "{ran:?}");
     assert_eq!(files.keys().cloned().collect::<Vec<_>>(), names, "{ran:?}");
     for (name, bytes) in files {
-        let sent = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, bytes);
+        let sent = data_encoding::BASE64.encode(&bytes);
         assert!(sent == expected[&name], "{name} was not sent as it was closed");
     }
     assert_eq!(names.len(), 9);

@@ -2,15 +2,13 @@
 
 use std::os::unix::fs::PermissionsExt;
 
-use base64::Engine as _;
-
 use crate::common::{
     ALICE, BOB, Home, LOGIN, Registry, alice_and_bob, random_bytes, read, run, shell, write,
 };
 
 /// Writes what `docker login` writes.
 fn log_in(home: &Home, registry: &Registry) {
-    let auth = base64::engine::general_purpose::STANDARD.encode(format!("{}:{}", LOGIN.0, LOGIN.1));
+    let auth = data_encoding::BASE64.encode(format!("{}:{}", LOGIN.0, LOGIN.1).as_bytes());
     let config = serde_json::json!({"auths": {registry.address(): {"auth": auth}}});
     std::fs::create_dir(home.dir().join(".docker")).unwrap();
     write(home.dir().join(".docker/config.json"), config.to_string());

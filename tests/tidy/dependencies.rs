@@ -11,8 +11,7 @@ use super::tree;
 const PACKAGE_COUNT_MAX: usize = 384;
 
 /// Packages whose purpose every Rust programmer knows; all others say in a comment why they are here.
-const WELL_KNOWN: [&str; 31] = [
-    "base64",
+const WELL_KNOWN: [&str; 30] = [
     "bytes",
     "clap",
     "clap_complete",

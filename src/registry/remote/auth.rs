@@ -7,9 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use data_encoding::BASE64;
 use reqwest::header::{HeaderMap, HeaderValue};
 use reqwest::{StatusCode, Url};
 use serde::Deserialize;
@@ -293,7 +292,7 @@ fn token_request(
 }
 
 fn basic(username: &str, password: &Secret) -> Result<HeaderValue, RegistryError> {
-    let encoded = STANDARD.encode(format!("{username}:{}", password.expose()));
+    let encoded = BASE64.encode(format!("{username}:{}", password.expose()).as_bytes());
     sensitive(&format!("Basic {encoded}"))
 }
 

@@ -88,9 +88,9 @@ fn an_ed25519_signature_over_the_prehashed_bytes_is_believed() {
             "messageSignature": {
                 "messageDigest": {
                     "algorithm": "SHA2_512",
-                    "digest": statement::base64(&<sha2::Sha512 as sha2::Digest>::digest(bytes)),
+                    "digest": base64::encode(&<sha2::Sha512 as sha2::Digest>::digest(bytes)),
                 },
-                "signature": statement::base64(&signature.to_bytes()),
+                "signature": base64::encode(&signature.to_bytes()),
             },
         });
         bundle.to_string().into_bytes()

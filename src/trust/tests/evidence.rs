@@ -31,7 +31,7 @@ fn flip(bundle: &Value, pointer: &str) -> Value {
     let mut raw = data_encoding::BASE64.decode(text.as_bytes()).unwrap();
     let middle = raw.len() / 2;
     raw[middle] ^= 1;
-    set(bundle, pointer, json!(statement::base64(&raw)))
+    set(bundle, pointer, json!(base64::encode(&raw)))
 }
 
 fn entry(member: &str) -> String {
@@ -66,7 +66,7 @@ fn flip_checkpoint(bundle: &Value) -> Value {
     let (text, signature) = note.trim_end().rsplit_once(' ').unwrap();
     let mut raw = data_encoding::BASE64.decode(signature.as_bytes()).unwrap();
     *raw.last_mut().unwrap() ^= 1;
-    let note = format!("{text} {}\n", statement::base64(&raw));
+    let note = format!("{text} {}\n", base64::encode(&raw));
     set(bundle, &entry(CHECKPOINT), json!(note))
 }
 
@@ -74,7 +74,7 @@ fn flip_checkpoint(bundle: &Value) -> Value {
 fn b09_b10_b12_a_log_entry_that_does_not_hold_is_refused() {
     let v1 = signed(&order(ALICE));
     let v2 = signed(&order_v2(ALICE));
-    let other = statement::base64(&sha256(&[b"other"]));
+    let other = base64::encode(&sha256(&[b"other"]));
     let evil_log = Deployment::new(2).trusted_root()["tlogs"][0]["logId"]["keyId"].clone();
 
     assert_refused(&[
@@ -273,7 +273,7 @@ fn b04_a_certificate_bundle_of_another_manifest_is_refused() {
     let relabelled = set(
         &Deployment::new(1).sign(&plain, &other),
         "/messageSignature/messageDigest/digest",
-        json!(statement::base64(&sha256(&[&manifest()]))),
+        json!(base64::encode(&sha256(&[&manifest()]))),
     );
 
     assert_refused(&[
@@ -426,7 +426,7 @@ fn b17_no_changed_bit_of_what_a_timestamp_says_is_believed() {
     let store = store();
 
     let believed = believed_changes(&token, |token| {
-        let bundle = set(&good, STAMP, json!(statement::base64(&token)));
+        let bundle = set(&good, STAMP, json!(base64::encode(&token)));
         verify(&store, &manifest(), &[bytes(&bundle)]).is_ok()
     });
 

@@ -75,7 +75,7 @@ fn other_private_keys_are_refused_with_what_to_do() {
 fn other_public_keys_are_refused() {
     let weak = format!(
         "-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n",
-        statement::base64(
+        base64::encode(
             &[&[0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0][..], &[0; 32]]
                 .concat()
         )

@@ -93,7 +93,7 @@ fn private_pem(oid_end: u8, seed: u8) -> String {
         &[seed; 32],
     ]
     .concat();
-    let body = statement::base64(&der);
+    let body = base64::encode(&der);
     format!("-----BEGIN PRIVATE KEY-----\n{body}\n-----END PRIVATE KEY-----\n")
 }
 

@@ -3,7 +3,8 @@
 
 use serde_json::{Value, json};
 
-use super::statement::{base64, pae};
+use super::base64::encode as base64;
+use super::statement::pae;
 use super::*;
 use crate::protocol::json::parse_object;
 

@@ -8,8 +8,9 @@ use p256::ecdsa::{DerSignature, SigningKey as EcdsaKey};
 use p256::pkcs8::EncodePublicKey as _;
 use serde_json::{Value, json};
 
+use super::base64::encode as base64;
 use super::der::{cert_time, context, extension, general_time, int, octets, oid, seq, tlv};
-use super::statement::{base64, encode_statement, pae};
+use super::statement::{encode_statement, pae};
 use super::*;
 
 const EC_SHA256: &str = "1.2.840.10045.4.3.2";

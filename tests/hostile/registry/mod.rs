@@ -14,8 +14,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use dockercomms::protocol::{Digest, media_type};
 use parking_lot::{Condvar, Mutex};
 use serde_json::{Value, json};
@@ -146,7 +144,10 @@ impl Registry {
 
     /// Wants this user and password from now on.
     pub(crate) fn require_login(&self, user: &str, password: &str) {
-        let header = format!("Basic {}", STANDARD.encode(format!("{user}:{password}")));
+        let header = format!(
+            "Basic {}",
+            data_encoding::BASE64.encode(format!("{user}:{password}").as_bytes())
+        );
         *self.shared.login.lock() = Some(header);
     }
 

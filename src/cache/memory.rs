@@ -87,6 +87,7 @@ impl MemoryCache {
     }
 
     /// Returns whether a chunk is here, without using it.
+    #[cfg(test)]
     pub(super) fn contains(&self, digest: &Digest) -> bool {
         let state = self.state.lock();
         state.fresh.entries.contains(digest) || state.spent.entries.contains(digest)

@@ -152,7 +152,8 @@ impl ChunkCache {
         self.inner.disk.as_ref().and_then(|disk| disk.len(digest))
     }
 
-    /// Returns whether a chunk is probably here: a hint for read-ahead, not a promise.
+    /// Returns whether a chunk is probably here.
+    #[cfg(test)]
     pub fn contains(&self, digest: &Digest) -> bool {
         self.inner.memory.contains(digest)
             || self.inner.disk.as_ref().is_some_and(|disk| disk.contains(digest))

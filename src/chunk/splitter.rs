@@ -9,7 +9,7 @@ use super::layout::ChunkLayout;
 /// An iterator over the layers of a payload, in index order.
 ///
 /// Memory does not depend on the payload's size: one chunk and the encoder's buffers.
-pub struct Splitter<R> {
+pub(super) struct Splitter<R> {
     source: R,
     layout: ChunkLayout,
     encoder: LayerEncoder,
@@ -19,7 +19,7 @@ pub struct Splitter<R> {
 
 impl<R: Read> Splitter<R> {
     /// Prepares to cut `source`, which must have exactly as many bytes as `layout` says.
-    pub fn new(source: R, layout: ChunkLayout, encoder: LayerEncoder) -> Self {
+    pub(super) fn new(source: R, layout: ChunkLayout, encoder: LayerEncoder) -> Self {
         Self { source, layout, encoder, payload: Vec::new(), next: 0 }
     }
 

@@ -95,6 +95,7 @@ impl Inodes {
     }
 
     /// Returns how many inodes the kernel knows.
+    #[cfg(test)]
     pub fn count(&self) -> usize {
         self.0.read().entries.len()
     }

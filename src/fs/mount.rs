@@ -165,11 +165,6 @@ fn serve(
 }
 
 impl Mount {
-    /// Returns the absolute mount point.
-    pub fn mount_point(&self) -> &Path {
-        &self.path
-    }
-
     /// Detaches the mount point: its name is free at once, files that are open go on until they
     /// are closed. Nothing happens when somebody else unmounted it already.
     ///

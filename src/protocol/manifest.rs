@@ -3,7 +3,6 @@
 use serde_json::{Map, Value, json};
 
 use super::descriptor::{Annotations, Descriptor, annotations_from_json};
-use super::digest::Digest;
 use super::error::ProtocolError;
 use super::json::parse_object;
 use super::limits::{CHUNK_COUNT_MAX, MANIFEST_LEN_MAX};
@@ -94,8 +93,9 @@ impl ImageManifest {
     }
 
     /// Returns the digest of [`ImageManifest::encode`].
-    pub fn digest(&self) -> Digest {
-        Digest::of(&self.encode())
+    #[cfg(test)]
+    pub fn digest(&self) -> super::Digest {
+        super::Digest::of(&self.encode())
     }
 
     pub(crate) fn require_empty_config(&self) -> Result<(), ProtocolError> {

@@ -208,6 +208,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::NotFound`] when the message was never admitted.
+    #[cfg(test)]
     pub async fn verified_chunks(&self, digest: &Digest) -> Result<Vec<u32>, StoreError> {
         let digest = *digest;
         self.read(move |connection| {
@@ -242,6 +243,7 @@ impl ChunkBits {
         Ok(chunks)
     }
 
+    #[cfg(test)]
     fn has(&self, index: u32) -> bool {
         self.bits.get(index as usize / 8).is_some_and(|byte| byte & (1 << (index % 8)) != 0)
     }

@@ -67,12 +67,14 @@ impl Store {
     }
 
     /// Returns a small fact by its name.
+    #[cfg(test)]
     pub async fn get_meta(&self, key: &str) -> Result<Option<String>, StoreError> {
         let key = key.to_owned();
         self.read(move |connection| select_meta(connection, &key)).await
     }
 
     /// Keeps a small fact under a name.
+    #[cfg(test)]
     pub async fn set_meta(&self, key: &str, value: &str) -> Result<(), StoreError> {
         let (key, value) = (key.to_owned(), value.to_owned());
         self.write(move |transaction| replace_meta(transaction, &key, &value)).await

@@ -112,6 +112,7 @@ impl Store {
     }
 
     /// Forgets tags, usually those that the registry no longer has.
+    #[cfg(test)]
     pub async fn forget_seen(&self, tags: &[Tag]) -> Result<(), StoreError> {
         let tags = tags.to_vec();
         self.write(move |transaction| {

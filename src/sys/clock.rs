@@ -1,17 +1,13 @@
 //! Time, as something that tests can control.
 
-use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
-
-use parking_lot::Mutex;
+#[cfg(any(test, feature = "testing"))]
+use std::time::Duration;
+use std::time::SystemTime;
 
 /// Where the program gets the time.
 pub trait Clock: Send + Sync + 'static {
     /// Returns the wall-clock time, which may jump.
     fn now(&self) -> SystemTime;
-
-    /// Returns a time that never goes back, for deadlines and back-off.
-    fn monotonic(&self) -> Instant;
 }
 
 /// The machine's clock; the only caller of `SystemTime::now`.
@@ -23,43 +19,36 @@ impl Clock for SystemClock {
     fn now(&self) -> SystemTime {
         SystemTime::now()
     }
-
-    #[expect(clippy::disallowed_methods, reason = "this is the clock")]
-    fn monotonic(&self) -> Instant {
-        Instant::now()
-    }
 }
 
 /// A clock that stands still until a test moves it.
+#[cfg(any(test, feature = "testing"))]
 #[derive(Debug, Clone)]
-pub struct ManualClock(Arc<Mutex<(SystemTime, Instant)>>);
+pub struct ManualClock(std::sync::Arc<parking_lot::Mutex<SystemTime>>);
 
+#[cfg(any(test, feature = "testing"))]
 impl ManualClock {
     /// Starts at `unix_secs` seconds after 1970.
     pub fn at(unix_secs: u64) -> Self {
-        let wall = SystemTime::UNIX_EPOCH + Duration::from_secs(unix_secs);
-        Self(Arc::new(Mutex::new((wall, SystemClock.monotonic()))))
+        let clock = Self(std::sync::Arc::new(parking_lot::Mutex::new(SystemTime::UNIX_EPOCH)));
+        clock.jump_to(unix_secs);
+        clock
     }
 
-    /// Moves both times forward.
+    /// Moves the time forward.
     pub fn advance(&self, by: Duration) {
-        let mut times = self.0.lock();
-        times.0 += by;
-        times.1 += by;
+        *self.0.lock() += by;
     }
 
-    /// Sets only the wall clock, as an administrator would; it may go back.
+    /// Sets the time, as an administrator would; it may go back.
     pub fn jump_to(&self, unix_secs: u64) {
-        self.0.lock().0 = SystemTime::UNIX_EPOCH + Duration::from_secs(unix_secs);
+        *self.0.lock() = SystemTime::UNIX_EPOCH + Duration::from_secs(unix_secs);
     }
 }
 
+#[cfg(any(test, feature = "testing"))]
 impl Clock for ManualClock {
     fn now(&self) -> SystemTime {
-        self.0.lock().0
-    }
-
-    fn monotonic(&self) -> Instant {
-        self.0.lock().1
+        *self.0.lock()
     }
 }

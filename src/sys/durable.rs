@@ -3,7 +3,7 @@
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use super::clock::{Clock as _, SystemClock};
@@ -121,7 +121,6 @@ pub fn read_bounded(path: &Path, len_max: u64) -> io::Result<Vec<u8>> {
 #[derive(Debug)]
 pub struct FileLock {
     file: File,
-    path: PathBuf,
 }
 
 impl FileLock {
@@ -137,7 +136,7 @@ impl FileLock {
             Ok(()) => {
                 file.set_len(0)?;
                 writeln!(file, "{}", std::process::id())?;
-                Ok(Ok(Self { file, path: path.to_owned() }))
+                Ok(Ok(Self { file }))
             }
             Err(TryLockError::WouldBlock) => {
                 let mut text = String::new();
@@ -155,12 +154,7 @@ impl FileLock {
     pub fn acquire(path: &Path) -> io::Result<Self> {
         let file = open_lock(path)?;
         file.lock()?;
-        Ok(Self { file, path: path.to_owned() })
-    }
-
-    /// Returns the lock file's path.
-    pub fn path(&self) -> &Path {
-        &self.path
+        Ok(Self { file })
     }
 }
 

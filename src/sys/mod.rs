@@ -14,7 +14,9 @@ mod io_cause;
 pub mod owner;
 pub mod untrusted;
 
-pub use clock::{Clock, ManualClock, SystemClock};
+#[cfg(any(test, feature = "testing"))]
+pub use clock::ManualClock;
+pub use clock::{Clock, SystemClock};
 pub use counted::Counted;
 pub use io_cause::IoCause;
 pub use untrusted::Untrusted;

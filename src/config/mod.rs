@@ -20,7 +20,7 @@ pub use places::{DEFAULT_PROFILE, HomeVariables, Places};
 pub use template::render_profile;
 pub use value::{ByteSize, Span};
 
-use crate::mailbox::Delivery;
+use crate::mailbox::{Delivery, TEMPORARY_NAMES};
 use crate::protocol::limits::{
     CHUNK_BYTES_DEFAULT, CHUNK_BYTES_MAX, TTL_SECS_DEFAULT, TTL_SECS_MAX,
 };
@@ -45,26 +45,6 @@ const HISTORY_MIN: Duration = Duration::from_hours(24);
 
 /// Longest configurable time.
 const DURATION_MAX: Duration = Duration::from_secs(TTL_SECS_MAX);
-
-/// Names that stay local, as `glob` patterns: programs use them for incomplete files.
-pub const TEMPORARY_NAMES: [&str; 16] = [
-    ".*",
-    "*.part",
-    "*.partial",
-    "*.filepart",
-    "*.crdownload",
-    "*.download",
-    "*.tmp",
-    "*~",
-    "#*#",
-    "~$*",
-    "*.swp",
-    "*.lock",
-    "*-journal",
-    "Thumbs.db",
-    "desktop.ini",
-    "4913",
-];
 
 /// The values of flags and the environment; each wins over the file.
 #[derive(Debug, Clone, Default)]
@@ -195,7 +175,7 @@ impl Settings {
             temporary_names: file
                 .temporary_names
                 .clone()
-                .unwrap_or_else(|| TEMPORARY_NAMES.map(str::to_owned).to_vec()),
+                .unwrap_or_else(|| TEMPORARY_NAMES.iter().map(|&name| name.to_owned()).collect()),
             automatic_receipts: file.automatic_receipts.unwrap_or(true),
             history: duration("history", file.history, HISTORY_DEFAULT, HISTORY_MIN)?,
             limit_upload: rate("limit_upload", overrides.limit_upload.or(file.limit_upload))?,

@@ -4,7 +4,7 @@ pub mod sys;
 
 pub mod protocol;
 
-pub mod cache;
+mod cache;
 pub mod chunk;
 pub mod registry;
 pub mod store;
@@ -12,12 +12,15 @@ pub mod trust;
 
 pub mod mailbox;
 
-pub mod fs;
+mod fs;
 
-pub mod config;
+mod config;
 
-pub mod app;
-pub mod cli;
+mod app;
+mod cli;
 
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+
+pub use cache::{CacheLimits, CacheStats, ChunkCache, SealKey};
+pub use cli::main;

@@ -1,7 +1,7 @@
-//! The `dockercomms` program; everything is in the library's `cli`.
+//! The `dockercomms` program; everything is in the library.
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    dockercomms::cli::main()
+    dockercomms::main()
 }

@@ -13,7 +13,7 @@ use crate::trust::TrustError;
 /// Why the parts cannot be put together; mostly another layer's error.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum AppError {
+pub(crate) enum AppError {
     /// The configuration cannot be used.
     #[error(transparent)]
     Config(#[from] ConfigError),
@@ -73,7 +73,7 @@ pub enum AppError {
 
 impl AppError {
     /// Returns the class that decides the exit code.
-    pub fn class(&self) -> ErrorClass {
+    pub(crate) fn class(&self) -> ErrorClass {
         match self {
             Self::Config(error) => error.class(),
             Self::Registry(error) => error.class(),
@@ -89,7 +89,7 @@ impl AppError {
     }
 
     /// Returns what to do next.
-    pub fn hint(&self) -> Option<String> {
+    pub(crate) fn hint(&self) -> Option<String> {
         match self {
             Self::Config(error) => error.hint(),
             Self::Mailbox(error) => error.hint(),

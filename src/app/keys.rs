@@ -17,7 +17,7 @@ const KEY_FILE_LEN_MAX: u64 = 64 << 10;
 
 /// Our own contact card as a file for others.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ContactCardFile {
+pub(crate) struct ContactCardFile {
     /// Where it was written.
     pub path: PathBuf,
     /// The card.
@@ -29,7 +29,11 @@ impl ContactCardFile {
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn save(places: &Places, identity: &Identity, key: &SigningKey) -> Result<Self, AppError> {
+    pub(crate) fn save(
+        places: &Places,
+        identity: &Identity,
+        key: &SigningKey,
+    ) -> Result<Self, AppError> {
         let path = places.card_file();
         let public_key = key.public_key();
         let rotations = load_key_history(places, &public_key)?;
@@ -71,7 +75,7 @@ pub(super) fn complete_key(places: &Places, me: &Identity) -> Result<(), AppErro
 ///
 /// # Errors
 /// [`ConfigError::NotSetUp`] when there is none; otherwise why it cannot be used.
-pub fn load_key(places: &Places) -> Result<SigningKey, AppError> {
+pub(crate) fn load_key(places: &Places) -> Result<SigningKey, AppError> {
     let path = places.key_file();
     match places.protect_key() {
         // Repairs are reported where the profile is read.
@@ -92,7 +96,7 @@ pub fn load_key(places: &Places) -> Result<SigningKey, AppError> {
 ///
 /// # Errors
 /// [`AppError::KeyExists`], or why it cannot be written.
-pub fn create_key(places: &Places, algorithm: KeyAlgorithm) -> Result<SigningKey, AppError> {
+pub(crate) fn create_key(places: &Places, algorithm: KeyAlgorithm) -> Result<SigningKey, AppError> {
     let path = places.key_file();
     let key = SigningKey::generate(algorithm)
         .map_err(|source| AppError::Trust { path: path.clone(), source })?;
@@ -123,7 +127,10 @@ pub fn create_key(places: &Places, algorithm: KeyAlgorithm) -> Result<SigningKey
 ///
 /// # Errors
 /// When the file cannot be read, or a statement in it is not valid.
-pub fn load_key_history(places: &Places, current: &PublicKey) -> Result<Vec<Rotation>, AppError> {
+pub(super) fn load_key_history(
+    places: &Places,
+    current: &PublicKey,
+) -> Result<Vec<Rotation>, AppError> {
     let path = places.key_history_file();
     let bytes = match durable::read_bounded(&path, KEY_FILE_LEN_MAX) {
         Ok(bytes) => bytes,
@@ -147,7 +154,7 @@ pub fn load_key_history(places: &Places, current: &PublicKey) -> Result<Vec<Rota
 
 /// What [`rotate_key`] did.
 #[derive(Debug)]
-pub struct Rotated {
+pub(crate) struct Rotated {
     /// The key that signs from now on.
     pub key: SigningKey,
     /// The statement of both keys.
@@ -163,7 +170,7 @@ pub struct Rotated {
 ///
 /// # Errors
 /// When there is no key yet, or something cannot be written; the old key then stays in use.
-pub fn rotate_key(
+pub(crate) fn rotate_key(
     places: &Places,
     identity: &Identity,
     algorithm: KeyAlgorithm,

@@ -11,11 +11,11 @@ mod trust_file;
 
 use std::sync::Arc;
 
-pub use error::AppError;
-pub use keys::{ContactCardFile, Rotated, create_key, load_key, load_key_history, rotate_key};
-pub use repository::open_repository;
-pub use setup::{Created, Setup};
-pub use trust_file::TrustFile;
+pub(crate) use error::AppError;
+pub(crate) use keys::{ContactCardFile, create_key, load_key, rotate_key};
+pub(crate) use repository::open_repository;
+pub(crate) use setup::{Created, Setup};
+pub(crate) use trust_file::TrustFile;
 
 use crate::cache::{CacheLimits, ChunkCache, SealKey};
 use crate::mailbox::{Mailbox, MailboxOptions, MailboxParts, TrustSource as _};
@@ -25,7 +25,7 @@ use crate::sys::SystemClock;
 
 /// Who opens the mailbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Role {
+pub(crate) enum Role {
     /// The mount: alone on its state, it recovers what a crash left.
     Mount,
     /// A short command, perhaps beside a running mount: it touches only what is its own.
@@ -36,7 +36,7 @@ pub enum Role {
 ///
 /// # Errors
 /// When the key, the trust store, the registry reference or the local state cannot be used.
-pub async fn open_mailbox(setup: &Setup, role: Role) -> Result<Mailbox, AppError> {
+pub(crate) async fn open_mailbox(setup: &Setup, role: Role) -> Result<Mailbox, AppError> {
     let key = load_key(&setup.places)?;
     let trust = setup.trust_file(&key.public_key())?;
     // A damaged trust store is reported at once, not at the first message.

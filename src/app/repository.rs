@@ -15,7 +15,7 @@ use crate::registry::{
 ///
 /// # Errors
 /// When the reference or the certificates cannot be used.
-pub fn open_repository(settings: &Settings) -> Result<Arc<dyn Repository>, AppError> {
+pub(crate) fn open_repository(settings: &Settings) -> Result<Arc<dyn Repository>, AppError> {
     let reference: RepositoryReference = settings.registry.parse()?;
     let repository: Arc<dyn Repository> = match &reference {
         RepositoryReference::Layout(path) => Arc::new(LayoutRepository::new(path)),

@@ -17,7 +17,7 @@ use crate::trust::{KeyAlgorithm, PublicKey, Rotation, SigningKey};
 
 /// A profile that can be used: its places and settings.
 #[derive(Debug, Clone)]
-pub struct Setup {
+pub(crate) struct Setup {
     /// Where its files are.
     pub places: Places,
     /// Its settings.
@@ -26,7 +26,7 @@ pub struct Setup {
 
 /// What [`Setup::create`] made, for display.
 #[derive(Debug, Clone, Default)]
-pub struct Created {
+pub(crate) struct Created {
     /// The configuration file, when the profile was written to it.
     pub config: Option<PathBuf>,
     /// The key's file, when it was made.
@@ -40,7 +40,7 @@ impl Setup {
     ///
     /// # Errors
     /// [`ConfigError::NotSetUp`] when there is no key yet.
-    pub fn load(
+    pub(crate) fn load(
         variables: &HomeVariables,
         profile: &str,
         overrides: &Overrides,
@@ -67,7 +67,7 @@ impl Setup {
     ///
     /// # Errors
     /// [`ConfigError::NotSetUp`] when there is neither a key nor its card.
-    pub fn places(variables: &HomeVariables, profile: &str) -> Result<Places, AppError> {
+    pub(crate) fn places(variables: &HomeVariables, profile: &str) -> Result<Places, AppError> {
         let places = Places::find(variables, profile)?;
         if !places.key_file().exists() && !places.card_file().exists() {
             return Err(ConfigError::NotSetUp { missing: places.key_file() }.into());
@@ -82,7 +82,7 @@ impl Setup {
     ///
     /// # Errors
     /// When something cannot be made or is not ours, or when an earlier key is gone.
-    pub fn create(
+    pub(crate) fn create(
         variables: &HomeVariables,
         profile: &str,
         overrides: &Overrides,
@@ -114,7 +114,7 @@ impl Setup {
     ///
     /// # Errors
     /// [`AppError::AlreadyConfigured`] names the first difference.
-    pub fn check_unchanged(
+    pub(crate) fn check_unchanged(
         variables: &HomeVariables,
         profile: &str,
         overrides: &Overrides,
@@ -138,7 +138,7 @@ impl Setup {
     ///
     /// # Errors
     /// [`AppError::NoIdentity`], which resolved settings never cause.
-    pub fn me(&self) -> Result<&Identity, AppError> {
+    pub(crate) fn me(&self) -> Result<&Identity, AppError> {
         self.settings.me.first().ok_or(AppError::NoIdentity)
     }
 
@@ -146,7 +146,7 @@ impl Setup {
     ///
     /// # Errors
     /// As [`load_key`].
-    pub fn load_key(&self) -> Result<SigningKey, AppError> {
+    pub(crate) fn load_key(&self) -> Result<SigningKey, AppError> {
         load_key(&self.places)
     }
 
@@ -154,7 +154,7 @@ impl Setup {
     ///
     /// # Errors
     /// When the history cannot be read, or is not consistent.
-    pub fn load_key_history(&self, own_key: &PublicKey) -> Result<Vec<Rotation>, AppError> {
+    pub(crate) fn load_key_history(&self, own_key: &PublicKey) -> Result<Vec<Rotation>, AppError> {
         load_key_history(&self.places, own_key)
     }
 
@@ -163,7 +163,7 @@ impl Setup {
     ///
     /// # Errors
     /// As [`Setup::load_key_history`].
-    pub fn trust_file(&self, own_key: &PublicKey) -> Result<TrustFile, AppError> {
+    pub(crate) fn trust_file(&self, own_key: &PublicKey) -> Result<TrustFile, AppError> {
         let mut own_keys = vec![own_key.clone()];
         let history = self.load_key_history(own_key)?;
         own_keys.extend(history.iter().rev().map(|rotation| rotation.previous().clone()));

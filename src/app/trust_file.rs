@@ -20,7 +20,7 @@ const TRUST_FILE_LEN_MAX: u64 = 16 << 20;
 
 /// `trust.toml`, with our own key for our own names added in memory.
 #[derive(Debug)]
-pub struct TrustFile {
+pub(crate) struct TrustFile {
     path: PathBuf,
     me: Vec<Identity>,
     own_keys: Vec<PublicKey>,
@@ -45,7 +45,7 @@ fn version(path: &Path) -> Version {
 
 impl TrustFile {
     /// Names the file and our own keys, including replaced ones; reads nothing yet.
-    pub fn new(path: PathBuf, me: Vec<Identity>, own_keys: Vec<PublicKey>) -> Self {
+    pub(crate) fn new(path: PathBuf, me: Vec<Identity>, own_keys: Vec<PublicKey>) -> Self {
         Self { path, me, own_keys, cached: Mutex::new(None) }
     }
 
@@ -53,7 +53,7 @@ impl TrustFile {
     ///
     /// # Errors
     /// When it cannot be read or parsed.
-    pub fn load(path: &Path) -> Result<TrustStore, AppError> {
+    pub(crate) fn load(path: &Path) -> Result<TrustStore, AppError> {
         let bytes = match durable::read_bounded(path, TRUST_FILE_LEN_MAX) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
@@ -72,7 +72,7 @@ impl TrustFile {
     ///
     /// # Errors
     /// When it cannot be read, changed or written; the file then stays unchanged.
-    pub fn edit<T>(
+    pub(crate) fn edit<T>(
         path: &Path,
         change: impl FnOnce(&mut TrustStore) -> Result<T, TrustError>,
     ) -> Result<T, AppError> {
@@ -94,7 +94,7 @@ impl TrustFile {
     /// # Errors
     /// As [`Self::load`], and when a trusted root cannot be read or used: with a part of the store
     /// missing, a forgery could not be distinguished from a missing file.
-    pub fn load_whole(path: &Path) -> Result<TrustStore, AppError> {
+    pub(crate) fn load_whole(path: &Path) -> Result<TrustStore, AppError> {
         let store = Self::load(path)?;
         let files = root_files(path, &store);
         load_roots(path, store, &files)

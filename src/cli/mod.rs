@@ -66,7 +66,7 @@ use crate::protocol::ErrorClass;
 #[derive(Debug, Parser)]
 #[command(name = "dockercomms", version, verbatim_doc_comment, after_help = EXIT_CODES)]
 #[command(propagate_version = true, arg_required_else_help = true)]
-pub struct Cli {
+pub(crate) struct Cli {
     #[command(flatten)]
     global: Global,
     #[command(subcommand)]

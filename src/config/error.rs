@@ -8,7 +8,7 @@ use crate::protocol::ErrorClass;
 /// Why the configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum ConfigError {
+pub(crate) enum ConfigError {
     /// Neither `--home` nor the environment says where our files are.
     #[error("no home directory is known")]
     NoHome,
@@ -78,12 +78,13 @@ pub enum ConfigError {
 
 impl ConfigError {
     /// Returns the class that decides the exit code.
-    pub fn class(&self) -> ErrorClass {
+    #[expect(clippy::unused_self, reason = "every error has a class")]
+    pub(crate) fn class(&self) -> ErrorClass {
         ErrorClass::Configuration
     }
 
     /// Returns what to do next.
-    pub fn hint(&self) -> Option<String> {
+    pub(crate) fn hint(&self) -> Option<String> {
         match self {
             Self::NoHome => Some("give `--home DIR`, or set DOCKERCOMMS_HOME or HOME".to_owned()),
             Self::NoProfile { profile, .. } => {

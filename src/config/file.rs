@@ -11,12 +11,12 @@ use super::value::{ByteSize, Span};
 use crate::sys::durable;
 
 /// Largest `config.toml` in bytes; the generated one is below 8 KiB.
-pub const CONFIG_LEN_MAX: u64 = 1 << 20;
+pub(super) const CONFIG_LEN_MAX: u64 = 1 << 20;
 
 /// The whole file.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct ConfigFile {
+pub(crate) struct ConfigFile {
     /// The profiles by name.
     #[serde(default)]
     pub profile: BTreeMap<String, ProfileFile>,
@@ -25,8 +25,7 @@ pub struct ConfigFile {
 /// One `[profile.NAME]`; what is absent has its default.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(missing_docs, reason = "the template documents every setting, once")]
-pub struct ProfileFile {
+pub(crate) struct ProfileFile {
     pub me: Option<OneOrMany>,
     pub registry: Option<String>,
     pub insecure: Option<bool>,
@@ -54,7 +53,7 @@ pub struct ProfileFile {
 /// A list that may be written as a single string.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(from = "OneOrManyText")]
-pub struct OneOrMany(pub Vec<String>);
+pub(crate) struct OneOrMany(pub Vec<String>);
 
 #[derive(Deserialize)]
 #[serde(untagged, expecting = "expected a string or a list of strings")]
@@ -77,7 +76,7 @@ impl ConfigFile {
     ///
     /// # Errors
     /// When it cannot be read, is too large, or has an unknown setting.
-    pub fn load(path: &Path) -> Result<Option<Self>, ConfigError> {
+    pub(crate) fn load(path: &Path) -> Result<Option<Self>, ConfigError> {
         let bytes = match durable::read_bounded(path, CONFIG_LEN_MAX) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -95,7 +94,7 @@ impl ConfigFile {
     ///
     /// # Errors
     /// Names the line and the reason.
-    pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
+    pub(crate) fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
         toml::from_str(text).map_err(|error| {
             let start = error.span().map_or(0, |span| span.start);
             let line = text.bytes().take(start).filter(|byte| *byte == b'\n').count() + 1;

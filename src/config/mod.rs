@@ -14,11 +14,11 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use error::ConfigError;
-pub use file::{CONFIG_LEN_MAX, ConfigFile, ProfileFile};
-pub use places::{DEFAULT_PROFILE, HomeVariables, Places};
-pub use template::render_profile;
-pub use value::{ByteSize, Span};
+pub(crate) use error::ConfigError;
+pub(crate) use file::{ConfigFile, ProfileFile};
+pub(crate) use places::{DEFAULT_PROFILE, HomeVariables, Places};
+pub(crate) use template::render_profile;
+pub(crate) use value::{ByteSize, Span};
 
 use crate::mailbox::{Delivery, TEMPORARY_NAMES};
 use crate::protocol::limits::{
@@ -28,7 +28,7 @@ use crate::protocol::{Compression, Identity};
 use crate::registry::RepositoryReference;
 
 /// Smallest configurable chunk: smaller ones cost more in requests than in bytes.
-pub const CHUNK_BYTES_MIN: u64 = 64 << 10;
+pub(crate) const CHUNK_BYTES_MIN: u64 = 64 << 10;
 
 /// Lowest limit of a transfer in bytes per second; eight transfers that share less would be
 /// aborted as too slow.
@@ -48,7 +48,7 @@ const DURATION_MAX: Duration = Duration::from_secs(TTL_SECS_MAX);
 
 /// The values of flags and the environment; each wins over the file.
 #[derive(Debug, Clone, Default)]
-pub struct Overrides {
+pub(crate) struct Overrides {
     /// `--me` or `DOCKERCOMMS_ME`.
     pub me: Option<String>,
     /// `--registry` or `DOCKERCOMMS_REGISTRY`.
@@ -71,7 +71,7 @@ pub struct Overrides {
 
 /// Every setting of one profile, resolved and checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Settings {
+pub(crate) struct Settings {
     /// My identities; the first one signs. Never empty.
     pub me: Vec<Identity>,
     /// The registry reference as written.
@@ -123,7 +123,7 @@ impl Settings {
     ///
     /// # Errors
     /// Names the first setting that cannot be used.
-    pub fn resolve(
+    pub(crate) fn resolve(
         overrides: &Overrides,
         file: &ProfileFile,
         places: &Places,
@@ -225,7 +225,7 @@ fn registry(
 ///
 /// # Errors
 /// When the working directory is needed and gone.
-pub fn absolute_reference(reference: &str) -> Result<String, ConfigError> {
+pub(crate) fn absolute_reference(reference: &str) -> Result<String, ConfigError> {
     let Some(path) = reference.strip_prefix("oci:").filter(|path| !path.is_empty()) else {
         return Ok(reference.to_owned());
     };

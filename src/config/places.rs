@@ -10,7 +10,7 @@ use crate::sys::owner::{is_of_this_user, is_open_to_others};
 
 /// The variables of the environment that decide the places; read by `cli::env` alone.
 #[derive(Debug, Clone, Default)]
-pub struct HomeVariables {
+pub(crate) struct HomeVariables {
     /// `--home` or `DOCKERCOMMS_HOME`: everything is below it.
     pub dockercomms_home: Option<PathBuf>,
     /// `HOME`.
@@ -30,7 +30,7 @@ pub struct HomeVariables {
 /// The profile `default` uses them directly; any other has everything but `config.toml` of its own,
 /// under `profiles/NAME`, so two profiles never share a key or a journal.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Places {
+pub(crate) struct Places {
     config_root: PathBuf,
     config: PathBuf,
     state: PathBuf,
@@ -39,14 +39,14 @@ pub struct Places {
 }
 
 /// The profile that is used by default.
-pub const DEFAULT_PROFILE: &str = "default";
+pub(crate) const DEFAULT_PROFILE: &str = "default";
 
 impl Places {
     /// Finds the directories of `profile`; touches no disk.
     ///
     /// # Errors
     /// When the profile's name is not a file name, or neither `--home` nor `HOME` is set.
-    pub fn find(variables: &HomeVariables, profile: &str) -> Result<Self, ConfigError> {
+    pub(crate) fn find(variables: &HomeVariables, profile: &str) -> Result<Self, ConfigError> {
         let name_is_plain = !profile.is_empty()
             && profile.len() <= 64
             && profile.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
@@ -68,73 +68,73 @@ impl Places {
     }
 
     /// Returns the file with every profile's settings.
-    pub fn config_file(&self) -> PathBuf {
+    pub(crate) fn config_file(&self) -> PathBuf {
         self.config_root.join("config.toml")
     }
 
     /// Returns the private key's file.
-    pub fn key_file(&self) -> PathBuf {
+    pub(crate) fn key_file(&self) -> PathBuf {
         self.config.join("key.pem")
     }
 
     /// Returns the file that lists the keys that the current one has replaced.
-    pub fn key_history_file(&self) -> PathBuf {
+    pub(crate) fn key_history_file(&self) -> PathBuf {
         self.config.join("key-history.toml")
     }
 
     /// Returns the directory of private keys that were replaced.
-    pub fn retired_keys_dir(&self) -> PathBuf {
+    pub(crate) fn retired_keys_dir(&self) -> PathBuf {
         self.config.join("retired-keys")
     }
 
     /// Returns the trust store's file.
-    pub fn trust_file(&self) -> PathBuf {
+    pub(crate) fn trust_file(&self) -> PathBuf {
         self.config.join("trust.toml")
     }
 
     /// Returns the file of our own contact card.
-    pub fn card_file(&self) -> PathBuf {
+    pub(crate) fn card_file(&self) -> PathBuf {
         self.config.join("contact.card")
     }
 
     /// Returns the directory of journal, spool, lock and log; losing it loses mail.
-    pub fn state_dir(&self) -> &Path {
+    pub(crate) fn state_dir(&self) -> &Path {
         &self.state
     }
 
     /// Returns the file that describes the running mount.
-    pub fn mount_file(&self) -> PathBuf {
+    pub(crate) fn mount_file(&self) -> PathBuf {
         self.state.join("mount.json")
     }
 
     /// Returns the log of a mount in the background.
-    pub fn log_file(&self) -> PathBuf {
+    pub(crate) fn log_file(&self) -> PathBuf {
         self.state.join("mount.log")
     }
 
     /// Returns the directory of files that are being sent.
-    pub fn spool_dir(&self) -> PathBuf {
+    pub(crate) fn spool_dir(&self) -> PathBuf {
         self.state.join("spool")
     }
 
     /// Returns the directory of verified chunks; losing it costs time only.
-    pub fn cache_dir(&self) -> &Path {
+    pub(crate) fn cache_dir(&self) -> &Path {
         &self.cache
     }
 
     /// Returns the key of the cache's seals, which is never kept in the cache; losing it costs time
     /// only.
-    pub fn seal_key_file(&self) -> PathBuf {
+    pub(crate) fn seal_key_file(&self) -> PathBuf {
         self.state.join("seal.key")
     }
 
     /// Returns the image-layout directory that is used when no registry is configured.
-    pub fn repository_dir(&self) -> &Path {
+    pub(crate) fn repository_dir(&self) -> &Path {
         &self.repository
     }
 
     /// Returns every directory of ours, which a mount must not hide.
-    pub fn private_dirs(&self) -> Vec<PathBuf> {
+    pub(crate) fn private_dirs(&self) -> Vec<PathBuf> {
         [&self.config_root, &self.config, &self.state, &self.cache, &self.repository]
             .map(PathBuf::clone)
             .to_vec()
@@ -146,7 +146,7 @@ impl Places {
     ///
     /// # Errors
     /// When one cannot be created, or belongs to another user.
-    pub fn create(&self) -> Result<Vec<String>, ConfigError> {
+    pub(crate) fn create(&self) -> Result<Vec<String>, ConfigError> {
         let mut repaired = Vec::new();
         for dir in [&self.config_root, &self.config, &self.state, &self.cache] {
             let before = std::fs::symlink_metadata(dir).ok();
@@ -166,7 +166,7 @@ impl Places {
     ///
     /// # Errors
     /// When the file is a link, not a plain file, or belongs to another user.
-    pub fn protect_key(&self) -> Result<Option<String>, ConfigError> {
+    pub(crate) fn protect_key(&self) -> Result<Option<String>, ConfigError> {
         let path = self.key_file();
         let failed = |source| ConfigError::Key { path: path.clone(), source };
         let metadata = std::fs::symlink_metadata(&path).map_err(failed)?;

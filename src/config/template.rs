@@ -72,7 +72,7 @@ const OPTIONAL: &str = r##"
 "##;
 
 /// Returns the text of `[profile.NAME]`; `registry` absent means the default directory.
-pub fn render_profile(profile: &str, me: &str, registry: Option<&str>) -> String {
+pub(crate) fn render_profile(profile: &str, me: &str, registry: Option<&str>) -> String {
     let mut text = format!("[profile.{profile}]\n");
     text.push_str(
         "# Who I am: my name in the outbox/ of those who write to me. A list is allowed; the\n",

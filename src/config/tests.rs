@@ -1,5 +1,6 @@
 use std::path::Path;
 
+use super::file::CONFIG_LEN_MAX;
 use super::*;
 
 fn places() -> Places {

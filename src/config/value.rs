@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer};
 
 /// A number of bytes: `4096`, `8MiB`, `5 GiB`, `100kB`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct ByteSize(pub u64);
+pub(crate) struct ByteSize(pub u64);
 
 /// Units from large to small, so that printing picks the largest exact one.
 const UNITS: [(&str, u64); 9] = [
@@ -68,7 +68,7 @@ impl<'de> Deserialize<'de> for ByteSize {
 
 /// A length of time: `7d`, `500ms`, `1h 30m`, or whole seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Span(pub Duration);
+pub(crate) struct Span(pub Duration);
 
 impl FromStr for Span {
     type Err = &'static str;

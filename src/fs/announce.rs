@@ -111,7 +111,7 @@ fn encode(arrivals: &[Arrival]) -> Vec<u8> {
 ///
 /// # Errors
 /// When nothing of ours is mounted there, or standard input cannot be read.
-pub fn create_from_stdin(mount_point: &Path) -> io::Result<()> {
+pub(crate) fn create_from_stdin(mount_point: &Path) -> io::Result<()> {
     let path = absolute(mount_point)?;
     let root = open_root(&path)?;
     let mut input = Vec::new();

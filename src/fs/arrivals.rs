@@ -13,7 +13,7 @@ use crate::mailbox::Snapshot;
 
 /// A name that appeared.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Arrival {
+pub(crate) struct Arrival {
     /// Where.
     pub dir: Dir,
     /// The name in it.
@@ -23,7 +23,7 @@ pub struct Arrival {
 }
 
 /// Returns which names appeared in the parts of the tree that others fill, directories first.
-pub fn arrivals(before: &Snapshot, after: &Snapshot) -> Vec<Arrival> {
+pub(crate) fn arrivals(before: &Snapshot, after: &Snapshot) -> Vec<Arrival> {
     let mut arrivals = Vec::new();
     let (inbox, sent, issued) = (Dir::Inbox, ReceiptSide::Sent, ReceiptSide::Issued);
     collect(&mut arrivals, &before.inbox, &after.inbox, &inbox, Dir::Sender);
@@ -70,7 +70,7 @@ fn collect<T>(
 
 /// The names that a helper is about to create, hidden from it until it does.
 #[derive(Debug, Default)]
-pub struct Announcements {
+pub(crate) struct Announcements {
     /// The helper's process, which has one thread; 0 = none.
     helper: AtomicU32,
     pending: Mutex<HashSet<(Dir, String)>>,
@@ -78,29 +78,29 @@ pub struct Announcements {
 
 impl Announcements {
     /// Returns whether `thread` is the helper.
-    pub fn is_helper(&self, thread: u32) -> bool {
+    pub(crate) fn is_helper(&self, thread: u32) -> bool {
         thread != 0 && self.helper.load(Ordering::Acquire) == thread
     }
 
     /// Returns whether the helper must not find `name` yet.
-    pub fn is_pending(&self, dir: &Dir, name: &str) -> bool {
+    pub(crate) fn is_pending(&self, dir: &Dir, name: &str) -> bool {
         self.pending.lock().contains(&(dir.clone(), name.to_owned()))
     }
 
     /// Takes a name that the helper creates; `false` when it was not to be announced.
-    pub fn take(&self, dir: &Dir, name: &str) -> bool {
+    pub(crate) fn take(&self, dir: &Dir, name: &str) -> bool {
         self.pending.lock().remove(&(dir.clone(), name.to_owned()))
     }
 
     /// Hides `arrivals` from `helper`, which is about to create them.
-    pub fn begin(&self, helper: u32, arrivals: &[Arrival]) {
+    pub(crate) fn begin(&self, helper: u32, arrivals: &[Arrival]) {
         let names = arrivals.iter().map(|arrival| (arrival.dir.clone(), arrival.name.clone()));
         *self.pending.lock() = names.collect();
         self.helper.store(helper, Ordering::Release);
     }
 
     /// Hides nothing any longer.
-    pub fn end(&self) {
+    pub(crate) fn end(&self) {
         self.helper.store(0, Ordering::Release);
         self.pending.lock().clear();
     }

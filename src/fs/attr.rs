@@ -13,11 +13,11 @@ const INBOX_TTL: Duration = Duration::from_hours(1);
 const LISTING_TTL: Duration = Duration::from_secs(1);
 
 /// The size that programs see as the natural unit; larger ones confuse the page cache.
-pub const BLOCK_LEN: u32 = 4096;
+pub(crate) const BLOCK_LEN: u32 = 4096;
 
 /// What `stat` shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Attr {
+pub(crate) struct Attr {
     /// The inode number.
     pub ino: u64,
     /// Bytes.
@@ -38,7 +38,7 @@ pub struct Attr {
 
 /// What attributes depend on besides the node.
 #[derive(Debug, Clone, Copy)]
-pub struct Context<'a> {
+pub(crate) struct Context<'a> {
     /// The listings.
     pub snapshot: &'a Snapshot,
     /// Time of directories that nothing else dates.
@@ -50,7 +50,7 @@ pub struct Context<'a> {
 }
 
 /// Returns the attributes of `node`; `live_len` is the length of a live text.
-pub fn of(context: Context<'_>, ino: u64, node: &Node, live_len: u64) -> Attr {
+pub(crate) fn of(context: Context<'_>, ino: u64, node: &Node, live_len: u64) -> Attr {
     let file = Attr {
         ino,
         len: 0,

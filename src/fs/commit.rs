@@ -12,7 +12,7 @@ use crate::mailbox::{Delivery, SendState};
 /// What is known when a descriptor of a writable handle is closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "each is one independent fact of the rule")]
-pub struct FlushFacts {
+pub(crate) struct FlushFacts {
     /// Content that no prepare has covered.
     pub is_dirty: bool,
     /// An earlier write through this handle failed.
@@ -33,7 +33,7 @@ pub struct FlushFacts {
 
 /// What a close does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FlushStep {
+pub(crate) enum FlushStep {
     /// Nothing to do; the close succeeds.
     Nothing,
     /// The earlier error once more; the file is not sent.
@@ -51,7 +51,7 @@ pub enum FlushStep {
 /// Decides what closing a descriptor does; the numbers are those of the commit rule.
 ///
 /// `has_other_writers` costs a walk through `/proc` and is asked last.
-pub fn on_flush(facts: FlushFacts, has_other_writers: impl FnOnce() -> bool) -> FlushStep {
+pub(crate) fn on_flush(facts: FlushFacts, has_other_writers: impl FnOnce() -> bool) -> FlushStep {
     // 1: also the flush that every `dup2` of a shell causes before anything was written.
     if facts.is_unlinked || (!facts.is_dirty && !facts.write_failed) {
         return FlushStep::Nothing;
@@ -89,13 +89,13 @@ pub fn on_flush(facts: FlushFacts, has_other_writers: impl FnOnce() -> bool) -> 
 /// A close that failed told its program that the file was not sent, so the background must not
 /// send it after all. Failed files are kept from sending by their state; a Prepared one was
 /// promised by a later close.
-pub fn abandons_on_release(close_failed: bool, state: SendState, is_unlinked: bool) -> bool {
+pub(crate) fn abandons_on_release(close_failed: bool, state: SendState, is_unlinked: bool) -> bool {
     close_failed && !is_unlinked && matches!(state, SendState::Draft | SendState::Preparing)
 }
 
 /// What a rename inside one recipient does after the name changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RenameStep {
+pub(crate) enum RenameStep {
     /// The new name stays local too.
     Nothing,
     /// An empty file waits in its settle window under the new name.
@@ -111,7 +111,7 @@ pub enum RenameStep {
 /// Decides what a rename does, by the new name, the state before it and the content.
 ///
 /// A file that failed is tried again; an abandoned one is not completed by a new name.
-pub fn on_rename(
+pub(crate) fn on_rename(
     to_is_temporary: bool,
     state: SendState,
     len: u64,
@@ -135,7 +135,7 @@ pub fn on_rename(
 
 /// What fsync does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FsyncStep {
+pub(crate) enum FsyncStep {
     /// There is nothing that could be lost.
     Nothing,
     /// The content becomes durable on the local disk.
@@ -151,7 +151,7 @@ pub enum FsyncStep {
 /// Never sends unfinished content: vim, sqlite and git call it midway. Never waits for a tag that
 /// is published only after the caller's own release, or for the queue, which may take days: what
 /// `close` promised is durable already.
-pub fn on_fsync(state: SendState, writer_count: u32, is_queued: bool) -> FsyncStep {
+pub(crate) fn on_fsync(state: SendState, writer_count: u32, is_queued: bool) -> FsyncStep {
     match state {
         SendState::Sent => FsyncStep::Nothing,
         SendState::Queued | SendState::Preparing if is_queued => FsyncStep::Nothing,

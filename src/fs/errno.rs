@@ -6,7 +6,7 @@ use super::error::FsError;
 use crate::protocol::ErrorClass;
 
 /// Returns the errno whose text a person at a file manager reads.
-pub fn of_class(class: ErrorClass) -> i32 {
+pub(crate) fn of_class(class: ErrorClass) -> i32 {
     match class {
         ErrorClass::NotFound => libc::ENOENT,
         ErrorClass::Denied | ErrorClass::DirectoryDenied => libc::EACCES,
@@ -32,7 +32,7 @@ pub fn of_class(class: ErrorClass) -> i32 {
 }
 
 /// Returns the errno of an operation's error.
-pub fn of(error: &FsError) -> i32 {
+pub(crate) fn of(error: &FsError) -> i32 {
     match error {
         FsError::Mailbox(error) => of_class(error.class()),
         FsError::NoEntry => libc::ENOENT,

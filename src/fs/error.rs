@@ -8,7 +8,7 @@ use crate::protocol::ErrorClass;
 /// Most variants are words of the VFS that no [`ErrorClass`] has; `errno` translates them.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum FsError {
+pub(crate) enum FsError {
     /// The mailbox failed; its class decides the errno.
     #[error(transparent)]
     Mailbox(#[from] MailboxError),
@@ -91,7 +91,7 @@ pub enum FsError {
 
 impl FsError {
     /// Returns the class that decides the exit code.
-    pub fn class(&self) -> ErrorClass {
+    pub(crate) fn class(&self) -> ErrorClass {
         match self {
             Self::Mailbox(error) => error.class(),
             Self::NoEntry | Self::BadHandle | Self::NoAttribute => ErrorClass::NotFound,
@@ -116,7 +116,7 @@ impl FsError {
     }
 
     /// Returns what to do next, one sentence.
-    pub fn hint(&self) -> Option<String> {
+    pub(crate) fn hint(&self) -> Option<String> {
         match self {
             Self::Mailbox(error) => error.hint(),
             Self::MountPoint { class: ErrorClass::Busy, .. } => {

@@ -13,7 +13,7 @@ use crate::mailbox::{MessageReader, OutboxFile};
 
 /// What an open file or directory remembers.
 #[derive(Debug)]
-pub enum Handle {
+pub(crate) enum Handle {
     /// A directory.
     Dir(DirHandle),
     /// A message in `inbox/`.
@@ -30,7 +30,7 @@ pub enum Handle {
 
 /// A reader with its own read-ahead, and what an error is about.
 #[derive(Clone)]
-pub struct OpenMessage {
+pub(crate) struct OpenMessage {
     /// The reader.
     pub reader: MessageReader,
     /// Where the file lies, for `.dockercomms/errors`.
@@ -44,12 +44,12 @@ impl std::fmt::Debug for OpenMessage {
 }
 
 /// Entries by name, shared between the reads of one directory stream.
-pub type Entries = Arc<Vec<(String, Node)>>;
+pub(crate) type Entries = Arc<Vec<(String, Node)>>;
 
 /// An open directory: the listing as it was at the last rewind, so that a reader sees no entry
 /// twice and misses none that stayed, whatever arrives meanwhile.
 #[derive(Debug)]
-pub struct DirHandle {
+pub(crate) struct DirHandle {
     /// Which directory.
     pub dir: Dir,
     listing: Mutex<Option<Entries>>,
@@ -57,12 +57,16 @@ pub struct DirHandle {
 
 impl DirHandle {
     /// Opens `dir`; the listing is taken at the first read.
-    pub fn new(dir: Dir) -> Self {
+    pub(crate) fn new(dir: Dir) -> Self {
         Self { dir, listing: Mutex::new(None) }
     }
 
     /// Returns the listing for a read at `offset`; offset 0 takes a new one.
-    pub fn listing(&self, offset: u64, take: impl FnOnce() -> Vec<(String, Node)>) -> Entries {
+    pub(crate) fn listing(
+        &self,
+        offset: u64,
+        take: impl FnOnce() -> Vec<(String, Node)>,
+    ) -> Entries {
         let mut listing = self.listing.lock();
         match &*listing {
             Some(taken) if offset > 0 => Arc::clone(taken),
@@ -76,7 +80,7 @@ impl DirHandle {
 /// It names the inode, not the file: when a sent file is truncated into a new message, readers see
 /// the new content, as they do on any file system.
 #[derive(Debug)]
-pub struct OutgoingReader {
+pub(crate) struct OutgoingReader {
     /// The inode.
     pub ino: u64,
     /// The reader of a sent message whose staged copy is gone; made once for its read-ahead.
@@ -85,7 +89,7 @@ pub struct OutgoingReader {
 
 /// A handle that may write; holds one writer reference of its file until released.
 #[derive(Debug)]
-pub struct Writer {
+pub(crate) struct Writer {
     /// The inode, for finding other descriptors.
     pub ino: u64,
     /// The file.
@@ -99,7 +103,7 @@ pub struct Writer {
 
 impl Writer {
     /// Wraps a file whose writer reference the caller took.
-    pub fn new(ino: u64, file: Arc<OutboxFile>, opener: Option<u32>) -> Self {
+    pub(crate) fn new(ino: u64, file: Arc<OutboxFile>, opener: Option<u32>) -> Self {
         Self {
             ino,
             file,
@@ -110,28 +114,28 @@ impl Writer {
     }
 
     /// Notes a write that succeeded: what an earlier close said about the file is void.
-    pub fn note_written(&self) {
+    pub(crate) fn note_written(&self) {
         self.close_failed.store(false, Ordering::Relaxed);
     }
 
     /// Notes a write that failed; the first error sticks until the handle is released.
-    pub fn note_write_error(&self, errno: i32) {
+    pub(crate) fn note_write_error(&self, errno: i32) {
         // Failing means that an earlier error is there already.
         self.write_errno.compare_exchange(0, errno, Ordering::Relaxed, Ordering::Relaxed).ok();
     }
 
     /// Returns the errno of the first write that failed.
-    pub fn write_errno(&self) -> Option<i32> {
+    pub(crate) fn write_errno(&self) -> Option<i32> {
         Some(self.write_errno.load(Ordering::Relaxed)).filter(|&errno| errno != 0)
     }
 
     /// Notes what the last close told its program.
-    pub fn note_close(&self, failed: bool) {
+    pub(crate) fn note_close(&self, failed: bool) {
         self.close_failed.store(failed, Ordering::Relaxed);
     }
 
     /// Returns whether the last close failed and nothing was written since.
-    pub fn close_failed(&self) -> bool {
+    pub(crate) fn close_failed(&self) -> bool {
         self.close_failed.load(Ordering::Relaxed)
     }
 }
@@ -141,7 +145,7 @@ impl Writer {
 /// vim opens a file for writing, looks whether it is still the same, and truncates it then. A
 /// refusal of the open makes it remove the file and give up over an empty one.
 #[derive(Debug)]
-pub struct Sealed {
+pub(crate) struct Sealed {
     /// The inode.
     pub ino: u64,
     /// The process that opened it.
@@ -151,36 +155,36 @@ pub struct Sealed {
 
 impl Sealed {
     /// Returns a handle through which nothing was tried yet.
-    pub fn new(ino: u64, opener: Option<u32>) -> Self {
+    pub(crate) fn new(ino: u64, opener: Option<u32>) -> Self {
         Self { ino, opener, was_refused: AtomicBool::new(false) }
     }
 
     /// Notes a refused change; its close reports it again.
-    pub fn note_refused(&self) {
+    pub(crate) fn note_refused(&self) {
         self.was_refused.store(true, Ordering::Relaxed);
     }
 
     /// Returns whether a change was refused.
-    pub fn was_refused(&self) -> bool {
+    pub(crate) fn was_refused(&self) -> bool {
         self.was_refused.load(Ordering::Relaxed)
     }
 }
 
 /// The table of handles that the kernel holds.
 #[derive(Debug)]
-pub struct Handles {
+pub(crate) struct Handles {
     handles: RwLock<HashMap<u64, Arc<Handle>>>,
     next: AtomicU64,
 }
 
 impl Handles {
     /// Returns an empty table.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { handles: RwLock::default(), next: AtomicU64::new(1) }
     }
 
     /// Adds a handle and returns its number, which is never used again.
-    pub fn insert(&self, handle: Handle) -> u64 {
+    pub(crate) fn insert(&self, handle: Handle) -> u64 {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         self.handles.write().insert(number, Arc::new(handle));
         number
@@ -190,12 +194,12 @@ impl Handles {
     ///
     /// # Errors
     /// `BadHandle` when it was released or never given out.
-    pub fn get(&self, number: u64) -> Result<Arc<Handle>, FsError> {
+    pub(crate) fn get(&self, number: u64) -> Result<Arc<Handle>, FsError> {
         self.handles.read().get(&number).cloned().ok_or(FsError::BadHandle)
     }
 
     /// Lets a sealed handle be a writer from now on; `false` when it is no sealed one (any more).
-    pub fn unseal(&self, number: u64, writer: Arc<Writer>) -> bool {
+    pub(crate) fn unseal(&self, number: u64, writer: Arc<Writer>) -> bool {
         let mut handles = self.handles.write();
         let sealed =
             handles.get_mut(&number).filter(|handle| matches!(***handle, Handle::Sealed(_)));
@@ -205,7 +209,7 @@ impl Handles {
     }
 
     /// Takes a handle out of the table.
-    pub fn remove(&self, number: u64) -> Option<Arc<Handle>> {
+    pub(crate) fn remove(&self, number: u64) -> Option<Arc<Handle>> {
         self.handles.write().remove(&number)
     }
 }

@@ -9,7 +9,7 @@ use super::node::{Dir, Node, ROOT_INO, preferred_ino};
 /// Inode numbers by identity: stable over restarts, checked for collisions, never given to
 /// something else while the kernel may still use them.
 #[derive(Debug)]
-pub struct Inodes(RwLock<Table>);
+pub(crate) struct Inodes(RwLock<Table>);
 
 #[derive(Debug, Default)]
 struct Table {
@@ -28,14 +28,14 @@ struct Entry {
 
 impl Inodes {
     /// Returns the table with the root, which is never forgotten.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let table = Self(RwLock::default());
         table.acquire(&Node::Dir(Dir::Root));
         table
     }
 
     /// Returns the inode of `node` and counts one lookup, which `forget` must give back.
-    pub fn acquire(&self, node: &Node) -> u64 {
+    pub(crate) fn acquire(&self, node: &Node) -> u64 {
         let mut table = self.0.write();
         let identity = node.identity();
         let ino = table.place_of(&identity);
@@ -50,26 +50,26 @@ impl Inodes {
     }
 
     /// Returns the inode number of `node` without counting, for listings.
-    pub fn number_of(&self, node: &Node) -> u64 {
+    pub(crate) fn number_of(&self, node: &Node) -> u64 {
         let identity = node.identity();
         self.0.read().find(&identity).unwrap_or_else(|| preferred_ino(&identity))
     }
 
     /// Returns the inode number of `node` if the kernel knows it.
-    pub fn known(&self, node: &Node) -> Option<u64> {
+    pub(crate) fn known(&self, node: &Node) -> Option<u64> {
         let identity = node.identity();
         let table = self.0.read();
         table.find(&identity).filter(|ino| table.entries.contains_key(ino))
     }
 
     /// Returns what an inode shows.
-    pub fn get(&self, ino: u64) -> Option<Node> {
+    pub(crate) fn get(&self, ino: u64) -> Option<Node> {
         self.0.read().entries.get(&ino).map(|entry| entry.node.clone())
     }
 
     /// Lets an inode show another node from now on, as truncating a file does: the kernel's inode
     /// stays, its content is new.
-    pub fn replace(&self, ino: u64, node: &Node) {
+    pub(crate) fn replace(&self, ino: u64, node: &Node) {
         let mut table = self.0.write();
         let identity = node.identity();
         let Some(entry) = table.entries.get_mut(&ino) else { return };
@@ -80,7 +80,7 @@ impl Inodes {
     }
 
     /// Gives back `count` lookups; the inode leaves the table with the last one.
-    pub fn forget(&self, ino: u64, count: u64) {
+    pub(crate) fn forget(&self, ino: u64, count: u64) {
         if ino == ROOT_INO {
             return;
         }
@@ -96,7 +96,7 @@ impl Inodes {
 
     /// Returns how many inodes the kernel knows.
     #[cfg(test)]
-    pub fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.0.read().entries.len()
     }
 }

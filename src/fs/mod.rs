@@ -8,36 +8,36 @@
 //! **Must never:** answer metadata from the network, touch a path inside the mount, send a file
 //! whose writer died, or leave a request without an answer.
 
-pub mod announce;
-pub mod arrivals;
-pub mod attr;
-pub mod commit;
-pub mod errno;
+pub(crate) mod announce;
+pub(crate) mod arrivals;
+pub(crate) mod attr;
+pub(crate) mod commit;
+pub(crate) mod errno;
 mod error;
 mod fuse;
 mod fusermount;
-pub mod handle;
-pub mod inode;
+pub(crate) mod handle;
+pub(crate) mod inode;
 mod interrupt;
 mod mount;
 mod mountinfo;
-pub mod name;
-pub mod node;
-pub mod notify;
-pub mod ops;
+pub(crate) mod name;
+pub(crate) mod node;
+pub(crate) mod notify;
+pub(crate) mod ops;
 mod reply;
-pub mod requester;
+pub(crate) mod requester;
 mod settings;
 mod text;
-pub mod tree;
+pub(crate) mod tree;
 mod watchdog;
-pub mod xattr;
+pub(crate) mod xattr;
 
 #[cfg(test)]
 mod fixture;
 
-pub use announce::create_from_stdin as run_announcer;
-pub use error::FsError;
-pub use mount::{Mount, MountOptions, mount};
-pub use mountinfo::is_mounted;
-pub use watchdog::watch_stdin as run_watchdog;
+pub(crate) use announce::create_from_stdin as run_announcer;
+pub(crate) use error::FsError;
+pub(crate) use mount::{Mount, MountOptions, mount};
+pub(crate) use mountinfo::is_mounted;
+pub(crate) use watchdog::watch_stdin as run_watchdog;

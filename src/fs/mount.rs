@@ -39,7 +39,7 @@ const READ_AHEAD_KIB: &str = "1024";
 
 /// How a mailbox is mounted.
 #[derive(Clone)]
-pub struct MountOptions {
+pub(crate) struct MountOptions {
     /// An empty directory.
     pub mount_point: PathBuf,
     /// Lets root, and nobody else, use a mount of an ordinary user.
@@ -55,7 +55,7 @@ pub struct MountOptions {
 
 impl MountOptions {
     /// The defaults: this program is its own watchdog.
-    pub fn new(mount_point: impl Into<PathBuf>) -> Self {
+    pub(crate) fn new(mount_point: impl Into<PathBuf>) -> Self {
         Self {
             mount_point: mount_point.into(),
             allow_other: false,
@@ -67,7 +67,7 @@ impl MountOptions {
 }
 
 /// A live mount. Dropping it detaches the mount point.
-pub struct Mount {
+pub(crate) struct Mount {
     path: PathBuf,
     entry: Option<MountEntry>,
     watchdog: Arc<Option<Watchdog>>,
@@ -85,7 +85,11 @@ pub struct Mount {
 /// # Errors
 /// [`FsError::MountPoint`] when the place cannot be used, `Busy` when a mailbox is mounted there;
 /// [`FsError::Mount`] when the kernel or `fusermount3` refused.
-pub fn mount(options: &MountOptions, mailbox: Mailbox, runtime: Handle) -> Result<Mount, FsError> {
+pub(crate) fn mount(
+    options: &MountOptions,
+    mailbox: Mailbox,
+    runtime: Handle,
+) -> Result<Mount, FsError> {
     let path = prepare_mount_point(options)?;
     let (connection, permissions) = connect(&path, options.allow_other)?;
     // From here on the mount exists; an error must take it away again.
@@ -170,7 +174,7 @@ impl Mount {
     ///
     /// # Errors
     /// When the kernel or `fusermount3` refuses.
-    pub fn unmount(&self) -> Result<(), FsError> {
+    pub(crate) fn unmount(&self) -> Result<(), FsError> {
         let is_there = ours_at(&self.path)
             .is_some_and(|now| self.entry.as_ref().is_none_or(|entry| entry.device == now.device));
         if is_there && !self.ended.is_cancelled() {
@@ -191,7 +195,7 @@ impl Mount {
     ///
     /// A detached mount lives on while files are open; give this a deadline, then call
     /// [`Mount::let_go`].
-    pub async fn wait_unmounted(&self) {
+    pub(crate) async fn wait_unmounted(&self) {
         self.ended.cancelled().await;
         self.tasks.close();
         self.tasks.wait().await;
@@ -202,7 +206,7 @@ impl Mount {
     }
 
     /// Answers everybody who waits in the mount with `EINTR`; unfinished files stay unsent.
-    pub fn let_go(&self) {
+    pub(crate) fn let_go(&self) {
         self.stop.cancel();
     }
 }

@@ -28,7 +28,7 @@ pub(super) struct MountEntry {
 }
 
 /// Returns whether a mailbox is mounted at `path`, dead or alive. Does not touch it.
-pub fn is_mounted(path: &Path) -> bool {
+pub(crate) fn is_mounted(path: &Path) -> bool {
     absolute(path).ok().and_then(|path| ours_at(&path)).is_some()
 }
 

@@ -15,7 +15,7 @@ use crate::protocol::{FileName, Identity};
 ///
 /// # Errors
 /// `NotUtf8`, `NameTooLong`, or `Invalid` for control and bidirectional characters.
-pub fn file_name(name: &OsStr) -> Result<FileName, FsError> {
+pub(crate) fn file_name(name: &OsStr) -> Result<FileName, FsError> {
     normalized(name)?.parse().map_err(|_source| FsError::Invalid)
 }
 
@@ -23,7 +23,7 @@ pub fn file_name(name: &OsStr) -> Result<FileName, FsError> {
 ///
 /// # Errors
 /// As [`file_name`], and `Invalid` when the name encodes no identity.
-pub fn recipient(name: &OsStr) -> Result<Identity, FsError> {
+pub(crate) fn recipient(name: &OsStr) -> Result<Identity, FsError> {
     if name.len() > NAME_LEN_MAX {
         return Err(FsError::NameTooLong);
     }
@@ -35,7 +35,7 @@ pub fn recipient(name: &OsStr) -> Result<Identity, FsError> {
 ///
 /// # Errors
 /// `NotUtf8` or `NameTooLong`.
-pub fn normalized(name: &OsStr) -> Result<String, FsError> {
+pub(crate) fn normalized(name: &OsStr) -> Result<String, FsError> {
     if name.len() > NAME_LEN_MAX {
         return Err(FsError::NameTooLong);
     }

@@ -9,7 +9,7 @@ use crate::mailbox::{FailureNote, InboxItem, OutboxFile, QuarantineItem, Receipt
 
 /// Whose receipts a directory of `receipts/` holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum ReceiptSide {
+pub(crate) enum ReceiptSide {
     /// Receipts that came back for what I sent.
     Sent,
     /// Receipts that I gave.
@@ -18,7 +18,7 @@ pub enum ReceiptSide {
 
 /// A directory of the tree; the strings are directory names as listed.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum Dir {
+pub(crate) enum Dir {
     /// The mount point.
     Root,
     /// `inbox/`
@@ -45,7 +45,7 @@ pub enum Dir {
 
 /// A text that is made anew whenever somebody looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum LiveText {
+pub(crate) enum LiveText {
     /// `.dockercomms/status`
     Status,
     /// `.dockercomms/status.json`
@@ -56,7 +56,7 @@ pub enum LiveText {
 
 /// A text of a listing that changes only by being replaced.
 #[derive(Debug, Clone)]
-pub enum ListedText {
+pub(crate) enum ListedText {
     /// A receipt's JSON.
     Receipt(Arc<ReceiptItem>),
     /// Why something is in quarantine.
@@ -67,7 +67,7 @@ pub enum ListedText {
 
 /// A note beside a file that failed in the background.
 #[derive(Debug)]
-pub struct Failure {
+pub(crate) struct Failure {
     /// The file.
     pub file: Arc<OutboxFile>,
     /// What the note says.
@@ -76,7 +76,7 @@ pub struct Failure {
 
 impl ListedText {
     /// Returns the whole content.
-    pub fn content(&self) -> &str {
+    pub(crate) fn content(&self) -> &str {
         match self {
             Self::Receipt(item) => &item.json,
             Self::Why(item) => &item.text,
@@ -87,7 +87,7 @@ impl ListedText {
 
 /// What an inode shows. Cheap to clone; keeps alive what it shows.
 #[derive(Debug, Clone)]
-pub enum Node {
+pub(crate) enum Node {
     /// A directory.
     Dir(Dir),
     /// A verified message in `inbox/`.
@@ -106,7 +106,7 @@ impl Node {
     /// A message is its digest, a file being sent its staged file's random name, all else its place.
     /// A row's number would do inside one mailbox, but the search for other writers tells files by
     /// their inode numbers, and there may be several mounts.
-    pub fn identity(&self) -> String {
+    pub(crate) fn identity(&self) -> String {
         match self {
             Self::Dir(dir) => dir.path(),
             Self::Message(item) => format!("message {}", item.digest.hex()),
@@ -124,7 +124,7 @@ impl Node {
     }
 
     /// Returns whether the inode is a directory.
-    pub fn is_dir(&self) -> bool {
+    pub(crate) fn is_dir(&self) -> bool {
         matches!(self, Self::Dir(_))
     }
 }
@@ -151,7 +151,7 @@ impl Dir {
     }
 
     /// Returns the directory above; the root is its own parent.
-    pub fn parent(&self) -> Self {
+    pub(crate) fn parent(&self) -> Self {
         match self {
             Self::Root | Self::Inbox | Self::Outbox | Self::Receipts | Self::Control => Self::Root,
             Self::Sender(_) => Self::Inbox,
@@ -164,19 +164,19 @@ impl Dir {
     }
 
     /// Returns whether files and directories below belong to me, so that tools may adorn them.
-    pub fn is_outbox(&self) -> bool {
+    pub(crate) fn is_outbox(&self) -> bool {
         matches!(self, Self::Outbox | Self::Recipient(_))
     }
 }
 
 /// The inode number of the mount point, by the FUSE protocol.
-pub const ROOT_INO: u64 = 1;
+pub(crate) const ROOT_INO: u64 = 1;
 
 /// Returns the inode number that an identity has unless another one took it.
 ///
 /// A hash, so that the number survives restarts; 0 and the root's number are left out, and the top
 /// bit is clear because some programs keep inode numbers in signed integers.
-pub fn preferred_ino(identity: &str) -> u64 {
+pub(crate) fn preferred_ino(identity: &str) -> u64 {
     if identity == "/" {
         return ROOT_INO;
     }

@@ -22,7 +22,7 @@ use crate::mailbox::{InboxItem, Mailbox, Snapshot};
 const REST_FACTOR: u32 = 4;
 
 /// What the kernel keeps and can be told to drop.
-pub trait KernelCache: Send + 'static {
+pub(crate) trait KernelCache: Send + 'static {
     /// Drops a name in a directory.
     fn drop_entry(&self, dir: u64, name: &str);
 
@@ -43,7 +43,7 @@ impl KernelCache for Notifier {
 
 /// A directory and the names in it that no longer lead where they led.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Changed {
+pub(crate) struct Changed {
     /// The directory.
     pub dir: Dir,
     /// Names that came, went or lead elsewhere.
@@ -51,7 +51,7 @@ pub struct Changed {
 }
 
 /// Returns what differs in `inbox/`. Everything else is believed for a second at most.
-pub fn differences(before: &Snapshot, after: &Snapshot) -> Vec<Changed> {
+pub(crate) fn differences(before: &Snapshot, after: &Snapshot) -> Vec<Changed> {
     let mut changed = Vec::new();
     let senders = differing(&before.inbox, &after.inbox, |_, _| true);
     if !senders.is_empty() {

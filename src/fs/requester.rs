@@ -46,18 +46,18 @@ const fn set(signals: &[i32]) -> u64 {
 
 /// The thread behind a request. Cheap; every fact is read when asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Requester {
+pub(crate) struct Requester {
     thread: u32,
 }
 
 impl Requester {
     /// Wraps the `pid` of a request, which is a thread id; 0 is a process outside our namespace.
-    pub fn new(thread: u32) -> Self {
+    pub(crate) fn new(thread: u32) -> Self {
         Self { thread }
     }
 
     /// Returns the process that the thread belongs to.
-    pub fn process(self) -> Option<u32> {
+    pub(crate) fn process(self) -> Option<u32> {
         status_field(&self.read("status")?, "Tgid:")?.parse().ok()
     }
 
@@ -66,7 +66,7 @@ impl Requester {
     /// Field 9 of `stat` says that it exits, field 52 with which code. Without permission to read
     /// the code it is 0, which counts as success. `stat` is read only of a thread that has given up
     /// its memory: such a one exits, and cannot be in an `execve`.
-    pub fn dies(self) -> bool {
+    pub(crate) fn dies(self) -> bool {
         let Some(status) = self.read("status") else { return false };
         if status_field(&status, "VmSize:").is_some() {
             return false;
@@ -78,7 +78,7 @@ impl Requester {
 
     /// Returns whether the caller should be let go: it has a signal pending that ends or stops
     /// what it does, or it no longer exists.
-    pub fn is_interrupted(self) -> bool {
+    pub(crate) fn is_interrupted(self) -> bool {
         if self.thread == 0 {
             return false;
         }
@@ -113,7 +113,7 @@ fn has_stopping_signal(status: &str) -> bool {
 
 /// Whose descriptors are looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Scope {
+pub(crate) enum Scope {
     /// Every process that we may look at; costs about 100 ms on a desktop.
     Everybody,
     /// Processes in the sessions of these ones: a shell, its jobs and their children. Costs one
@@ -125,7 +125,7 @@ pub enum Scope {
 ///
 /// Our inode numbers are 64-bit hashes, which no other file system hands out, so the number alone
 /// names the file, also through bind mounts and in other mount namespaces.
-pub fn is_written_by(scope: Scope, ino: u64) -> bool {
+pub(crate) fn is_written_by(scope: Scope, ino: u64) -> bool {
     let Ok(processes) = fs::read_dir("/proc") else { return false };
     let sessions = match scope {
         Scope::Everybody => None,

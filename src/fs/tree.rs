@@ -12,7 +12,7 @@ use crate::mailbox::{FailureNote, OutboxFile, ReceiptItem, Snapshot};
 type Listing<T> = BTreeMap<String, Arc<BTreeMap<String, Arc<T>>>>;
 
 /// Returns what `name` in `dir` is.
-pub fn child(snapshot: &Snapshot, dir: &Dir, name: &str) -> Option<Node> {
+pub(crate) fn child(snapshot: &Snapshot, dir: &Dir, name: &str) -> Option<Node> {
     match dir {
         Dir::Root => match name {
             "inbox" => Some(Node::Dir(Dir::Inbox)),
@@ -69,7 +69,7 @@ pub fn child(snapshot: &Snapshot, dir: &Dir, name: &str) -> Option<Node> {
 /// Returns all entries of `dir` in listing order, without `.` and `..`.
 ///
 /// The root does not list `.dockercomms`: backups and searches would walk into it.
-pub fn entries(snapshot: &Snapshot, dir: &Dir) -> Vec<(String, Node)> {
+pub(crate) fn entries(snapshot: &Snapshot, dir: &Dir) -> Vec<(String, Node)> {
     let fixed = |names: &[&str]| {
         names
             .iter()
@@ -110,7 +110,7 @@ pub fn entries(snapshot: &Snapshot, dir: &Dir) -> Vec<(String, Node)> {
 
 /// Returns whether a directory still exists; the fixed ones always do.
 #[cfg(test)]
-pub fn exists(snapshot: &Snapshot, dir: &Dir) -> bool {
+pub(crate) fn exists(snapshot: &Snapshot, dir: &Dir) -> bool {
     match dir {
         Dir::Sender(name) => snapshot.inbox.contains_key(name),
         Dir::Recipient(name) => snapshot.outbox.contains_key(name),
@@ -127,7 +127,7 @@ pub fn exists(snapshot: &Snapshot, dir: &Dir) -> bool {
 }
 
 /// Returns how many directories `dir` has, for its link count.
-pub fn subdir_count(snapshot: &Snapshot, dir: &Dir) -> usize {
+pub(crate) fn subdir_count(snapshot: &Snapshot, dir: &Dir) -> usize {
     match dir {
         Dir::Root => 3,
         Dir::Receipts => 2,
@@ -142,7 +142,7 @@ pub fn subdir_count(snapshot: &Snapshot, dir: &Dir) -> usize {
 
 /// Returns when something last arrived in a directory that others fill, so that programs that
 /// watch its time notice arrivals.
-pub fn newest(snapshot: &Snapshot, dir: &Dir) -> Option<SystemTime> {
+pub(crate) fn newest(snapshot: &Snapshot, dir: &Dir) -> Option<SystemTime> {
     let messages = |sender: &Arc<BTreeMap<_, Arc<crate::mailbox::InboxItem>>>| {
         sender.values().map(|item| item.arrived_at).max()
     };

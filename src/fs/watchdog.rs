@@ -52,7 +52,7 @@ impl Watchdog {
 ///
 /// # Errors
 /// When the mount cannot be detached.
-pub fn watch_stdin(mount_point: &Path) -> io::Result<()> {
+pub(crate) fn watch_stdin(mount_point: &Path) -> io::Result<()> {
     let path = absolute(mount_point)?;
     let Some(watched) = ours_at(&path) else { return Ok(()) };
     let mut ignored = [0; 64];

@@ -16,18 +16,18 @@ const RECEIPT: &str = "user.dockercomms.receipt";
 
 /// Written on a file in `outbox/` that failed or waits, it is tried again; never shown, so that no
 /// tool copies it along.
-pub const RETRY: &str = "user.dockercomms.retry";
+pub(crate) const RETRY: &str = "user.dockercomms.retry";
 
 /// Written on a file in `outbox/` with its message id or number, it is given up if it is that file
 /// and was not sent; never shown either.
-pub const CANCEL: &str = "user.dockercomms.cancel";
+pub(crate) const CANCEL: &str = "user.dockercomms.cancel";
 
 /// Most attributes kept for one file; `cp -p` and file managers bring two or three.
-pub const ATTRIBUTE_COUNT_MAX: usize = 64;
+pub(crate) const ATTRIBUTE_COUNT_MAX: usize = 64;
 
 /// What a write of an attribute asks for.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Write {
+pub(crate) enum Write {
     /// Keep it locally with the file in `outbox/`.
     Keep,
     /// Accept and forget: `mv` and `cp -a` copy what we show for one message to the next.
@@ -45,7 +45,7 @@ pub enum Write {
 /// # Errors
 /// `NotSupported` for everything but `user.*`: ACLs and labels would promise what a message
 /// cannot carry, and tools skip them silently on this answer.
-pub fn on_set(node: &Node, name: &str, value: &[u8]) -> Result<Write, FsError> {
+pub(crate) fn on_set(node: &Node, name: &str, value: &[u8]) -> Result<Write, FsError> {
     if !name.starts_with("user.") {
         return Err(FsError::NotSupported);
     }
@@ -69,7 +69,7 @@ pub fn on_set(node: &Node, name: &str, value: &[u8]) -> Result<Write, FsError> {
 ///
 /// # Errors
 /// As [`on_set`].
-pub fn on_remove(node: &Node, name: &str) -> Result<(), FsError> {
+pub(crate) fn on_remove(node: &Node, name: &str) -> Result<(), FsError> {
     match on_set(node, name, b"accepted")? {
         Write::Keep => Ok(()),
         Write::Ignore | Write::Retry | Write::Cancel(_) | Write::Acknowledge(..) => {
@@ -90,7 +90,7 @@ fn parse_receipt(value: &[u8]) -> Result<Write, FsError> {
 }
 
 /// Returns all attributes that a message shows, by full name.
-pub fn of_message(item: &InboxItem) -> Vec<(String, Vec<u8>)> {
+pub(crate) fn of_message(item: &InboxItem) -> Vec<(String, Vec<u8>)> {
     let envelope = &item.message.envelope;
     let mut shown = vec![
         ours("state", "received"),
@@ -113,7 +113,11 @@ pub fn of_message(item: &InboxItem) -> Vec<(String, Vec<u8>)> {
 
 /// Returns all attributes that a file in `outbox/` shows, ours first; `signer` is the fingerprint
 /// of the key that signs for `me`.
-pub fn of_outgoing(file: &OutboxFile, me: &Identity, signer: &str) -> Vec<(String, Vec<u8>)> {
+pub(crate) fn of_outgoing(
+    file: &OutboxFile,
+    me: &Identity,
+    signer: &str,
+) -> Vec<(String, Vec<u8>)> {
     let (done, total) = file.progress();
     let mut shown = vec![
         ours("state", file.shown_state()),
@@ -145,7 +149,7 @@ pub fn of_outgoing(file: &OutboxFile, me: &Identity, signer: &str) -> Vec<(Strin
 }
 
 /// Returns the list of names as `listxattr(2)` wants it.
-pub fn encode_names(attributes: &[(String, Vec<u8>)]) -> Vec<u8> {
+pub(crate) fn encode_names(attributes: &[(String, Vec<u8>)]) -> Vec<u8> {
     let mut names = Vec::new();
     for (name, _value) in attributes {
         names.extend_from_slice(name.as_bytes());

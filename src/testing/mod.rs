@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 use tempfile::TempDir;
 
 use crate::cache::{CacheLimits, ChunkCache};
+use crate::config::{ConfigError, ConfigFile};
 use crate::mailbox::{
     InboxItem, Mailbox, MailboxError, MailboxOptions, MailboxParts, SentMessage, TrustSource,
 };
@@ -282,4 +283,13 @@ pub fn push_signed(
     let bundle_tag = tag(format!("{}1790000000-000000", Tag::bundle_prefix(&subject.digest)));
     world.memory.replace_manifest_at_tag(&bundle_tag, attached);
     inbox
+}
+
+/// Parses the text of a `config.toml`, for the fuzzer; an error is the line that it names.
+pub fn parse_config(text: &str) -> Result<(), usize> {
+    match ConfigFile::parse(text, Path::new("config.toml")) {
+        Ok(_) => Ok(()),
+        Err(ConfigError::Syntax { line, .. }) => Err(line),
+        Err(other) => panic!("a text has only syntax errors: {other}"),
+    }
 }

@@ -15,7 +15,7 @@ const ACL: &str = "system.posix_acl_";
 
 /// What somebody asked for by writing an attribute, and what takes a while.
 #[derive(Debug)]
-pub enum Wanted {
+pub(crate) enum Wanted {
     /// A receipt.
     Acknowledgement {
         /// For which message.
@@ -33,7 +33,7 @@ pub enum Wanted {
 
 impl Fs {
     /// Returns the value of an attribute.
-    pub fn getxattr(&self, ino: u64, name: &OsStr) -> Result<Vec<u8>, FsError> {
+    pub(crate) fn getxattr(&self, ino: u64, name: &OsStr) -> Result<Vec<u8>, FsError> {
         let name = name.to_str().ok_or(FsError::NoAttribute)?;
         // The kernel asks, too, where a mode lets a group in, and would take "not supported" for a
         // refusal; nobody but the user of a file in `outbox/` sets such modes.
@@ -52,12 +52,12 @@ impl Fs {
     }
 
     /// Returns all names, each ended by a zero byte.
-    pub fn listxattr(&self, ino: u64) -> Result<Vec<u8>, FsError> {
+    pub(crate) fn listxattr(&self, ino: u64) -> Result<Vec<u8>, FsError> {
         Ok(xattr::encode_names(&self.attributes(ino)?))
     }
 
     /// Sets an attribute; what takes a while comes back, to be done with [`Fs::carry_out`].
-    pub fn setxattr(
+    pub(crate) fn setxattr(
         &self,
         ino: u64,
         name: &OsStr,
@@ -100,7 +100,7 @@ impl Fs {
     }
 
     /// Issues a receipt, tries a file again, or gives it up.
-    pub async fn carry_out(&self, wanted: Wanted) -> Result<(), FsError> {
+    pub(crate) async fn carry_out(&self, wanted: Wanted) -> Result<(), FsError> {
         match wanted {
             Wanted::Acknowledgement { message, status, reason } => {
                 let issued = self.mailbox.acknowledge(&message, status, reason.as_deref()).await;
@@ -121,7 +121,7 @@ impl Fs {
     }
 
     /// Removes an attribute.
-    pub fn removexattr(&self, ino: u64, name: &OsStr) -> Result<(), FsError> {
+    pub(crate) fn removexattr(&self, ino: u64, name: &OsStr) -> Result<(), FsError> {
         let node = self.node(ino)?;
         let name = name.to_str().ok_or(FsError::NoAttribute)?;
         xattr::on_remove(&node, name)?;

@@ -21,7 +21,7 @@ const SENT_WAIT_MAX: Duration = Duration::from_mins(1);
 
 impl Fs {
     /// Answers the closes that need no thought: nothing was written.
-    pub fn flush_now(&self, handle: u64) -> Option<Result<(), FsError>> {
+    pub(crate) fn flush_now(&self, handle: u64) -> Option<Result<(), FsError>> {
         match self.handles.get(handle).as_deref() {
             Ok(Handle::Writer(writer)) => {
                 let has_news = writer.file.is_dirty() || writer.write_errno().is_some();
@@ -34,7 +34,7 @@ impl Fs {
     }
 
     /// Closes one descriptor of a file that was written.
-    pub async fn flush(&self, handle: u64, requester: Requester) -> Result<(), FsError> {
+    pub(crate) async fn flush(&self, handle: u64, requester: Requester) -> Result<(), FsError> {
         let writer = self.writer(handle)?;
         let outbox = self.mailbox.outbox();
         let step = {
@@ -69,7 +69,7 @@ impl Fs {
     }
 
     /// Drops a handle; the last writer's release starts the settle window.
-    pub fn release(&self, handle: u64) {
+    pub(crate) fn release(&self, handle: u64) {
         let Some(handle) = self.handles.remove(handle) else { return };
         if let Handle::Writer(writer) = &*handle {
             let file = &writer.file;
@@ -81,7 +81,7 @@ impl Fs {
     }
 
     /// Makes content durable, or waits until a finished file is sent.
-    pub async fn fsync(&self, handle: u64, requester: Requester) -> Result<(), FsError> {
+    pub(crate) async fn fsync(&self, handle: u64, requester: Requester) -> Result<(), FsError> {
         let handle = self.handles.get(handle)?;
         let file = match &*handle {
             Handle::Writer(writer) => match writer.write_errno() {

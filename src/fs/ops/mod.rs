@@ -24,8 +24,8 @@ use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-pub use self::open::{Caching, Opened, Read};
-pub use self::write::{Changes, Written};
+pub(crate) use self::open::{Caching, Opened, Read};
+pub(crate) use self::write::{Changes, Written};
 use super::arrivals::Announcements;
 use super::attr::{self, Attr};
 use super::error::FsError;
@@ -45,7 +45,7 @@ const READ_COUNT_MAX: usize = 1024;
 const COMMIT_COUNT_MAX: usize = 256;
 
 /// The mailbox as a directory tree.
-pub struct Fs {
+pub(crate) struct Fs {
     mailbox: Mailbox,
     clock: Arc<dyn Clock>,
     mounted_at: SystemTime,
@@ -59,7 +59,7 @@ pub struct Fs {
 }
 
 /// One page of a directory: its entries, after `.` and `..` at the first two offsets.
-pub struct Listing {
+pub(crate) struct Listing {
     /// All entries, of which the kernel wants those from its offset on.
     pub entries: Arc<Vec<(String, Node)>>,
     /// `.` and `..`, unless the offset lies behind them.
@@ -67,11 +67,11 @@ pub struct Listing {
 }
 
 /// Entries that a directory shows before its own: `.` and `..`.
-pub const DOT_COUNT: u64 = 2;
+pub(crate) const DOT_COUNT: u64 = 2;
 
 /// What `statfs` shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Space {
+pub(crate) struct Space {
     /// Blocks of [`attr::BLOCK_LEN`] bytes where drafts are staged.
     pub block_count: u64,
     /// Free ones.
@@ -80,7 +80,7 @@ pub struct Space {
 
 impl Fs {
     /// Makes the tree; cancelling `stop` lets everybody go who waits in it.
-    pub fn new(mailbox: Mailbox, clock: Arc<dyn Clock>, stop: CancellationToken) -> Self {
+    pub(crate) fn new(mailbox: Mailbox, clock: Arc<dyn Clock>, stop: CancellationToken) -> Self {
         let now = clock.now();
         Self {
             mailbox,
@@ -97,17 +97,22 @@ impl Fs {
     }
 
     /// Returns the inodes that the kernel knows.
-    pub fn inodes(&self) -> &Inodes {
+    pub(crate) fn inodes(&self) -> &Inodes {
         &self.inodes
     }
 
     /// Returns the arrivals that a helper is creating in the kernel's eyes.
-    pub fn announcements(&self) -> &Announcements {
+    pub(crate) fn announcements(&self) -> &Announcements {
         &self.announcements
     }
 
     /// As [`Fs::lookup`], by a thread; the helper that announces a name must not find it yet.
-    pub fn lookup_by(&self, thread: u32, parent: u64, name: &OsStr) -> Result<Attr, FsError> {
+    pub(crate) fn lookup_by(
+        &self,
+        thread: u32,
+        parent: u64,
+        name: &OsStr,
+    ) -> Result<Attr, FsError> {
         if self.announcements.is_helper(thread)
             && let (Ok(dir), Some(name)) = (self.dir(parent), name.to_str())
             && self.announcements.is_pending(&dir, name)
@@ -118,7 +123,7 @@ impl Fs {
     }
 
     /// Returns what the helper "creates" when it announces a name, and nothing for anybody else.
-    pub fn announced(
+    pub(crate) fn announced(
         &self,
         thread: u32,
         parent: u64,
@@ -132,7 +137,7 @@ impl Fs {
     }
 
     /// Finds a name; the caller's reference is counted.
-    pub fn lookup(&self, parent: u64, name: &OsStr) -> Result<Attr, FsError> {
+    pub(crate) fn lookup(&self, parent: u64, name: &OsStr) -> Result<Attr, FsError> {
         let dir = self.dir(parent)?;
         let name = match name::normalized(name) {
             Ok(name) => name,
@@ -145,18 +150,18 @@ impl Fs {
     }
 
     /// Gives back references that the kernel held.
-    pub fn forget(&self, ino: u64, count: u64) {
+    pub(crate) fn forget(&self, ino: u64, count: u64) {
         self.inodes.forget(ino, count);
     }
 
     /// Returns the attributes of an inode.
-    pub fn getattr(&self, ino: u64) -> Result<Attr, FsError> {
+    pub(crate) fn getattr(&self, ino: u64) -> Result<Attr, FsError> {
         let node = self.node(ino)?;
         Ok(self.attr(&self.mailbox.snapshot(), ino, &node))
     }
 
     /// Returns the entries of an open directory, as they were when it was read from the start.
-    pub fn readdir(&self, ino: u64, handle: u64, offset: u64) -> Result<Listing, FsError> {
+    pub(crate) fn readdir(&self, ino: u64, handle: u64, offset: u64) -> Result<Listing, FsError> {
         let handle = self.handles.get(handle)?;
         let Handle::Dir(open) = &*handle else { return Err(FsError::NotADirectory) };
         let snapshot = self.mailbox.snapshot();
@@ -173,25 +178,30 @@ impl Fs {
     }
 
     /// Returns the number that a listing shows for an entry, without counting a reference.
-    pub fn number_of(&self, node: &Node) -> u64 {
+    pub(crate) fn number_of(&self, node: &Node) -> u64 {
         self.inodes.number_of(node)
     }
 
     /// Counts a reference to `node` and returns its attributes.
-    pub fn acquire(&self, node: &Node) -> Attr {
+    pub(crate) fn acquire(&self, node: &Node) -> Attr {
         let ino = self.inodes.acquire(node);
         self.attr(&self.mailbox.snapshot(), ino, node)
     }
 
     /// Returns the space where drafts are staged; never zero, or file managers refuse to copy.
-    pub fn statfs(&self) -> Result<Space, FsError> {
+    pub(crate) fn statfs(&self) -> Result<Space, FsError> {
         let (total, free) = self.noted("statfs", self.mailbox.outbox().space())?;
         let blocks = |bytes: u64| (bytes / u64::from(attr::BLOCK_LEN)).max(1);
         Ok(Space { block_count: blocks(total), free_block_count: blocks(free) })
     }
 
     /// Decides `access(2)` where the kernel leaves it to us.
-    pub fn access(&self, ino: u64, wants_write: bool, wants_execute: bool) -> Result<(), FsError> {
+    pub(crate) fn access(
+        &self,
+        ino: u64,
+        wants_write: bool,
+        wants_execute: bool,
+    ) -> Result<(), FsError> {
         match self.node(ino)? {
             // Searching a directory is what its execute bit means; unlinking in `inbox/` writes.
             Node::Dir(_) => Ok(()),

@@ -13,7 +13,7 @@ use crate::protocol::FileName;
 
 impl Fs {
     /// Makes a directory for a recipient.
-    pub async fn mkdir(&self, parent: u64, name: &OsStr) -> Result<Attr, FsError> {
+    pub(crate) async fn mkdir(&self, parent: u64, name: &OsStr) -> Result<Attr, FsError> {
         match self.dir(parent)? {
             Dir::Outbox => {}
             // A directory below a recipient has no moment of completion.
@@ -32,7 +32,7 @@ impl Fs {
     }
 
     /// Forgets an empty recipient directory.
-    pub async fn rmdir(&self, parent: u64, name: &OsStr) -> Result<(), FsError> {
+    pub(crate) async fn rmdir(&self, parent: u64, name: &OsStr) -> Result<(), FsError> {
         let name = name::normalized(name)?;
         match self.dir(parent)? {
             Dir::Outbox => {
@@ -55,7 +55,7 @@ impl Fs {
     }
 
     /// Dismisses a message, or takes a file out of `outbox/`.
-    pub async fn unlink(&self, parent: u64, name: &OsStr) -> Result<(), FsError> {
+    pub(crate) async fn unlink(&self, parent: u64, name: &OsStr) -> Result<(), FsError> {
         let dir = self.dir(parent)?;
         let name = name::normalized(name)?;
         match tree::child(&self.mailbox.snapshot(), &dir, &name).ok_or(FsError::NoEntry)? {
@@ -83,7 +83,7 @@ impl Fs {
     /// Renames inside one recipient; a final name sends.
     ///
     /// Everywhere else the answer makes tools copy instead, with ordinary errors.
-    pub async fn rename(
+    pub(crate) async fn rename(
         &self,
         from: (u64, &OsStr),
         to: (u64, &OsStr),
@@ -148,7 +148,7 @@ impl Fs {
     }
 
     /// Refuses a symbolic link, hard link or device: a message is one regular file.
-    pub fn refuse_special(&self, parent: u64) -> FsError {
+    pub(crate) fn refuse_special(&self, parent: u64) -> FsError {
         match self.dir(parent) {
             Ok(Dir::Root | Dir::Outbox | Dir::Recipient(_)) => FsError::NotPermitted,
             Ok(_) => FsError::ReadOnly,

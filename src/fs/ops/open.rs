@@ -15,7 +15,7 @@ use crate::mailbox::OutboxFile;
 
 /// What the kernel may keep of an open file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Caching {
+pub(crate) enum Caching {
     /// Nothing special: cached while open, checked at the next open.
     None,
     /// Written and never read through this handle: not cached, where readers beside it stay right.
@@ -32,7 +32,7 @@ pub enum Caching {
 
 /// An open file or directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Opened {
+pub(crate) struct Opened {
     /// The number of the handle.
     pub handle: u64,
     /// What the kernel may keep.
@@ -40,7 +40,7 @@ pub struct Opened {
 }
 
 /// A read that was answered, or must wait for a fetch.
-pub enum Read {
+pub(crate) enum Read {
     /// The bytes; short only at the end of the file.
     Now(Bytes),
     /// To be continued with [`Fs::read_later`].
@@ -49,7 +49,7 @@ pub enum Read {
 
 impl Fs {
     /// Opens what needs no waiting: everything but a file in `outbox/` for writing (`None`).
-    pub fn open_now(&self, ino: u64, flags: i32) -> Option<Result<Opened, FsError>> {
+    pub(crate) fn open_now(&self, ino: u64, flags: i32) -> Option<Result<Opened, FsError>> {
         let writes = flags & libc::O_ACCMODE != libc::O_RDONLY || flags & libc::O_TRUNC != 0;
         let opened = match self.node(ino) {
             Ok(Node::Outgoing(_)) if writes => return None,
@@ -81,7 +81,7 @@ impl Fs {
     }
 
     /// Reads what is in memory or in the spool.
-    pub fn read(&self, handle: u64, offset: u64, len: usize) -> Result<Read, FsError> {
+    pub(crate) fn read(&self, handle: u64, offset: u64, len: usize) -> Result<Read, FsError> {
         let handle = self.handles.get(handle)?;
         match &*handle {
             Handle::Dir(_) => Err(FsError::IsADirectory),
@@ -105,7 +105,7 @@ impl Fs {
     }
 
     /// Continues a read that needs a fetch; answers `Interrupted` when its caller is.
-    pub async fn read_later(
+    pub(crate) async fn read_later(
         &self,
         open: OpenMessage,
         offset: u64,
@@ -122,7 +122,7 @@ impl Fs {
     }
 
     /// Opens a directory.
-    pub fn opendir(&self, ino: u64) -> Result<Opened, FsError> {
+    pub(crate) fn opendir(&self, ino: u64) -> Result<Opened, FsError> {
         let dir = self.dir(ino)?;
         let caching = match dir {
             Dir::Inbox | Dir::Sender(_) => Caching::Listing,
@@ -133,7 +133,7 @@ impl Fs {
     }
 
     /// Closes a directory.
-    pub fn releasedir(&self, handle: u64) {
+    pub(crate) fn releasedir(&self, handle: u64) {
         self.handles.remove(handle);
     }
 

@@ -30,7 +30,7 @@ const CREATE_MODE: u32 = 0o700;
 
 /// What `setattr` asks for, except the size.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Changes {
+pub(crate) struct Changes {
     /// New permission bits.
     pub mode: Option<u32>,
     /// New modification time.
@@ -40,7 +40,7 @@ pub struct Changes {
 }
 
 /// A write that is in the spool.
-pub enum Written {
+pub(crate) enum Written {
     /// To be answered now.
     Done,
     /// To be answered after [`Fs::hold_back`]: the copy is far ahead of the registry.
@@ -49,7 +49,7 @@ pub enum Written {
 
 impl Fs {
     /// Creates a file in a recipient's directory and opens it.
-    pub async fn create(
+    pub(crate) async fn create(
         &self,
         parent: u64,
         name: &OsStr,
@@ -80,7 +80,12 @@ impl Fs {
     }
 
     /// Creates an empty file without opening it (`mknod`).
-    pub async fn mknod(&self, parent: u64, name: &OsStr, mode: u32) -> Result<Attr, FsError> {
+    pub(crate) async fn mknod(
+        &self,
+        parent: u64,
+        name: &OsStr,
+        mode: u32,
+    ) -> Result<Attr, FsError> {
         let (_, recipient, name) = self.place_for_file(parent, name)?;
         let created = self.mailbox.outbox().create(&recipient, &name, mode & CREATE_MODE).await;
         let file = self.noted(&format!("outbox/{recipient}/{name}"), created)?;
@@ -99,7 +104,7 @@ impl Fs {
     /// through such a handle only a cut to 0 has an effect, and makes a new message; a write or
     /// another length is `EPERM`, and so is the close after it. All other opens for writing are
     /// `EPERM`.
-    pub async fn open_writer(
+    pub(crate) async fn open_writer(
         &self,
         ino: u64,
         flags: i32,
@@ -133,7 +138,7 @@ impl Fs {
     }
 
     /// Writes into the spool.
-    pub fn write(&self, handle: u64, offset: u64, data: &[u8]) -> Result<Written, FsError> {
+    pub(crate) fn write(&self, handle: u64, offset: u64, data: &[u8]) -> Result<Written, FsError> {
         let writer = self.writer(handle)?;
         let fits = offset.checked_add(data.len() as u64).is_some_and(|end| end <= PAYLOAD_LEN_MAX);
         let written = if fits {
@@ -152,7 +157,7 @@ impl Fs {
 
     /// Holds the answer to a write back until the registry has caught up, or its caller is
     /// interrupted; the bytes are written either way.
-    pub async fn hold_back(&self, file: Arc<OutboxFile>, requester: Requester) {
+    pub(crate) async fn hold_back(&self, file: Arc<OutboxFile>, requester: Requester) {
         let cancel = CancellationToken::new();
         let caught_up = async {
             file.wait_for_uploads(HOLD_BACK_MAX).await;
@@ -162,7 +167,7 @@ impl Fs {
     }
 
     /// Changes the length through an open handle.
-    pub fn ftruncate(&self, handle: u64, len: u64) -> Result<(), FsError> {
+    pub(crate) fn ftruncate(&self, handle: u64, len: u64) -> Result<(), FsError> {
         let writer = self.writer(handle)?;
         check_len(len)?;
         let resized = self.mailbox.outbox().set_len(&writer.file, len);
@@ -170,12 +175,12 @@ impl Fs {
     }
 
     /// Returns whether truncating through this handle must wait: it begins a new message.
-    pub fn is_sealed(&self, handle: u64) -> bool {
+    pub(crate) fn is_sealed(&self, handle: u64) -> bool {
         matches!(self.handles.get(handle).as_deref(), Ok(Handle::Sealed(_)))
     }
 
     /// Changes the length through a handle of a sent file: cut to nothing it is a new message.
-    pub async fn unseal(&self, handle: u64, len: u64) -> Result<(), FsError> {
+    pub(crate) async fn unseal(&self, handle: u64, len: u64) -> Result<(), FsError> {
         let open = self.handles.get(handle)?;
         let Handle::Sealed(sealed) = &*open else { return self.ftruncate(handle, len) };
         let file = self.outgoing(sealed.ino)?;
@@ -202,7 +207,7 @@ impl Fs {
     }
 
     /// Changes the length by name: a short opening for writing.
-    pub async fn truncate(&self, ino: u64, len: u64) -> Result<(), FsError> {
+    pub(crate) async fn truncate(&self, ino: u64, len: u64) -> Result<(), FsError> {
         let file = match self.node(ino)? {
             Node::Outgoing(file) => file,
             Node::Dir(_) => return Err(FsError::IsADirectory),
@@ -217,7 +222,13 @@ impl Fs {
     }
 
     /// Reserves space: extends the file, as `posix_fallocate(3)` expects.
-    pub fn fallocate(&self, handle: u64, offset: u64, len: u64, mode: i32) -> Result<(), FsError> {
+    pub(crate) fn fallocate(
+        &self,
+        handle: u64,
+        offset: u64,
+        len: u64,
+        mode: i32,
+    ) -> Result<(), FsError> {
         let writer = self.writer(handle)?;
         if mode != 0 {
             return Err(FsError::NotSupported);
@@ -233,7 +244,7 @@ impl Fs {
     ///
     /// In `outbox/` everything is accepted, so that `cp -p`, `mv` and `rsync -a` work without a
     /// warning; what is not kept (owner, access time) is silently the same afterwards.
-    pub fn setattr(&self, ino: u64, changes: Changes) -> Result<Attr, FsError> {
+    pub(crate) fn setattr(&self, ino: u64, changes: Changes) -> Result<Attr, FsError> {
         let node = self.node(ino)?;
         match &node {
             _ if changes == Changes::default() => {}
@@ -257,7 +268,7 @@ impl Fs {
     }
 
     /// Returns the time to set for `UTIME_NOW`.
-    pub fn now(&self) -> SystemTime {
+    pub(crate) fn now(&self) -> SystemTime {
         self.clock.now()
     }
 

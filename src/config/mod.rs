@@ -20,7 +20,8 @@ pub(crate) use places::{DEFAULT_PROFILE, HomeVariables, Places};
 pub(crate) use template::render_profile;
 pub(crate) use value::{ByteSize, Span};
 
-use crate::mailbox::{Delivery, TEMPORARY_NAMES};
+use crate::cache::CacheLimits;
+use crate::mailbox::{Delivery, HISTORY_DEFAULT, POLL_DEFAULT, SETTLE_DEFAULT, TEMPORARY_NAMES};
 use crate::protocol::limits::{
     CHUNK_BYTES_DEFAULT, CHUNK_BYTES_MAX, TTL_SECS_DEFAULT, TTL_SECS_MAX,
 };
@@ -36,9 +37,6 @@ const RATE_MIN: u64 = 64 << 10;
 
 /// Shortest time between two polls; a typing error must not become an attack on the registry.
 const POLL_MIN: Duration = Duration::from_millis(200);
-
-/// How long entries that are over stay in the lists of this machine by default.
-const HISTORY_DEFAULT: Duration = Duration::from_hours(90 * 24);
 
 /// Shortest history: what went wrong today must still be visible tomorrow.
 const HISTORY_MIN: Duration = Duration::from_hours(24);
@@ -129,6 +127,7 @@ impl Settings {
         places: &Places,
         default_me: Option<Identity>,
     ) -> Result<Self, ConfigError> {
+        let cache = CacheLimits::default();
         let ttl = overrides.ttl.or(file.ttl).map_or(TTL_SECS_DEFAULT, |ttl| ttl.0.as_secs());
         if ttl > TTL_SECS_MAX {
             return Err(ConfigError::setting("ttl", "longer than ten years"));
@@ -168,10 +167,10 @@ impl Settings {
                     by_recipient("recipient_delivery", file.recipient_delivery.as_ref(), delivery)?
                 }
             },
-            poll: duration("poll", overrides.poll.or(file.poll), Duration::from_secs(5), POLL_MIN)?,
-            settle: duration("settle", file.settle, Duration::from_millis(500), Duration::ZERO)?,
-            cache_memory: file.cache_memory.map_or(256 << 20, |size| size.0),
-            cache_disk: file.cache_disk.map_or(5 << 30, |size| size.0),
+            poll: duration("poll", overrides.poll.or(file.poll), POLL_DEFAULT, POLL_MIN)?,
+            settle: duration("settle", file.settle, SETTLE_DEFAULT, Duration::ZERO)?,
+            cache_memory: file.cache_memory.map_or(cache.memory_bytes, |size| size.0),
+            cache_disk: file.cache_disk.map_or(cache.disk_bytes, |size| size.0),
             temporary_names: file
                 .temporary_names
                 .clone()

@@ -31,7 +31,9 @@ pub use error::MailboxError;
 pub use handle::Mailbox;
 pub use inbox::{Inbox, Inspection, PollReport};
 pub use lifecycle::{CollectedMessage, Garbage, Leftovers, Recall, Remainder, Removal, SentEntry};
-pub use options::{Delivery, MailboxOptions, TEMPORARY_NAMES};
+pub use options::{
+    Delivery, HISTORY_DEFAULT, MailboxOptions, POLL_DEFAULT, SETTLE_DEFAULT, TEMPORARY_NAMES,
+};
 pub use outbox::{Outbox, SentMessage};
 pub use parts::{MailboxParts, TrustSource};
 pub use reading::MessageReader;

@@ -6,6 +6,15 @@ use std::time::Duration;
 use crate::protocol::limits::{CHUNK_BYTES_DEFAULT, TTL_SECS_DEFAULT};
 use crate::protocol::{Compression, Identity};
 
+/// Time between polls by default.
+pub const POLL_DEFAULT: Duration = Duration::from_secs(5);
+
+/// How long, by default, a rename or reopening after the last close belongs to the same file.
+pub const SETTLE_DEFAULT: Duration = Duration::from_millis(500);
+
+/// How long entries that are over stay in the lists of this machine by default.
+pub const HISTORY_DEFAULT: Duration = Duration::from_hours(90 * 24);
+
 /// What a close of a file in the outbox waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Delivery {
@@ -93,12 +102,12 @@ impl MailboxOptions {
             delivery: Delivery::default(),
             delivery_of: BTreeMap::new(),
             queue_pause: Duration::from_secs(1),
-            poll: Duration::from_secs(5),
-            settle: Duration::from_millis(500),
+            poll: POLL_DEFAULT,
+            settle: SETTLE_DEFAULT,
             settle_empty: Duration::from_secs(2),
             automatic_receipts: true,
             temporary_names: TEMPORARY_NAMES.iter().map(|&name| name.to_owned()).collect(),
-            history: Duration::from_hours(90 * 24),
+            history: HISTORY_DEFAULT,
             uploads_max: 4,
         }
     }

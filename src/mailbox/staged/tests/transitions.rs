@@ -111,10 +111,8 @@ fn a_write_beside_a_delivery_makes_it_fail() {
         let mut staging = desk.one();
         let _changed = staging.file.write_at(0, b"content").unwrap();
 
-        let result = match queued {
-            false => staging.prepare(Trouble::Write),
-            true => staging.enqueue(Trouble::Write),
-        };
+        let result =
+            if queued { staging.enqueue(Trouble::Write) } else { staging.prepare(Trouble::Write) };
 
         assert!(matches!(result, Err(MailboxError::Busy)), "{result:?}");
         assert_eq!(staging.file.state(), SendState::Failed);
@@ -130,9 +128,10 @@ fn a_journal_that_cannot_be_written_promises_nothing() {
         let mut staging = desk.one();
         let _changed = staging.file.write_at(0, b"content").unwrap();
 
-        let result = match queued {
-            false => staging.prepare(Trouble::Journal),
-            true => staging.enqueue(Trouble::Journal),
+        let result = if queued {
+            staging.enqueue(Trouble::Journal)
+        } else {
+            staging.prepare(Trouble::Journal)
         };
 
         assert!(result.is_err());

@@ -35,7 +35,7 @@ pub use options::{
     Delivery, HISTORY_DEFAULT, MailboxOptions, POLL_DEFAULT, SETTLE_DEFAULT, TEMPORARY_NAMES,
 };
 pub use outbox::{Outbox, SentMessage};
-pub use parts::{MailboxParts, TrustSource};
+pub use parts::{FixedTrust, MailboxParts, TrustSource};
 pub use reading::MessageReader;
 pub use snapshot::{
     Directory, ErrorLine, InboxItem, OutboxDir, QuarantineItem, ReceiptItem, Snapshot,

@@ -14,7 +14,6 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tempfile::TempDir;
 
-use crate::cache::{CacheLimits, ChunkCache};
 use crate::config::{ConfigError, ConfigFile};
 use crate::mailbox::{
     InboxItem, Mailbox, MailboxError, MailboxOptions, MailboxParts, SentMessage, TrustSource,
@@ -26,7 +25,6 @@ use crate::protocol::{
 use crate::registry::Repository;
 use crate::registry::fault::FaultyRepository;
 use crate::registry::memory::MemoryRepository;
-use crate::store::Store;
 use crate::sys::ManualClock;
 use crate::trust::{ContactCard, KeyAlgorithm, SigningKey, TrustStore, sign_manifest};
 
@@ -112,18 +110,12 @@ async fn open(
     trust: &Arc<Trusted>,
     options: MailboxOptions,
 ) -> Mailbox {
-    let limits = CacheLimits::default();
-    let parts = MailboxParts {
-        repository: Arc::clone(&world.faulty) as Arc<dyn Repository>,
-        store: Store::open(&home.join("state")).await.expect("a database"),
-        cache: ChunkCache::open(Some(&home.join("cache")), None, limits),
-        key: SigningKey::from_pem(pem).expect("our own key"),
-        trust: Arc::clone(trust) as Arc<dyn TrustSource>,
-        clock: Arc::new(world.clock.clone()),
-        spool: home.join("spool"),
-        options,
-        recover: true,
-    };
+    let repository = Arc::clone(&world.faulty) as Arc<dyn Repository>;
+    let trust = Arc::clone(trust) as Arc<dyn TrustSource>;
+    let key = SigningKey::from_pem(pem).expect("our own key");
+    let parts = MailboxParts::open_in(home, options, key, repository, trust);
+    let mut parts = parts.await.expect("a database");
+    parts.clock = Arc::new(world.clock.clone());
     Mailbox::open(parts).await.expect("a mailbox")
 }
 

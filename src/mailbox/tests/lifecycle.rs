@@ -168,7 +168,7 @@ async fn an_old_failure_goes_with_its_staged_file_and_leaves_the_list() {
     assert_eq!(alice.mailbox.snapshot().outbox_files().count(), 0);
     assert_eq!((dry.leftovers.unsent_count, dry.leftovers.staged_bytes), (1, 300));
     assert_eq!(swept.leftovers, dry.leftovers);
-    assert_eq!(std::fs::read_dir(alice.home().join("spool")).unwrap().count(), 0);
+    assert_eq!(std::fs::read_dir(alice.home().join("state/spool")).unwrap().count(), 0);
 }
 
 #[tokio::test]

@@ -269,7 +269,7 @@ async fn a_prepared_file_keeps_its_promise_when_its_staged_bytes_are_lost() {
     let file = draft(&alice, &bob, "a.txt", &content).await;
     alice.mailbox.outbox().prepare(&file, &CancellationToken::new()).await.unwrap();
     world.faulty.inject_always(Operation::PushManifest, Fault::fail(|| RegistryError::TimedOut));
-    let staged = alice.home().join("spool").join(file.unique_name());
+    let staged = alice.home().join("state/spool").join(file.unique_name());
     drop(file);
 
     // What a power cut leaves of bytes that the disk had not seen.
@@ -322,7 +322,7 @@ async fn a_removed_draft_is_gone_and_its_handle_still_works() {
     assert_eq!(file.read_at(0, 10).unwrap(), "abcdef");
     assert_eq!(alice.mailbox.snapshot().outbox_files().count(), 0);
     assert!(tags(&world, "inbox-").is_empty());
-    let staged = std::fs::read_dir(alice.home().join("spool")).unwrap().count();
+    let staged = std::fs::read_dir(alice.home().join("state/spool")).unwrap().count();
     assert_eq!(staged, 0);
 }
 

@@ -21,7 +21,7 @@ async fn removing_a_file_cancels_it_even_while_the_registry_hangs() {
 
     assert_eq!(alice.mailbox.snapshot().outbox_files().count(), 0);
     assert!(tags(&world, "inbox-").is_empty());
-    assert_eq!(std::fs::read_dir(alice.home().join("spool")).unwrap().count(), 0);
+    assert_eq!(std::fs::read_dir(alice.home().join("state/spool")).unwrap().count(), 0);
 }
 
 #[tokio::test]

@@ -76,7 +76,7 @@ async fn a_file_that_was_replaced_before_it_was_published_is_not_sent() {
 
     assert_eq!(received(&alice, &bob).await, [named("a.txt", b"new")]);
     assert_eq!(rows(&alice).await, [(new.id(), OutboxState::Sent, false)]);
-    assert_eq!(std::fs::read_dir(alice.home().join("spool")).unwrap().count(), 0);
+    assert_eq!(std::fs::read_dir(alice.home().join("state/spool")).unwrap().count(), 0);
 }
 
 #[tokio::test]

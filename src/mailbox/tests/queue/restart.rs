@@ -157,7 +157,7 @@ async fn a_queued_file_that_was_cut_on_the_disk_is_abandoned_and_not_sent() {
     let (mut alice, bob) = alice_and_bob(&world).await;
     stop_registry(&world);
     let file = copy(&alice, &bob, "a.txt", b"abc").await;
-    let staged = alice.home().join("spool").join(file.unique_name());
+    let staged = alice.home().join("state/spool").join(file.unique_name());
     drop(file);
     alice.mailbox.shutdown(Duration::from_secs(5)).await;
 
@@ -176,7 +176,7 @@ async fn f10_a_row_that_is_damaged_meanwhile_takes_neither_the_file_nor_what_is_
     let (mut alice, bob) = alice_and_bob(&world).await;
     stop_registry(&world);
     let id = copy(&alice, &bob, "a.txt", b"abc").await.id();
-    let spool = alice.home().join("spool");
+    let spool = alice.home().join("state/spool");
     let staged = spool.join(listed(&alice, "a.txt").unique_name());
     let other = Store::open(&alice.home().join("state")).await.unwrap();
 

@@ -23,6 +23,91 @@ use crate::protocol::{Digest, Tag};
 use crate::sys::{buffer, durable};
 
 /// Everything that belongs to one person on one repository. Cheap to clone.
+///
+/// Alice and Bob exchange cards; she sends a file, he reads it, and his receipt comes back. Here
+/// they share a directory. For a server, put a
+/// [`RemoteRepository`](crate::registry::RemoteRepository) inside a
+/// [`RetryRepository`](crate::registry::RetryRepository) in its place.
+///
+/// ```
+/// use std::error::Error;
+/// use std::path::Path;
+/// use std::sync::Arc;
+/// use std::time::{Duration, SystemTime};
+///
+/// use dockercomms::mailbox::{FixedTrust, Mailbox, MailboxOptions, MailboxParts};
+/// use dockercomms::protocol::{Identity, ReceiptStatus};
+/// use dockercomms::registry::LayoutRepository;
+/// use dockercomms::trust::{ContactCard, KeyAlgorithm, SigningKey, TrustStore};
+///
+/// // The card of a person: a name, and the public half of the key that signs in that name.
+/// fn card(identity: &Identity, key: &SigningKey) -> String {
+///     let (identity, public_key) = (identity.clone(), key.public_key());
+///     ContactCard { identity, public_key, rotations: Vec::new() }.encode()
+/// }
+///
+/// // Opens the mailbox of `me`, who trusts the owner of one card.
+/// async fn open(
+///     dir: &Path,
+///     me: &Identity,
+///     key: SigningKey,
+///     card: &str,
+/// ) -> Result<Mailbox, Box<dyn Error>> {
+///     let mut trust = TrustStore::default();
+///     trust.add_card(&ContactCard::parse(card)?)?;
+///     let trust = Arc::new(FixedTrust::new(trust));
+///     let registry = Arc::new(LayoutRepository::new(dir.join("registry")));
+///     let (home, options) = (dir.join(me.dir_name()), MailboxOptions::new(me.clone()));
+///     let parts = MailboxParts::open_in(&home, options, key, registry, trust).await?;
+///     Ok(Mailbox::open(parts).await?)
+/// }
+///
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), Box<dyn Error>> {
+/// # let dir = tempfile::tempdir()?;
+/// # let dir = dir.path();
+/// let alice: Identity = "alice@example.org".parse()?;
+/// let bob: Identity = "bob@example.org".parse()?;
+/// let alice_key = SigningKey::generate(KeyAlgorithm::EcdsaP256)?;
+/// let bob_key = SigningKey::generate(KeyAlgorithm::Ed25519)?;
+/// // A card proves nothing by itself: they compare its fingerprint over another channel first.
+/// let (alice_card, bob_card) = (card(&alice, &alice_key), card(&bob, &bob_key));
+/// let alice_mailbox = open(dir, &alice, alice_key, &bob_card).await?;
+/// let bob_mailbox = open(dir, &bob, bob_key, &alice_card).await?;
+///
+/// // Alice sends. Once this returns, the whole message is in the registry, with its signature.
+/// let report = "the numbers of the third quarter";
+/// let (name, content) = ("report.pdf".parse()?, Box::new(report.as_bytes()));
+/// let (mtime, progress) = (SystemTime::now(), Arc::new(|_staged_bytes| {}));
+/// let sent = alice_mailbox.outbox().send(&bob, &name, content, mtime, progress).await?;
+///
+/// // Bob lists what was verified, by sender and name, reads it, and says so.
+/// assert_eq!(bob_mailbox.inbox().poll().await?.admitted, 1);
+/// let message = Arc::clone(&bob_mailbox.snapshot().inbox[&alice.dir_name()]["report.pdf"]);
+/// assert_eq!(message.sender, alice);
+/// assert_eq!(message.digest.to_string(), sent.digest);
+/// let reader = bob_mailbox.inbox().open_to_keep(&message)?;
+/// let bytes = reader.read_at(0, usize::try_from(reader.len())?).await?;
+/// assert_eq!(bytes, report);
+/// reader.finish().await?;
+/// bob_mailbox.acknowledge_now(&message.digest, ReceiptStatus::Accepted, None).await?;
+///
+/// // Alice collects the receipt, which is signed with the key of Bob's card.
+/// assert_eq!(alice_mailbox.poll_receipts().await?, 1);
+/// let snapshot = alice_mailbox.snapshot();
+/// let receipt = &snapshot.receipts_sent[&bob.dir_name()]["report.pdf.accepted.json"];
+/// assert!(receipt.signed);
+/// assert_eq!((receipt.status, receipt.message), (ReceiptStatus::Accepted, message.digest));
+///
+/// for mailbox in [alice_mailbox, bob_mailbox] {
+///     mailbox.shutdown(Duration::from_secs(5)).await;
+/// }
+/// # Ok(())
+/// # }
+/// ```
+///
+/// A program that keeps running calls [`Mailbox::start`] instead of polling, and watches
+/// [`Mailbox::changes`].
 #[derive(Clone)]
 pub struct Mailbox {
     pub(super) core: Arc<Core>,

@@ -25,14 +25,12 @@ pub enum ChunkError {
         reason: &'static str,
     },
     /// The source has more or fewer bytes than when its size was taken: it is being written to.
-    #[cfg(test)]
     #[error("source does not have the {expected} bytes it had at the start")]
     SourceChanged {
         /// The size that was promised, in bytes.
         expected: u64,
     },
     /// The caller gave a chunk twice, out of order, of a wrong length, or not at all (P8).
-    #[cfg(test)]
     #[error("chunk {index} does not fit into the payload: {reason}")]
     Misplaced {
         /// The chunk's index.
@@ -44,7 +42,6 @@ pub enum ChunkError {
     #[error("reading the payload failed")]
     Read(#[source] io::Error),
     /// Writing the joined payload failed.
-    #[cfg(test)]
     #[error("writing the payload failed")]
     Write(#[source] io::Error),
     /// The compressor failed, which can only be due to a lack of memory.
@@ -58,13 +55,9 @@ impl ChunkError {
         match self {
             Self::TooLarge { .. } => ErrorClass::TooLarge,
             Self::BadLayer { .. } => ErrorClass::Malformed,
-            Self::Read(_) | Self::Compressor(_) => ErrorClass::Internal,
-            #[cfg(test)]
             Self::SourceChanged { .. } => ErrorClass::Busy,
-            #[cfg(test)]
             Self::Write(source) => ErrorClass::of_io(source),
-            #[cfg(test)]
-            Self::Misplaced { .. } => ErrorClass::Internal,
+            Self::Misplaced { .. } | Self::Read(_) | Self::Compressor(_) => ErrorClass::Internal,
         }
     }
 }

@@ -10,7 +10,7 @@ use super::layout::ChunkLayout;
 /// [`Joiner::append`] needs the chunks in order; [`Joiner::place`] takes them in any order where
 /// the target can seek.
 #[derive(Debug)]
-pub(super) struct Joiner<W> {
+pub struct Joiner<W> {
     target: W,
     layout: ChunkLayout,
     joined: Vec<bool>,
@@ -19,7 +19,7 @@ pub(super) struct Joiner<W> {
 
 impl<W: Write> Joiner<W> {
     /// Prepares to write to `target`, whose position is 0: the payload's first byte.
-    pub(super) fn new(target: W, layout: ChunkLayout) -> Self {
+    pub fn new(target: W, layout: ChunkLayout) -> Self {
         let joined = vec![false; layout.chunk_count() as usize];
         Self { target, layout, joined, position: 0 }
     }
@@ -29,7 +29,7 @@ impl<W: Write> Joiner<W> {
     /// # Errors
     /// [`ChunkError::Misplaced`] when it does not follow, is not a chunk of this payload, was
     /// already written or has another length; [`ChunkError::Write`] when the target fails.
-    pub(super) fn append(&mut self, index: u32, payload: &[u8]) -> Result<(), ChunkError> {
+    pub fn append(&mut self, index: u32, payload: &[u8]) -> Result<(), ChunkError> {
         self.check(index, payload)?;
         if self.layout.chunk_range(index).start != self.position {
             return Err(ChunkError::Misplaced { index, reason: "out of order" });
@@ -41,7 +41,7 @@ impl<W: Write> Joiner<W> {
     ///
     /// # Errors
     /// [`ChunkError::Misplaced`] names the first chunk that is missing.
-    pub(super) fn finish(mut self) -> Result<W, ChunkError> {
+    pub fn finish(mut self) -> Result<W, ChunkError> {
         if let Some(missing) = self.joined.iter().position(|joined| !joined) {
             let index = u32::try_from(missing).unwrap_or(u32::MAX);
             return Err(ChunkError::Misplaced { index, reason: "missing" });
@@ -81,7 +81,7 @@ impl<W: Write + Seek> Joiner<W> {
     ///
     /// # Errors
     /// As [`Joiner::append`], except that any order is accepted.
-    pub(super) fn place(&mut self, index: u32, payload: &[u8]) -> Result<(), ChunkError> {
+    pub fn place(&mut self, index: u32, payload: &[u8]) -> Result<(), ChunkError> {
         self.check(index, payload)?;
         let start = self.layout.chunk_range(index).start;
         if start != self.position {

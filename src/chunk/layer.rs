@@ -51,7 +51,6 @@ impl LayerEncoder {
     ///
     /// # Errors
     /// [`ChunkError::TooLarge`] when no receiver would accept a chunk of this size.
-    #[cfg(any(test, feature = "testing"))]
     pub fn encode(&mut self, index: u32, payload: &[u8]) -> Result<EncodedLayer, ChunkError> {
         self.frame(index, payload.len() as u64, |place| {
             place.copy_from_slice(payload);

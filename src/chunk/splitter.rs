@@ -9,7 +9,35 @@ use super::layout::ChunkLayout;
 /// An iterator over the layers of a payload, in index order.
 ///
 /// Memory does not depend on the payload's size: one chunk and the encoder's buffers.
-pub(super) struct Splitter<R> {
+///
+/// ```
+/// use dockercomms::chunk::{ChunkLayout, Joiner, LayerEncoder, Splitter, decode_layer};
+/// use dockercomms::protocol::Compression;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let payload = b"a payload of 27 short bytes";
+/// let layout = ChunkLayout::for_payload(27, 10)?;
+/// let encoder = LayerEncoder::new(Compression::Zstd)?;
+/// let mut joiner = Joiner::new(Vec::new(), layout);
+/// for layer in Splitter::new(payload.as_slice(), layout, encoder) {
+///     let (index, layer) = layer?;
+///     let range = layout.chunk_range(index);
+///     let chunk_len = range.end - range.start;
+///     let chunk = decode_layer(Compression::Zstd, index, chunk_len, &layer.bytes)?;
+///     joiner.append(index, &chunk)?;
+///
+///     // A flipped bit, another place in the payload or another length is refused.
+///     let mut altered = layer.bytes.to_vec();
+///     altered[20] ^= 1;
+///     assert!(decode_layer(Compression::Zstd, index, chunk_len, &altered).is_err());
+///     assert!(decode_layer(Compression::Zstd, index + 1, chunk_len, &layer.bytes).is_err());
+///     assert!(decode_layer(Compression::Zstd, index, chunk_len + 1, &layer.bytes).is_err());
+/// }
+/// assert_eq!(joiner.finish()?, payload);
+/// # Ok(())
+/// # }
+/// ```
+pub struct Splitter<R> {
     source: R,
     layout: ChunkLayout,
     encoder: LayerEncoder,
@@ -19,7 +47,7 @@ pub(super) struct Splitter<R> {
 
 impl<R: Read> Splitter<R> {
     /// Prepares to cut `source`, which must have exactly as many bytes as `layout` says.
-    pub(super) fn new(source: R, layout: ChunkLayout, encoder: LayerEncoder) -> Self {
+    pub fn new(source: R, layout: ChunkLayout, encoder: LayerEncoder) -> Self {
         Self { source, layout, encoder, payload: Vec::new(), next: 0 }
     }
 

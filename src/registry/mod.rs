@@ -99,6 +99,29 @@ pub struct SweptBlobs {
 /// - Pushes are idempotent: the same bytes may be pushed again, even by several processes.
 /// - What a push reported as done is found by the next fetch of any process.
 /// - Errors mean the same everywhere; see [`RegistryError`].
+///
+/// ```
+/// use dockercomms::protocol::Digest;
+/// use dockercomms::registry::{LayoutRepository, RegistryError, Repository};
+///
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let dir = tempfile::tempdir()?;
+/// # let dir = dir.path();
+/// let repository = LayoutRepository::new(dir);
+/// let bytes = b"any bytes at all";
+/// let digest = Digest::of(bytes);
+///
+/// repository.push_blob(&digest, bytes.as_slice().into()).await?;
+/// assert_eq!(repository.fetch_blob(&digest, 16).await?, bytes.as_slice());
+///
+/// // Whoever can write to the directory can change it, but not what a digest stands for.
+/// std::fs::write(dir.join("blobs/sha256").join(digest.hex()), b"Any bytes at all")?;
+/// let fetched = repository.fetch_blob(&digest, 16).await;
+/// assert!(matches!(fetched, Err(RegistryError::DigestMismatch { .. })));
+/// # Ok(())
+/// # }
+/// ```
 #[async_trait]
 pub trait Repository: Send + Sync + 'static {
     /// Returns the reference for people: `oci:/path` or `docker://host/name`. No credentials.

@@ -211,6 +211,55 @@ fn fingerprint_of_hint(hint: &str) -> Option<String> {
 /// The signature comes first, so a refusal about address or time is about a genuine message.
 /// Whether the message was seen before under another digest (P25) is the caller's memory.
 ///
+/// ```
+/// use dockercomms::protocol::{
+///     Annotations, ChunkLayer, Compression, Digest, Envelope, Identity, Message, MessageId,
+///     Timestamp,
+/// };
+/// use dockercomms::trust::{
+///     ContactCard, KeyAlgorithm, Refusal, SigningKey, TrustStore, UnverifiedMessage,
+///     sign_manifest, verify_message,
+/// };
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let (alice, bob): (Identity, Identity) = ("alice@x".parse()?, "bob@x".parse()?);
+/// let now = Timestamp::from_unix_secs(1_790_000_000);
+/// let manifest = Message {
+///     id: MessageId::from_uuid(uuid::Uuid::new_v4()),
+///     envelope: Envelope {
+///         sender: alice.clone(),
+///         recipient: bob.clone(),
+///         created_at: now,
+///         ttl_secs: 3600,
+///         filename: "report.pdf".to_owned(),
+///         total_bytes: 11,
+///         chunk_bytes: 11,
+///         chunk_count: 1,
+///         compression: Compression::Zstd,
+///     },
+///     chunks: vec![ChunkLayer { digest: Digest::of(b"a layer"), size: 7 }],
+///     extensions: Annotations::new(),
+/// }
+/// .encode()?;
+/// let key = SigningKey::generate(KeyAlgorithm::EcdsaP256)?;
+/// let bundles = [sign_manifest(&key, &manifest)?.into()];
+/// let mut store = TrustStore::default();
+/// let (identity, public_key) = (alice.clone(), key.public_key());
+/// store.add_card(&ContactCard { identity, public_key, rotations: Vec::new() })?;
+///
+/// let claimed = UnverifiedMessage::parse(manifest.clone().into())?;
+/// let verified = verify_message(&store, &[bob.clone()], claimed, &bundles, now)?;
+/// assert_eq!(verified.sender(), &alice);
+///
+/// // One byte differs from what was signed, so the message is refused.
+/// let altered = String::from_utf8(manifest)?.replace("report.pdf", "resort.pdf");
+/// let claimed = UnverifiedMessage::parse(altered.into())?;
+/// let refused = verify_message(&store, &[bob], claimed, &bundles, now).unwrap_err();
+/// assert!(matches!(refused.refusal, Refusal::BadSignature { .. }));
+/// # Ok(())
+/// # }
+/// ```
+///
 /// # Errors
 /// The refusal, with the message for the quarantine.
 pub fn verify_message(

@@ -3,9 +3,7 @@
 use std::io::{self, Cursor, Read, Write};
 
 use super::payload;
-use crate::chunk::joiner::Joiner;
-use crate::chunk::splitter::Splitter;
-use crate::chunk::{ChunkError, ChunkLayout, LayerEncoder, decode_layer};
+use crate::chunk::{ChunkError, ChunkLayout, Joiner, LayerEncoder, Splitter, decode_layer};
 use crate::protocol::{Compression, ErrorClass};
 
 const LEN: usize = 2500;

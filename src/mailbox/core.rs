@@ -72,27 +72,27 @@ impl Core {
         }
     }
 
-    /// Returns the time by this machine's clock, for what is written down.
+    /// Returns the time by this machine's clock, for timestamps that are recorded.
     pub(crate) fn now(&self) -> Timestamp {
         self.clock.now().into()
     }
 
-    /// Returns the latest time that this state has ever seen, for what expires: a clock that was
-    /// set back revives nothing.
+    /// Returns the latest time that this state has ever seen, for expiry: setting the clock back
+    /// revives nothing.
     pub(crate) fn latest(&self) -> Timestamp {
         let now = self.now();
         let before = self.latest.fetch_max(now.unix_secs(), Ordering::Relaxed);
         now.max(Timestamp::from_unix_secs(before))
     }
 
-    /// Makes [`Core::latest`] outlive this process, and takes over what an earlier one saw.
+    /// Makes [`Core::latest`] outlive this process, and adopts what an earlier process saw.
     pub(crate) async fn keep_latest(&self) -> Result<(), MailboxError> {
         let kept = self.store.raise_clock(self.latest()).await?;
         self.latest.fetch_max(kept.unix_secs(), Ordering::Relaxed);
         Ok(())
     }
 
-    /// Records an error unless the newest line says the same: once for each run of a failure.
+    /// Records an error unless the newest line says the same: once per run of the same failure.
     pub(crate) fn record_unless_repeated(self: &Arc<Self>, subject: &str, error: &MailboxError) {
         let text = describe(error);
         let repeated = self.listing.snapshot().errors.last().is_some_and(|line| line.text == text);
@@ -101,7 +101,7 @@ impl Core {
         }
     }
 
-    /// Records an error unless a line with its code speaks of `subject` already.
+    /// Records an error unless a line with its code is already about `subject`.
     pub(crate) fn record_once(self: &Arc<Self>, subject: &str, error: &MailboxError) {
         let (code, escaped) = (error.code(), Untrusted(subject).to_string());
         let snapshot = self.listing.snapshot();
@@ -133,7 +133,7 @@ impl Core {
         });
         let core = Arc::clone(self);
         self.spawn(async move {
-            // A full disk must not keep the error from being shown; it is in memory already.
+            // A full disk must not keep the error from being shown; it is already in memory.
             let entry = ErrorEntry {
                 at: line.at,
                 code: line.code,

@@ -1,6 +1,7 @@
 //! Finds the bundles of a manifest: tags, referrers API, fallback tag (P16).
 //!
-//! It judges no signature: a caller's closure accepts a bundle or does not. Start at [`search`].
+//! It never judges a signature: the caller's closure accepts or rejects each bundle. Start at
+//! [`search`].
 //!
 //! **Invariant:** a bundle attached by a stranger never hides a good one; a flood only delays it.
 
@@ -19,22 +20,22 @@ use crate::trust::TrustStore;
 /// Most rejected candidates that are remembered, about 10 MiB. Forgetting costs time only.
 const REJECTED_COUNT_MAX: usize = 50_000;
 
-/// What the search for a good bundle ended with.
+/// The result of the search for a good bundle.
 pub(super) enum Search<T> {
     /// The first bundle that `accept` took.
     Found(T),
-    /// None was taken.
+    /// No bundle was accepted.
     Nothing {
         /// The bundles that were offered.
         offered: Vec<Bytes>,
-        /// Whether there are candidates that this search did not get to.
+        /// Whether there are candidates that this search did not reach.
         more: bool,
     },
 }
 
-/// Candidates that earlier searches rejected, so that the next search continues behind them.
+/// Candidates that earlier searches rejected, so that the next search continues after them.
 ///
-/// Kept only while a search is not complete: a tag may point to a better bundle later.
+/// Kept only while a search is incomplete: a tag may point to a better bundle later.
 #[derive(Debug, Default)]
 pub(super) struct Rejected {
     by_subject: Mutex<HashMap<Digest, HashSet<String>>>,
@@ -43,7 +44,7 @@ pub(super) struct Rejected {
 }
 
 impl Rejected {
-    /// Forgets everything that was rejected under another trust store than `trust`.
+    /// Forgets everything if it was rejected under a trust store other than `trust`.
     pub(super) fn keep_under(&self, trust: &TrustStore) {
         if self.trust.advance(trust) {
             self.by_subject.lock().clear();
@@ -70,11 +71,11 @@ impl Rejected {
 
 /// Offers every bundle that may sign `subject` to `accept`, until it takes one.
 ///
-/// `listed` holds all bundle tags of the repository, sorted, when the caller has listed them. Our
-/// own tags come first, since they are the authority; referrers follow. Junk candidates are
-/// skipped: a bundle that a stranger attached blocks nothing. At most
-/// [`BUNDLE_CANDIDATE_COUNT_MAX`] candidates are looked at; where there are more, the next search
-/// with the same `rejected` looks at others, so that a flood only delays the good one.
+/// `listed` holds all bundle tags of the repository, sorted, if the caller has listed them. Our own
+/// tags come first, since they are the authority; referrers follow. Junk candidates are skipped: a
+/// bundle that a stranger attached blocks nothing. At most [`BUNDLE_CANDIDATE_COUNT_MAX`]
+/// candidates are checked; if there are more, the next search with the same `rejected` checks
+/// others, so that a flood only delays the good one.
 ///
 /// # Errors
 /// Only failures after which a later attempt may find more.
@@ -93,12 +94,12 @@ pub(super) async fn search<T>(
     };
     // The newest first: tags carry their time. A re-attached bundle is then found at once.
     let tags = tags.into_iter().rev().map(ManifestRef::Tag).collect();
-    // A flood of tags leaves room for what the referrers name.
+    // A flood of tags leaves room for the bundles that referrers name.
     if let Some(found) = round.offer_all(tags, BUNDLE_CANDIDATE_COUNT_MAX / 2).await? {
         rejected.forget(subject);
         return Ok(Search::Found(found));
     }
-    // Where there is no such API some proxies answer with their front page.
+    // Without such an API some proxies answer with their front page.
     let referrers = match repository.list_referrers(subject).await {
         Err(RegistryError::WebPage) => Vec::new(),
         listed => round.or_none(listed)?.unwrap_or_default(),
@@ -119,7 +120,8 @@ pub(super) async fn search<T>(
     Ok(Search::Nothing { offered: round.offered, more: round.more })
 }
 
-/// Returns those of sorted `tags` that start with `prefix`; each of thousands of messages asks.
+/// Returns those of the sorted `tags` that start with `prefix`; called for each of thousands of
+/// messages.
 fn with_prefix<'a>(tags: &'a [Tag], prefix: &str) -> &'a [Tag] {
     let start = tags.partition_point(|tag| tag.as_str() < prefix);
     let found = tags.get(start..).unwrap_or_default();
@@ -127,18 +129,18 @@ fn with_prefix<'a>(tags: &'a [Tag], prefix: &str) -> &'a [Tag] {
     found.get(..len).unwrap_or_default()
 }
 
-/// One search under way.
+/// One search in progress.
 struct Round<'a, A> {
     repository: &'a dyn Repository,
     subject: &'a Digest,
     accept: A,
-    /// Candidates that need no second look: tags and digests.
+    /// Candidates that need no second check: tags and digests.
     rejected: HashSet<String>,
     offered: Vec<Bytes>,
-    /// How many candidates may still be looked at.
+    /// How many candidates may still be checked.
     left: usize,
     more: bool,
-    /// What kept a candidate from being judged, and did not keep the others.
+    /// The failure that kept a candidate from being judged, but not the others.
     failure: Option<MailboxError>,
 }
 
@@ -162,8 +164,9 @@ impl<'a, A> Round<'a, A> {
         }
     }
 
-    /// Offers candidates until one is taken. When there are more than may be looked at, `reserve`
-    /// looks are left over, and which are looked at is not for their authors to know.
+    /// Offers candidates until one is accepted. If there are more than may be checked, `reserve`
+    /// checks are left unused, and the choice is random, so that authors of bundles cannot predict
+    /// it.
     async fn offer_all<T>(
         &mut self,
         mut candidates: Vec<ManifestRef>,
@@ -180,7 +183,7 @@ impl<'a, A> Round<'a, A> {
             candidates.truncate(self.left.saturating_sub(reserve));
         }
         for candidate in candidates {
-            // The same manifest may have been looked at by its tag.
+            // The same manifest may have been checked through its tag.
             if self.rejected.contains(&key(&candidate)) {
                 continue;
             }
@@ -213,7 +216,7 @@ impl<'a, A> Round<'a, A> {
         Ok(taken)
     }
 
-    /// Passes transient errors on, and makes `None` of all others: one bad candidate blocks
+    /// Passes transient errors on, and turns all others into `None`: one bad candidate blocks
     /// nothing.
     ///
     /// A web page says nothing about the candidate, so the search must not count as complete.

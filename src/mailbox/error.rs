@@ -19,7 +19,7 @@ pub enum MailboxError {
     /// Bytes or names break the protocol.
     #[error(transparent)]
     Protocol(#[from] ProtocolError),
-    /// A chunk layer is not what its manifest promises.
+    /// A chunk layer does not match its manifest.
     #[error(transparent)]
     Chunk(#[from] ChunkError),
     /// The registry failed.
@@ -28,7 +28,7 @@ pub enum MailboxError {
     /// A key or the trust store cannot be used.
     #[error(transparent)]
     Trust(#[from] TrustError),
-    /// Verification said no.
+    /// Verification refused the message.
     #[error(transparent)]
     Refused(#[from] Refusal),
     /// The local database failed.
@@ -40,19 +40,19 @@ pub enum MailboxError {
     /// A local file operation failed.
     #[error("cannot {what}")]
     Io {
-        /// What was tried, as a verb phrase.
+        /// What was attempted, as a verb phrase.
         what: &'static str,
         /// The cause.
         #[source]
         source: io::Error,
     },
-    /// No such thing.
+    /// There is no such object.
     #[error("no such {0}")]
     NotFound(&'static str),
     /// The name is taken.
     #[error("a file of this name exists")]
     Exists,
-    /// A message is immutable, a directory is not empty.
+    /// A message is immutable, or a directory is not empty.
     #[error("not permitted: {0}")]
     NotPermitted(&'static str),
     /// The file is larger than the protocol can carry.
@@ -64,29 +64,29 @@ pub enum MailboxError {
     /// Another process is changing the file.
     #[error("the file is still being written")]
     Busy,
-    /// The wait ended before the tag was in the registry; it follows from the durable queue.
-    #[error("not yet published; it will be, from the queue")]
+    /// The wait ended before the tag was in the registry; the durable queue publishes it.
+    #[error("not yet published; the queue publishes it later")]
     NotYetSent,
-    /// A tag that was settled names another manifest now (P25): it was moved.
-    #[error("the tag pointed to {before} and points to {now} now; what was delivered stays")]
+    /// A checked tag now names another manifest (P25): it was moved.
+    #[error("the tag pointed to {before} and now points to {now}; what was delivered stays")]
     TagMoved {
-        /// What it named when it was settled.
+        /// What it named when it was checked.
         before: Digest,
         /// What it names now.
         now: Digest,
     },
-    /// A staged file that no row knows: the row was lost, or a removal was cut short.
-    #[error("{} ({len} bytes) was staged, and nothing says for whom; it is kept", path.display())]
+    /// A staged file without a row: the row was lost, or a removal was cut short.
+    #[error("{} ({len} bytes) is staged, but its recipient is unknown; it is kept", path.display())]
     Unrecorded {
         /// The staged file.
         path: PathBuf,
         /// Its length in bytes.
         len: u64,
     },
-    /// A row of the outbox is not as it was written: to whom its file goes cannot be known.
-    #[error("the disk has changed this row of the outbox; nothing in it is believed or removed")]
+    /// The disk changed a row of the outbox: its recipient cannot be known.
+    #[error("the disk has changed this row of the outbox; it is neither trusted nor removed")]
     DamagedRow,
-    /// A task of ours ended without an answer.
+    /// A background task ended without an answer.
     #[error("background task ended early")]
     TaskLost,
 }
@@ -116,12 +116,12 @@ impl MailboxError {
             Self::NotYetSent => ErrorClass::TimedOut,
             Self::TagMoved { .. } => ErrorClass::Malformed,
             Self::Unrecorded { .. } => ErrorClass::Corrupt,
-            // Not `Corrupt`, which speaks about bytes of a message: this is our disk.
+            // Not `Corrupt`, which is about bytes of a message: this is the local disk.
             Self::DamagedRow | Self::TaskLost => ErrorClass::Internal,
         }
     }
 
-    /// Returns the code of its line in `.dockercomms/errors`: the class's, or a closer word.
+    /// Returns the code of its line in `.dockercomms/errors`: the class's, or a more specific one.
     pub fn code(&self) -> &'static str {
         match self {
             Self::TagMoved { .. } => "tag-moved",
@@ -130,10 +130,11 @@ impl MailboxError {
         }
     }
 
-    /// Returns whether this only answers the question asked: no such name here, taken already.
+    /// Returns whether this only answers the caller's question: there is no such name, or it is
+    /// taken.
     ///
-    /// Such an error needs no line in `.dockercomms/errors`; that the registry lost what a listed
-    /// message needs does.
+    /// Such an error needs no line in `.dockercomms/errors`; if the registry lost what a listed
+    /// message needs, it does.
     pub fn is_plain_answer(&self) -> bool {
         match self {
             Self::NotFound(_) | Self::Exists | Self::Interrupted => true,
@@ -151,7 +152,7 @@ impl MailboxError {
         }
     }
 
-    /// Returns the registry's error when it is one, whether or not others waited for it too.
+    /// Returns the registry's error if it is one, whether or not other callers waited for it too.
     pub(super) fn registry(&self) -> Option<&RegistryError> {
         match self {
             Self::Registry(error) => Some(error),
@@ -170,14 +171,14 @@ impl MailboxError {
                 "the registry no longer has it; ask the sender to send it again"
             }
             _ if matches!(self, Self::TagMoved { .. }) => {
-                "ask who else may push to the repository; the sender can say which is right"
+                "ask who else can push to the repository; the sender knows which message is right"
             }
             _ if matches!(self, Self::Unrecorded { .. }) => {
-                "look whether it is a file that never arrived, and copy it from there; \
+                "check whether this file ever arrived, and copy it from there if not; \
                  `dockercomms gc` removes it"
             }
             _ if matches!(self, Self::DamagedRow) => {
-                "check the disk; if it was not sent yet, another line names the staged file: copy it \
+                "check the disk; if it is not yet sent, another line names the staged file: copy it \
                  from there, and remove it; then `dockercomms gc` forgets the row"
             }
             class => return Self::hint_of(class),
@@ -194,10 +195,10 @@ impl MailboxError {
                 "check the network and the registry with `dockercomms doctor`, then try again"
             }
             ErrorClass::NoSpace | ErrorClass::QuotaExceeded => {
-                "free space where the state or the repository lies, then try again"
+                "free space on the disk of the state or the repository, then try again"
             }
             ErrorClass::Corrupt => {
-                "the registry returned other bytes than were signed; ask its operator, or read again"
+                "the registry returned bytes that were not signed; ask its operator, or read again"
             }
             ErrorClass::SignerUnknown => {
                 "compare the fingerprint with the sender, then `dockercomms trust add CARD`"

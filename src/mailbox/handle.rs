@@ -1,4 +1,4 @@
-//! The mailbox as a whole: opening it, its background work, its end.
+//! The mailbox as a whole: opening it, its background work, shutting it down.
 //!
 //! Start at [`Mailbox::open`] and [`Mailbox::start`].
 
@@ -147,7 +147,7 @@ impl Mailbox {
         let cache = parts.cache.clone();
         let core = Arc::new(Core::new(parts));
         core.keep_latest().await?;
-        // Before anything is read: what others change from now on is noticed by the first poll.
+        // Before anything is read: the first poll notices what other processes change from now on.
         let version = core.store.data_version().await?;
         let mailbox = Self::assemble(core, cache, spool, owns_leftovers, version);
         mailbox.load_errors().await?;
@@ -158,7 +158,7 @@ impl Mailbox {
         Ok(mailbox)
     }
 
-    /// Builds the rooms, each on those before: receipts, reading, inbox and outbox.
+    /// Builds the parts, each on those before: receipts, reading, inbox and outbox.
     fn assemble(
         core: Arc<Core>,
         cache: ChunkCache,
@@ -195,7 +195,7 @@ impl Mailbox {
         });
     }
 
-    /// Waits for the next poll, and takes what expires meanwhile off the list at its time.
+    /// Waits for the next poll, and removes what expires in the meantime from the list at its time.
     async fn wait_for_poll(&self) {
         let poll_at = tokio::time::Instant::now() + self.core.options.poll;
         while tokio::time::Instant::now() < poll_at {
@@ -211,13 +211,13 @@ impl Mailbox {
     pub(super) async fn poll_once(&self) {
         let stop = self.core.stop.clone();
         let work = async {
-            // First of all, for these need no registry.
+            // First, because these need no registry.
             buffer::release_idle();
             self.inbox.drop_expired();
             if let Err(error) = self.follow_others().await {
                 self.core.record_error("state", &error);
             }
-            // A trust store that cannot be read is the inbox's error.
+            // The inbox reports a trust store that cannot be read.
             if let Ok(trust) = self.core.trust.current() {
                 self.outbox.list_trusted(&trust);
             }
@@ -242,7 +242,7 @@ impl Mailbox {
         }
     }
 
-    /// Lists what other processes on the same state have changed since the last look.
+    /// Lists what other processes on the same state have changed since the last call.
     pub(super) async fn follow_others(&self) -> Result<(), MailboxError> {
         let core = &self.core;
         let version = core.store.data_version().await?;
@@ -255,15 +255,15 @@ impl Mailbox {
         self.inbox.load().await?;
         receipt::load(core).await?;
         self.outbox.follow().await?;
-        // Only now: what could not be looked at is looked at again.
+        // Only now: anything that could not be read is read again.
         self.listed.set(version);
         Ok(())
     }
 
-    /// Publishes what is Prepared at once, sends what is queued while the registry answers, stops
-    /// the background work and waits for it.
+    /// Publishes what is Prepared at once, sends what is queued while the registry answers, then
+    /// stops the background work and waits for it.
     ///
-    /// Ends after `within` at the latest; what is not published then stays in the durable queue.
+    /// Ends after `within` at the latest; what is not published by then stays in the durable queue.
     pub async fn shutdown(&self, within: Duration) {
         let last_words = async {
             self.outbox.publish_all().await;
@@ -274,17 +274,17 @@ impl Mailbox {
         self.stop(within / 2).await;
     }
 
-    /// Stops the background work and waits for it; what is not sent yet stays as it is.
+    /// Stops the background work and waits for it; what is not yet sent stays as it is.
     ///
     /// Ends after `within` at the latest.
     pub async fn stop(&self, within: Duration) {
         self.core.stop.cancel();
         tokio::time::timeout(within, self.core.join()).await.ok();
-        // Staged files are locked while they are listed; the next owner must be able to take them.
+        // Staged files are locked while they are listed; the next owner must be able to lock them.
         self.core.listing.update(|snapshot| *snapshot = Snapshot::default());
     }
 
-    /// Returns a counter that changes whenever a listing changed.
+    /// Returns a counter that changes whenever a listing changes.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.core.listing.changes()
     }
@@ -294,7 +294,7 @@ impl Mailbox {
         self.core.listing.snapshot()
     }
 
-    /// Returns the behaviour it was opened with.
+    /// Returns the options that it was opened with.
     pub fn options(&self) -> &MailboxOptions {
         &self.core.options
     }
@@ -322,7 +322,7 @@ impl Mailbox {
         Ok(self.core.repository.resolve_tag(tag).await?)
     }
 
-    /// Remembers an error for `.dockercomms/errors`: what it was about, and the error.
+    /// Remembers an error about `subject` for `.dockercomms/errors`.
     pub fn record_error(&self, subject: &str, error: &MailboxError) {
         self.core.record_error(subject, error);
     }

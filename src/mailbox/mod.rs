@@ -1,12 +1,12 @@
 //! The product without a user interface: send, discover, read, acknowledge.
 //!
 //! It knows no FUSE, no errno and no command line. Metadata is answered from an immutable
-//! [`Snapshot`]; everything that waits is async and bounded by the repository's deadlines. Start
-//! at [`Mailbox`]; `staged/` keeps what is to be sent, `outbox/` sends, `inbox/` receives, `reading/` fetches what either has,
-//! `receipt/` acknowledges, `lifecycle/` ends. They share `core.rs`; `discover.rs` finds signatures
-//! and `push.rs` attaches them.
+//! [`Snapshot`]; everything that waits is async and bounded by the repository's deadlines. Start at
+//! [`Mailbox`]; `staged/` keeps what is to be sent, `outbox/` sends, `inbox/` receives, `reading/`
+//! fetches the content of both, `receipt/` acknowledges, `lifecycle/` ends messages. They share
+//! `core.rs`; `discover.rs` finds signatures and `push.rs` attaches them.
 //!
-//! **Invariant:** only `trust` says what may be listed; only a durable row promises a delivery.
+//! **Invariant:** only `trust` decides what may be listed; only a durable row promises a delivery.
 
 mod core;
 mod discover;

@@ -26,7 +26,7 @@ pub enum Delivery {
 }
 
 impl Delivery {
-    /// Returns the word of the configuration, the command line and `status`.
+    /// Returns the word used in the configuration, on the command line and in `status`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Sync => "sync",
@@ -50,7 +50,7 @@ pub struct MailboxOptions {
     pub ttl_secs: u64,
     /// What a close waits for.
     pub delivery: Delivery,
-    /// Recipients whose files are delivered otherwise.
+    /// Recipients for whom a close waits for something else.
     pub delivery_of: BTreeMap<Identity, Delivery>,
     /// Pause after the first failed attempt of the queue; it doubles with each.
     pub queue_pause: Duration,
@@ -60,17 +60,17 @@ pub struct MailboxOptions {
     pub settle: Duration,
     /// The same for empty files, which many programs create first and fill later.
     pub settle_empty: Duration,
-    /// Whether `accepted` and `rejected` receipts are sent without being asked.
+    /// Whether `accepted` and `rejected` receipts are sent automatically.
     pub automatic_receipts: bool,
     /// Names that stay local: `*` matches any run of characters.
     pub temporary_names: Vec<String>,
-    /// How long what is over stays in the lists of this machine.
+    /// How long finished entries stay in the lists of this machine.
     pub history: Duration,
-    /// Chunks that are compressed and uploaded at once; bounds the memory of a send.
+    /// Chunks compressed and uploaded at once; bounds the memory of a send.
     pub uploads_max: usize,
 }
 
-/// Names that programs use for what is not finished, or never meant for anybody else.
+/// Names that programs use for unfinished or private files.
 pub const TEMPORARY_NAMES: &[&str] = &[
     ".*",
     "*.part",

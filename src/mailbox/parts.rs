@@ -1,4 +1,4 @@
-//! What a mailbox is put together from.
+//! The parts that a mailbox is built from.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use crate::store::Store;
 use crate::sys::{Clock, SystemClock, blocking};
 use crate::trust::{SigningKey, TrustStore};
 
-/// What a mailbox is made of. [`MailboxParts::open_in`] gives those of one directory.
+/// The parts of a mailbox.
 pub struct MailboxParts {
     /// The repository, already wrapped in retries with their deadline.
     pub repository: Arc<dyn Repository>,
@@ -21,7 +21,7 @@ pub struct MailboxParts {
     pub cache: ChunkCache,
     /// My signing key.
     pub key: SigningKey,
-    /// Whom I trust.
+    /// The trust store.
     pub trust: Arc<dyn TrustSource>,
     /// The time.
     pub clock: Arc<dyn Clock>,
@@ -69,7 +69,7 @@ impl MailboxParts {
 /// Where the current trust store comes from; asked before every verification, so that a change
 /// takes effect while mounted.
 pub trait TrustSource: Send + Sync + 'static {
-    /// Returns the trust store as it is now.
+    /// Returns the current trust store.
     ///
     /// # Errors
     /// When it cannot be read; nothing is verified then.

@@ -1,4 +1,4 @@
-//! Pushes manifests and their bundles, the way every message and every receipt needs it (P15).
+//! Pushes manifests and their bundles in the way that every message and every receipt needs (P15).
 //!
 //! It decides nothing about tags of messages or receipts: the caller pushes those last. Start at
 //! [`push_bundle`].
@@ -23,7 +23,8 @@ pub(super) async fn push_bundle(
     attach_bundle(core, subject, bundle).await
 }
 
-/// Pushes the bytes of a bundle, without asking: a new signature is in no registry.
+/// Pushes the bytes of a bundle without checking whether they exist: a new signature is in no
+/// registry.
 pub(super) async fn push_bundle_blob(core: &Core, bundle: &[u8]) -> Result<(), MailboxError> {
     let bytes = Bytes::copy_from_slice(bundle);
     core.repository.push_blob(&Digest::of(bundle), bytes).await?;
@@ -31,7 +32,7 @@ pub(super) async fn push_bundle_blob(core: &Core, bundle: &[u8]) -> Result<(), M
     Ok(())
 }
 
-/// Attaches a bundle whose blob is there: manifest, tag, referrers entry (P15).
+/// Attaches a bundle whose blob is already pushed: manifest, tag, referrers entry (P15).
 pub(super) async fn attach_bundle(
     core: &Core,
     subject: &[u8],
@@ -56,7 +57,7 @@ pub(super) async fn attach_bundle(
     Ok(())
 }
 
-/// Pushes a blob of a few bytes unless it is there.
+/// Pushes a blob of a few bytes unless it exists.
 pub(super) async fn push_small_blob(
     repository: &dyn Repository,
     bytes: &[u8],

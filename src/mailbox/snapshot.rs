@@ -19,11 +19,11 @@ pub struct Snapshot {
     pub inbox: BTreeMap<String, Directory<InboxItem>>,
     /// Recipient directory.
     pub outbox: BTreeMap<String, Arc<OutboxDir>>,
-    /// Receipts that came back for what I sent: recipient directory, then file name.
+    /// Receipts received for what I sent: recipient directory, then file name.
     pub receipts_sent: BTreeMap<String, Directory<ReceiptItem>>,
-    /// Receipts that I gave: sender directory, then file name.
+    /// Receipts that I issued: sender directory, then file name.
     pub receipts_issued: BTreeMap<String, Directory<ReceiptItem>>,
-    /// What was refused or waits: claimed sender directory, then `<file>.WHY.txt`.
+    /// What was refused or is waiting: claimed sender directory, then `<file>.WHY.txt`.
     pub quarantine: BTreeMap<String, Directory<QuarantineItem>>,
     /// The last errors, newest last.
     pub errors: Arc<Vec<ErrorLine>>,
@@ -81,9 +81,9 @@ pub struct ReceiptItem {
     pub message: Digest,
     /// The outcome.
     pub status: ReceiptStatus,
-    /// Whether a signature of its author stands behind it; otherwise it is an unsigned claim (P22).
+    /// Whether its author signed it; otherwise it is an unsigned claim (P22).
     pub signed: bool,
-    /// When it was made.
+    /// When it was created.
     pub created_at: Timestamp,
     /// The file's content: JSON with a final newline.
     pub json: String,
@@ -92,13 +92,13 @@ pub struct ReceiptItem {
 /// One note in quarantine: why a message is not in the inbox.
 #[derive(Debug)]
 pub struct QuarantineItem {
-    /// The manifest's digest, when it could be fetched.
+    /// The manifest's digest, if it could be fetched.
     pub digest: Option<Digest>,
     /// The tag that named it.
     pub tag: Tag,
     /// The reason code.
     pub code: String,
-    /// Whether it waits for its bundle or its time, and is not refused for good.
+    /// Whether it waits for its bundle or its time, rather than being refused permanently.
     pub pending: bool,
     /// When it was first seen.
     pub first_seen: Timestamp,
@@ -127,7 +127,7 @@ fn as_text<S: serde::Serializer>(value: &Timestamp, serializer: S) -> Result<S::
     serializer.collect_str(value)
 }
 
-/// Holds the current snapshot and tells watchers that it changed.
+/// Holds the current snapshot and notifies watchers of changes.
 #[derive(Debug)]
 pub(crate) struct Listing {
     current: RwLock<Arc<Snapshot>>,
@@ -160,7 +160,7 @@ impl Listing {
         result
     }
 
-    /// Tells watchers that an entry changed inside, for example a file's state.
+    /// Notifies watchers that an entry changed inside, for example a file's state.
     pub(crate) fn touch(&self) {
         self.changes.send_modify(|count| *count += 1);
     }

@@ -1,4 +1,4 @@
-//! Who am I, how is the registry, what is under way: the content of `status.json`.
+//! Who I am, how the registry is doing, what is in progress: the content of `status.json`.
 
 use serde::Serialize;
 
@@ -6,7 +6,7 @@ use super::handle::Mailbox;
 use super::outbox::waiting_count;
 use super::staged::{OutboxFile, SendState};
 
-/// Most transfers that the status shows one by one; thousands may be queued.
+/// Most transfers listed one by one in the status; thousands may be queued.
 const TRANSFER_COUNT_MAX: usize = 100;
 
 /// A report of the mailbox's state. Field names are stable.
@@ -30,11 +30,11 @@ pub struct Status {
     pub inbox_count: usize,
     /// What a close in the outbox waits for: `sync` or `queued`.
     pub delivery: &'static str,
-    /// Files of the outbox that are not sent yet.
+    /// Files of the outbox that are not yet sent.
     pub outbox_queued: usize,
     /// Those of them that wait in the queue.
     pub outbox_waiting: usize,
-    /// When the queue tries again, RFC 3339; absent while it does not pause.
+    /// When the queue tries again, RFC 3339; absent unless it pauses.
     pub next_attempt: Option<String>,
     /// Files of the outbox that failed.
     pub outbox_failed: usize,
@@ -54,7 +54,7 @@ pub struct Status {
     pub cache_disk_bytes: u64,
 }
 
-/// One file on its way.
+/// One file in transfer.
 #[derive(Debug, Clone, Serialize)]
 pub struct Transfer {
     /// `send`.
@@ -67,12 +67,12 @@ pub struct Transfer {
     pub state: String,
     /// Bytes that are in the registry.
     pub bytes_done: u64,
-    /// Bytes in all.
+    /// Total bytes.
     pub bytes_total: u64,
 }
 
 impl Mailbox {
-    /// Returns who I am, how the registry is and what is under way.
+    /// Returns the current status.
     pub fn status(&self) -> Status {
         let core = &self.core;
         let snapshot = core.listing.snapshot();

@@ -12,12 +12,12 @@ use crate::trust::{
     Refusal, Role, TrustStore, UnverifiedMessage, VerifiedMessage, verify_message, verify_signature,
 };
 
-/// What became of a candidate.
+/// What a candidate turned out to be.
 #[derive(Debug)]
 pub(super) enum Verdict {
     /// Signed by a trusted sender, addressed to me, current.
     Verified(Box<VerifiedMessage>),
-    /// Not yet: its bundle or its time may still come (P2, P18).
+    /// Not yet: its bundle may still arrive or its time may still come (P2, P18).
     Pending(Note),
     /// Refused, and why.
     Refused(Note),
@@ -32,15 +32,15 @@ pub(super) struct Note {
     pub(super) file_name: String,
     pub(super) code: String,
     pub(super) why: String,
-    /// Whether another bundle may still come (P18), so that a refusal is not final.
+    /// Whether another bundle may still arrive (P18), so that a refusal is not final.
     pub(super) look_again: bool,
     /// Set when a trusted sender's valid signature covers content that breaks the protocol: only
-    /// then may a `rejected` receipt go out.
+    /// then may a `rejected` receipt be sent.
     pub(super) proven_malformed: bool,
 }
 
 /// Judges the manifest `bytes` that a tag of `me`, one of my identities, pointed to (P26); `listed`
-/// holds all bundle tags when they are known already.
+/// holds all bundle tags if they are already known.
 ///
 /// # Errors
 /// Only failures after which another attempt may judge differently.
@@ -74,7 +74,7 @@ pub(super) async fn judge(
                 Verdict::Refused(note) if waiting && note.code == "no-bundle" => {
                     Verdict::Pending(note)
                 }
-                // A junk bundle that a stranger attached first must not outlive the right one.
+                // A junk bundle that a stranger attached first must not win over the right one.
                 Verdict::Refused(note) => Verdict::Refused(Note { look_again: waiting, ..note }),
                 other => other,
             })
@@ -107,10 +107,10 @@ fn refused(result: Result<VerifiedMessage, Box<crate::trust::RefusedMessage>>) -
     }
 }
 
-/// Judges a manifest that calls itself a message and breaks a rule.
+/// Judges a manifest that claims to be a message and breaks a rule.
 ///
-/// Its signature is checked all the same: a trusted sender whose program is at fault deserves a
-/// `rejected` receipt, a stranger deserves nothing.
+/// Its signature is still checked: a trusted sender whose program is at fault deserves a `rejected`
+/// receipt, a stranger does not.
 async fn judge_malformed(
     shared: &Shared,
     trust: &TrustStore,
@@ -149,7 +149,7 @@ async fn judge_malformed(
     Ok(Verdict::Refused(note))
 }
 
-/// Makes a note of a failure of the registry that will not go away by itself.
+/// Makes a note of a registry failure that does not go away by itself.
 pub(super) fn unreadable(error: &MailboxError) -> Verdict {
     let code = match error {
         MailboxError::Registry(RegistryError::TooLarge { .. }) => "too-large",

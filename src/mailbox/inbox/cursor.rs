@@ -1,4 +1,4 @@
-//! Which settled tags are looked at next (P25).
+//! Chooses the checked tags to check again next (P25).
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -6,15 +6,14 @@ use crate::mailbox::discover::random_below;
 use crate::protocol::Tag;
 use crate::store::{SeenTag, SeenVerdict};
 
-/// Tags of delivered messages, and as many of all other settled tags, asked about in one poll.
+/// Tags of delivered messages, and as many of all other checked tags, resolved again in one poll.
 ///
-/// All at once, so it is one round trip. A thousand messages are asked about within an hour of
-/// polls.
+/// All at once, so it is one round trip. A thousand messages are covered within an hour of polls.
 const TAGS_A_POLL: usize = 4;
 
-/// Walks the settled tags in a circle, a few at each poll.
+/// Walks the checked tags in a circle, a few at each poll.
 ///
-/// It starts at a random place: a program that polls once looks at others each time.
+/// It starts at a random position: a program that polls once checks different ones each time.
 #[derive(Debug)]
 pub(super) struct RecheckCursor {
     delivered: AtomicUsize,
@@ -29,10 +28,10 @@ impl Default for RecheckCursor {
 }
 
 impl RecheckCursor {
-    /// Returns the next few of the `settled` tags.
-    pub(super) fn next(&self, settled: Vec<(Tag, SeenTag)>) -> Vec<(Tag, SeenTag)> {
+    /// Returns the next few of the `checked` tags.
+    pub(super) fn next(&self, checked: Vec<(Tag, SeenTag)>) -> Vec<(Tag, SeenTag)> {
         let (delivered, others): (Vec<_>, Vec<_>) =
-            settled.into_iter().partition(|(_, seen)| seen.verdict == SeenVerdict::Admitted);
+            checked.into_iter().partition(|(_, seen)| seen.verdict == SeenVerdict::Admitted);
         [take(&self.delivered, delivered), take(&self.others, others)].concat()
     }
 }

@@ -33,12 +33,12 @@ impl Inbox {
         Self { shared: Arc::new(Shared::new(core, reading, giving)) }
     }
 
-    /// Lists what the database knows; no network.
+    /// Lists what is in the database; no network.
     pub(in crate::mailbox) async fn load(&self) -> Result<(), MailboxError> {
         let core = &self.shared.core;
         let trust = core.trust.current()?;
         listing::reload(&self.shared, &trust).await?;
-        // The next poll need not list them once more.
+        // The next poll need not list them again.
         self.shared.listed_under.advance(&trust);
         for entry in core.store.quarantine_entries().await? {
             listing::add_note(core, &entry);
@@ -64,7 +64,7 @@ impl Inbox {
         self.shared.health.get()
     }
 
-    /// Takes what has expired off the list; open files stay readable.
+    /// Removes what has expired from the list; open files stay readable.
     pub(in crate::mailbox) fn drop_expired(&self) {
         listing::drop_expired(&self.shared.core);
     }
@@ -74,7 +74,7 @@ impl Inbox {
         let core = &self.shared.core;
         let expires_at = listing::next_expiry(core)?;
         let left = expires_at.unix_secs().saturating_sub(core.latest().unix_secs());
-        // Times are whole seconds: a clock that stands just before one must not make us spin.
+        // Times are whole seconds: a clock just before one must not make us spin.
         Some(Duration::from_secs(left.max(1).unsigned_abs()))
     }
 
@@ -87,10 +87,10 @@ impl Inbox {
         self.open_item(snapshot.message(digest).ok_or(MailboxError::NotFound("message"))?)
     }
 
-    /// Opens a listed message for a caller that puts the payload somewhere and acknowledges it then.
+    /// Opens a listed message for a caller that stores the payload and then acknowledges it.
     ///
-    /// A receipt that went out when the last byte was read would be wrong if the caller died
-    /// before the file was safe, and the message would not be fetched again.
+    /// A receipt sent when the last byte was read would be wrong if the caller died before the file
+    /// was safe, and the message would not be fetched again.
     ///
     /// # Errors
     /// As [`Self::open_item`].
@@ -98,7 +98,7 @@ impl Inbox {
         self.open_for(item, Purpose::Keep)
     }
 
-    /// Opens a message by its entry in a snapshot, which may have left the list since.
+    /// Opens a message by its entry in a snapshot, even if it has left the list since.
     ///
     /// # Errors
     /// `Refused` when its signer is no longer trusted: a change of trust takes effect at the
@@ -133,8 +133,8 @@ impl Inbox {
     /// Lists a dismissed message again, under its old name.
     ///
     /// # Errors
-    /// `NotFound` when it was never admitted; `Refused` when it has expired meanwhile, which leaves
-    /// it dismissed.
+    /// `NotFound` when it was never admitted; `Refused` when it has since expired, which leaves it
+    /// dismissed.
     pub async fn restore(&self, digest: &Digest) -> Result<(), MailboxError> {
         let entry = self.shared.core.store.inbox_by_digest(digest).await?;
         let mut entry = entry.ok_or(MailboxError::NotFound("message"))?;
@@ -147,7 +147,7 @@ impl Inbox {
         listing::add(&self.shared, &trust, vec![entry])
     }
 
-    /// Returns the messages that are dismissed.
+    /// Returns the dismissed messages.
     ///
     /// # Errors
     /// The database's.

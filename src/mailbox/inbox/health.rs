@@ -6,16 +6,16 @@ use crate::mailbox::MailboxError;
 use crate::mailbox::core::describe;
 use crate::protocol::Timestamp;
 
-/// How the registry answered last.
+/// How the registry answered the last poll.
 #[derive(Debug, Clone, Default)]
 pub(in crate::mailbox) struct Health {
-    /// When the last poll succeeded, unless none has since the start.
+    /// When the last poll succeeded; `None` if none has since the start.
     pub(in crate::mailbox) last_success: Option<Timestamp>,
     /// Why the last poll failed; `None` when it succeeded.
     pub(in crate::mailbox) last_error: Option<String>,
 }
 
-/// The health as the polls of one inbox find it.
+/// The health as recorded by the polls of one inbox.
 #[derive(Debug, Default)]
 pub(super) struct HealthRecord {
     current: Mutex<Health>,

@@ -1,4 +1,4 @@
-//! Looks at any message without admitting it: what `verify` shows.
+//! Inspects any message without admitting it: the basis of `verify`.
 
 use super::handle::Inbox;
 use crate::mailbox::MailboxError;
@@ -9,14 +9,14 @@ use crate::protocol::{Digest, ErrorClass, Message};
 use crate::registry::ManifestRef;
 use crate::trust::{self, CheckOutcome, UnverifiedMessage, verify_message};
 
-/// What verification says about one manifest.
+/// What verification found about one manifest.
 #[derive(Debug)]
 pub struct Inspection {
     /// The digest of the manifest's bytes.
     pub digest: Digest,
-    /// Its content; a claim unless `verdict` is Ok.
+    /// Its content; only a claim unless `verdict` is Ok.
     pub message: Message,
-    /// The fingerprint of the key that signed, when it verified.
+    /// The fingerprint of the key that signed, if the signature verified.
     pub signer: Option<String>,
     /// Accepted, or why not: the class, the reason code and a sentence.
     pub verdict: Result<(), (ErrorClass, String, String)>,
@@ -37,7 +37,7 @@ impl Inbox {
         let mut me = core.options.me.clone();
         let envelope = &message.claims().envelope;
         if me.contains(&envelope.sender) {
-            // My own sent message is looked at as its recipient would.
+            // My own sent message is checked as its recipient would.
             me.push(envelope.recipient.clone());
         }
         let (me, now) = (me.as_slice(), core.latest());
@@ -78,7 +78,7 @@ impl Inbox {
         Ok(Inspection { digest, message: claims, signer, verdict, explain })
     }
 
-    /// Reads the payload of an inspected message, without giving receipts.
+    /// Reads the payload of an inspected message, without issuing receipts.
     pub fn open_inspected(&self, inspection: &Inspection) -> MessageReader {
         let message = inspection.message.clone();
         MessageReader::new(&self.shared.reading, inspection.digest, message, Purpose::Inspect)

@@ -15,7 +15,7 @@ use crate::store::{InboxEntry, QuarantineEntry};
 use crate::sys::Untrusted;
 use crate::trust::{TrustStore, VerifiedMessage};
 
-/// Makes the item of a row; the row was written from a verified message.
+/// Makes the item of a row, which was written from a verified message.
 pub(super) fn item_of(entry: InboxEntry) -> Result<InboxItem, MailboxError> {
     let verified =
         VerifiedMessage::from_trusted_store(entry.manifest.into(), entry.sender, entry.signer)?;
@@ -31,7 +31,7 @@ pub(super) fn item_of(entry: InboxEntry) -> Result<InboxItem, MailboxError> {
     })
 }
 
-/// Lists every message that may be shown under `trust`, and no other.
+/// Lists every message that may be shown under `trust`, and no others.
 pub(super) async fn reload(shared: &Shared, trust: &TrustStore) -> Result<(), MailboxError> {
     let core = &shared.core;
     let dismissed = core.store.dismissed_digests().await?;
@@ -47,7 +47,8 @@ pub(super) async fn reload(shared: &Shared, trust: &TrustStore) -> Result<(), Ma
     Ok(())
 }
 
-/// Lists messages, unless they are dismissed, expired, or their signers are no longer trusted.
+/// Lists messages, except those that are dismissed, expired, or whose signers are no longer
+/// trusted.
 pub(super) fn add(
     shared: &Shared,
     trust: &TrustStore,
@@ -56,7 +57,8 @@ pub(super) fn add(
     let core = &shared.core;
     let mut items = Vec::new();
     for entry in entries {
-        // A crash may have come between the last chunk and the receipt: then the next read gives it.
+        // A crash may have come between the last chunk and the receipt: the next read then issues
+        // it.
         let is_answered = entry.receipt.is_some() || !core.options.automatic_receipts;
         if entry.complete && is_answered {
             shared.reading.set_complete(entry.digest);
@@ -78,14 +80,14 @@ pub(super) fn add(
     Ok(())
 }
 
-/// Takes a message off the list.
+/// Removes a message from the list.
 pub(super) fn remove(core: &Core, digest: &Digest) {
     core.listing.update(|snapshot| {
         retain(&mut snapshot.inbox, |_, _, item| item.digest != *digest);
     });
 }
 
-/// Takes expired messages off the list (P6).
+/// Removes expired messages from the list (P6).
 pub(super) fn drop_expired(core: &Core) {
     let now = core.latest();
     let snapshot = core.listing.snapshot();
@@ -149,7 +151,7 @@ pub(super) fn add_note(core: &Core, entry: &QuarantineEntry) {
     });
 }
 
-/// Takes the notes about manifests off the list.
+/// Removes the notes about manifests from the list.
 pub(super) fn remove_notes(core: &Core, digests: &HashSet<Digest>) {
     let is_one = |note: &QuarantineItem| note.digest.is_some_and(|one| digests.contains(&one));
     let snapshot = core.listing.snapshot();

@@ -1,9 +1,9 @@
 //! What was sent to me: discovered, verified, listed.
 //!
-//! A poll finds tags, `admit` judges what they name, `settle` makes it durable, `listing` shows it,
-//! `recheck` asks again about tags that were settled. Start at [`Inbox`].
+//! A poll finds tags, `admit` judges what they name, `verdicts` makes the outcome durable,
+//! `listing` shows it, `recheck` resolves checked tags again. Start at [`Inbox`].
 //!
-//! **Invariant:** nothing is listed before its signature verified.
+//! **Invariant:** nothing is listed before its signature is verified.
 
 mod admit;
 mod cursor;
@@ -14,8 +14,8 @@ mod listing;
 mod poll;
 mod recheck;
 mod report;
-mod settle;
 mod shared;
+mod verdicts;
 
 pub use handle::Inbox;
 pub use inspect::Inspection;

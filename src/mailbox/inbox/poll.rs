@@ -5,8 +5,9 @@ use std::collections::HashMap;
 use futures_util::{StreamExt as _, stream};
 
 use super::report::PollReport;
-use super::settle::{self, Judged};
+
 use super::shared::Shared;
+use super::verdicts::{self, Judged};
 use super::{admit, listing, recheck};
 use crate::mailbox::MailboxError;
 use crate::protocol::limits::MANIFEST_LEN_MAX;
@@ -18,19 +19,19 @@ use crate::trust::TrustStore;
 /// Candidates fetched and verified at once.
 const CANDIDATES_AT_ONCE: usize = 8;
 
-/// Candidates that are judged before the first of them is listed: `ls` fills while a first poll of
-/// thousands is under way. They become durable together, since each transaction waits for the disk.
+/// Candidates judged before the first of them is listed: `ls` fills while a first poll of thousands
+/// is in progress. They become durable together, since each transaction waits for the disk.
 const BATCH_COUNT: usize = 64;
 
-/// Candidates whose bundles are listed one by one. One listing of all bundles costs less than more
-/// of them, above all where a registry answers every listing whole.
+/// Most candidates whose bundles are listed one by one. Beyond that one listing of all bundles is
+/// cheaper, above all if a registry answers every listing in full.
 const LIST_EACH_MAX: usize = 4;
 
-/// Looks once at every tag of mine that has not been settled.
+/// Checks every tag of mine that has no final verdict yet.
 ///
 /// # Errors
 /// When the repository cannot be listed or the database fails. A candidate that cannot be fetched
-/// now is looked at again next time and hides no other.
+/// now is fetched again next time and hides no other.
 pub(super) async fn poll(shared: &Shared) -> Result<PollReport, MailboxError> {
     let core = &shared.core;
     let trust = core.trust.current()?;
@@ -46,15 +47,15 @@ pub(super) async fn poll(shared: &Shared) -> Result<PollReport, MailboxError> {
         let list = core.repository.list_tags(&prefix).await?;
         report.truncated |= list.truncated;
         let seen = core.store.seen_tags(&prefix).await?;
-        let (mut candidates, settled): (Vec<Tag>, Vec<Tag>) = list
+        let (mut candidates, checked): (Vec<Tag>, Vec<Tag>) = list
             .tags
             .into_iter()
             .filter(|tag| matches!(TagKind::parse(tag), Ok(TagKind::Message(_))))
             .partition(|tag| wants_look(tag, &seen, again));
-        let settled = settled.into_iter().filter_map(|tag| seen.get_key_value(&tag));
-        let settled = settled.map(|(tag, seen)| (tag.clone(), *seen)).collect();
-        candidates.extend(recheck::moved(shared, settled).await);
-        // The date stands first in the rest of the tag: older messages get the plain names.
+        let checked = checked.into_iter().filter_map(|tag| seen.get_key_value(&tag));
+        let checked = checked.map(|(tag, seen)| (tag.clone(), *seen)).collect();
+        candidates.extend(recheck::moved(shared, checked).await);
+        // The date comes first in the rest of the tag: older messages get the plain names.
         candidates.sort();
         // Their bundles are older than their tags (P18), so that one listing has them all.
         let bundles = if candidates.len() > LIST_EACH_MAX {
@@ -68,7 +69,7 @@ pub(super) async fn poll(shared: &Shared) -> Result<PollReport, MailboxError> {
             let tags = candidates.by_ref().take(BATCH_COUNT);
             let batch = judge_batch(shared, &trust, me, tags, bundles, &mut failure).await;
             recheck::alarm_moved(core, &seen, &batch);
-            settle::settle(shared, &trust, batch, &mut report).await?;
+            verdicts::record(shared, &trust, batch, &mut report).await?;
         }
     }
     listing::drop_expired(core);
@@ -90,9 +91,9 @@ fn wants_look(tag: &Tag, seen: &HashMap<Tag, SeenTag>, again: bool) -> bool {
     }
 }
 
-/// Judges tags at once and to the last one; notes the first failure among them.
+/// Judges tags concurrently, all of them; notes the first failure.
 ///
-/// What is under way must not wait while others are settled, which may need what it holds.
+/// Fetches in progress must not wait while verdicts are recorded, which may need what they hold.
 async fn judge_batch(
     shared: &Shared,
     trust: &TrustStore,
@@ -134,14 +135,14 @@ async fn judge_tag(
             match error.class() {
                 // Deleted between the listing and now.
                 ErrorClass::NotFound => Ok(None),
-                // The registry did not send this page: nothing is known of the tag.
+                // The registry did not send this page: nothing is known about the tag.
                 ErrorClass::Malformed
                     if matches!(error.registry(), Some(RegistryError::WebPage)) =>
                 {
                     Err(error)
                 }
                 ErrorClass::Malformed => {
-                    // Its bytes are unknown, so the tag's own name has to stand for it.
+                    // Its bytes are unknown, so the tag's own name stands for it.
                     let digest = Digest::of(tag.as_str().as_bytes());
                     Ok(Some(Judged { tag, digest, verdict: admit::unreadable(&error) }))
                 }

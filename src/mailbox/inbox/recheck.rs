@@ -1,26 +1,26 @@
-//! Looks again at tags that were settled: one that points elsewhere now is an alarm (P25).
+//! Resolves checked tags again: one that now points elsewhere raises an alarm (P25).
 //!
-//! Asking about every known tag would cost a request for each at every poll. A few are asked
-//! about at a time, and each of them in the end; what was delivered stays in any case.
+//! Resolving every known tag would cost a request for each at every poll. A few are resolved at a
+//! time, and each of them in the end; what was delivered stays in any case.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use futures_util::future::join_all;
 
-use super::settle::Judged;
 use super::shared::Shared;
+use super::verdicts::Judged;
 use crate::mailbox::MailboxError;
 use crate::mailbox::core::Core;
 use crate::protocol::{Digest, Tag};
 use crate::store::{SeenTag, SeenVerdict};
 
-/// Returns those of the `settled` tags that point elsewhere now.
+/// Returns those of the `checked` tags that now point elsewhere.
 ///
-/// The answers are claims: the caller fetches and judges. A registry that does not answer only
-/// puts this off.
-pub(super) async fn moved(shared: &Shared, settled: Vec<(Tag, SeenTag)>) -> Vec<Tag> {
-    let asked = shared.recheck.next(settled);
+/// The answers are claims: the caller fetches and judges. If the registry does not answer, this is
+/// only postponed.
+pub(super) async fn moved(shared: &Shared, checked: Vec<(Tag, SeenTag)>) -> Vec<Tag> {
+    let asked = shared.recheck.next(checked);
     let answers = asked.iter().map(|(tag, _)| shared.core.repository.resolve_tag(tag));
     let answers = join_all(answers).await;
     asked
@@ -34,7 +34,7 @@ pub(super) async fn moved(shared: &Shared, settled: Vec<(Tag, SeenTag)>) -> Vec<
         .collect()
 }
 
-/// Raises the alarm for tags that were settled and now name other manifests.
+/// Raises the alarm for checked tags that now name other manifests.
 pub(super) fn alarm_moved(core: &Arc<Core>, seen: &HashMap<Tag, SeenTag>, judged: &[Judged]) {
     for Judged { tag, digest: now, .. } in judged {
         if let Some(before) = seen.get(tag)
@@ -47,8 +47,8 @@ pub(super) fn alarm_moved(core: &Arc<Core>, seen: &HashMap<Tag, SeenTag>, judged
 
 /// Raises the alarm once for each tag.
 fn alarm(core: &Arc<Core>, tag: &Tag, before: &Digest, now: &Digest) {
-    // What could not be read was remembered under the tag's own name: that it can be read now is
-    // no change.
+    // What could not be read was remembered under the tag's own name: becoming readable is not a
+    // change.
     if before == now || *before == Digest::of(tag.as_str().as_bytes()) {
         return;
     }

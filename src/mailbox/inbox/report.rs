@@ -9,6 +9,6 @@ pub struct PollReport {
     pub quarantined: usize,
     /// Candidates that wait for their bundle or their time.
     pub pending: usize,
-    /// Whether a bound ended the listing early.
+    /// Whether a limit ended the listing early.
     pub truncated: bool,
 }

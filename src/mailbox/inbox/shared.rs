@@ -10,16 +10,16 @@ use crate::mailbox::reading::Reading;
 use crate::mailbox::receipt::Giving;
 use crate::mailbox::trust_mark::TrustMark;
 
-/// The rooms that the inbox builds on, and its own memory.
+/// The parts that the inbox builds on, and its own memory.
 pub(super) struct Shared {
     pub(super) core: Arc<Core>,
     pub(super) reading: Arc<Reading>,
     pub(super) giving: Arc<Giving>,
-    /// Held by the one poll that is under way.
+    /// Held by the one poll in progress.
     pub(super) polling: tokio::sync::Mutex<()>,
-    /// Bundles that need no second look while a search continues.
+    /// Bundles that need no second check while a search continues.
     pub(super) rejected: Rejected,
-    /// Which settled tags are looked at next (P25).
+    /// Chooses the checked tags to check again next (P25).
     pub(super) recheck: RecheckCursor,
     /// The trust store of the last poll.
     pub(super) polled_under: TrustMark,

@@ -1,4 +1,4 @@
-//! Collects what is over: my expired messages in the registry, and leftovers on this machine.
+//! Collects what is finished: my expired messages in the registry, and leftovers on this machine.
 
 use super::leftovers::{self, Leftovers};
 use super::withdraw::{Receipts, Remainder, Removal, withdraw};
@@ -9,7 +9,7 @@ use crate::registry::SweptBlobs;
 use crate::store::{OutboxEntry, OutboxState, Withdrawal};
 use std::time::Duration;
 
-/// Age from which an unnamed blob of a layout is surely no part of a send: a draft may stay open,
+/// Age from which an unnamed blob of a layout is surely not part of a send: a draft may stay open,
 /// half of it pushed, for days.
 const BLOB_AGE_MIN: Duration = Duration::from_hours(7 * 24);
 
@@ -18,11 +18,11 @@ const BLOB_AGE_MIN: Duration = Duration::from_hours(7 * 24);
 pub struct CollectedMessage {
     /// The message's identity.
     pub digest: Digest,
-    /// To whom it went.
+    /// The recipient.
     pub recipient: Identity,
     /// The file's name.
     pub name: String,
-    /// What the registry did; `None` when nothing was tried.
+    /// The registry's answer; `None` when nothing was attempted.
     pub removal: Option<Removal>,
     /// What the registry still holds of it.
     pub left: Vec<Remainder>,
@@ -37,19 +37,19 @@ pub struct Garbage {
     pub kept_count: usize,
     /// Why the registry's part ended early.
     pub registry_error: Option<MailboxError>,
-    /// Blobs of an image layout that nothing names; `None` where a registry sees to that.
+    /// Blobs of an image layout that nothing names; `None` where the registry collects them itself.
     pub swept: Option<SweptBlobs>,
-    /// What lay on this machine unused.
+    /// Unused data on this machine.
     pub leftovers: Leftovers,
 }
 
 impl Mailbox {
-    /// Deletes my expired messages with their signatures and receipts from the registry, and what
-    /// is older than the `history` of the options from this machine; with `dry_run` only lists it.
+    /// Deletes my expired messages with their signatures and receipts from the registry, and
+    /// anything older than the `history` of the options from this machine; with `dry_run` only
+    /// lists it.
     ///
-    /// Nothing of anybody else is deleted, and nothing that has not expired by this machine's
-    /// clock. A registry that refuses is reported once, in the result; the local part is done all the
-    /// same.
+    /// Nothing of anyone else is deleted, and nothing that has not expired by this machine's clock.
+    /// A registry that refuses is reported once, in the result; the local part is still done.
     ///
     /// # Errors
     /// The database's, and the local disk's.
@@ -112,10 +112,10 @@ impl Mailbox {
     }
 }
 
-/// Returns my messages that have expired and were not withdrawn yet.
+/// Returns my messages that have expired and are not yet withdrawn.
 ///
 /// By this machine's clock, not by the latest time ever seen: a clock that was once wrong must not
-/// delete what is still good.
+/// delete messages that are still valid.
 async fn expired_messages(
     core: &Core,
 ) -> Result<Vec<(OutboxEntry, crate::store::PreparedMessage)>, MailboxError> {

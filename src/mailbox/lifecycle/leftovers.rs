@@ -1,4 +1,4 @@
-//! What lies on this machine unused: old rows, staged files without an owner, dead chunks.
+//! Unused data on this machine: old rows, staged files without an owner, dead chunks.
 
 use std::collections::HashSet;
 use std::fs;
@@ -23,11 +23,11 @@ const ORPHAN_AGE_MIN: Duration = Duration::from_hours(1);
 /// What was, or would be, removed from this machine.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Leftovers {
-    /// Entries of `outbox/` whose message is over.
+    /// Entries of `outbox/` whose message has ended.
     pub sent_count: usize,
-    /// Entries of `outbox/` that were never sent: failed, abandoned; and damaged ones.
+    /// Entries of `outbox/` that were never sent: failed or abandoned; and damaged ones.
     pub unsent_count: usize,
-    /// Staged files, of unsent entries or of none.
+    /// Staged files, of unsent entries or without an entry.
     pub staged_count: usize,
     /// Their bytes.
     pub staged_bytes: u64,
@@ -41,8 +41,9 @@ pub struct Leftovers {
 
 /// Removes leftovers; with `dry_run` only counts them.
 ///
-/// `refused` says that the registry refuses deletion for good: expired messages are then forgotten
-/// at their age although it still holds them, or the journal would grow without bound.
+/// `refused` means that the registry refuses deletion permanently: expired messages are then
+/// forgotten at their age although the registry still holds them, or the journal would grow without
+/// bound.
 pub(super) async fn collect(
     core: &Core,
     spool_dir: &Path,
@@ -58,7 +59,7 @@ pub(super) async fn collect(
     let withdrawn = core.store.withdrawals().await?;
     for entry in entries.into_iter().filter(|entry| entry.updated_at < before) {
         let removed = match entry.state {
-            // Its promise stands.
+            // Its promise still holds.
             OutboxState::Queued | OutboxState::Prepared => continue,
             OutboxState::Sent => {
                 let gone = entry
@@ -101,18 +102,18 @@ pub(super) async fn collect(
     Ok(found)
 }
 
-/// Returns whether a sent message that was not withdrawn is over all the same.
+/// Returns whether a sent message that was not withdrawn has ended all the same.
 fn is_over(entry: &OutboxEntry, before: Timestamp, refused: bool) -> Result<bool, MailboxError> {
     let Some(message) = &entry.message else { return Ok(true) };
     match Message::parse(&message.manifest)?.envelope.expires_at() {
         Some(expires_at) => Ok(refused && expires_at < before),
-        // It never expires; it is over once I have removed it from the list.
+        // It never expires; it ends when I remove it from the list.
         None => Ok(entry.hidden),
     }
 }
 
-/// Removes the staged file of an unsent entry and returns its bytes; `None` when a mount owns it or
-/// the entry has changed since the list was read.
+/// Removes the staged file of an unsent entry and returns its length; `None` when a mount owns it
+/// or the entry has changed since the list was read.
 async fn take_staged(
     core: &Core,
     spool_dir: &Path,
@@ -126,7 +127,7 @@ async fn take_staged(
         None
     };
     // Under the file's lock, which every further attempt to send the file takes first: a mount may
-    // have queued it since, and let go of the file.
+    // have queued it since and released the file.
     let now = core.store.outbox(entry.id).await?;
     if now.is_none_or(|now| now.state != entry.state || now.updated_at != entry.updated_at) {
         return Ok(None);
@@ -139,7 +140,7 @@ async fn take_staged(
     Ok(Some(bytes))
 }
 
-/// Removes staged files that no row knows and that are older than `age_min`; returns how many stay.
+/// Removes staged files that have no row and are older than `age_min`; returns how many stay.
 async fn remove_orphans(
     core: &Core,
     spool_dir: &Path,
@@ -181,7 +182,7 @@ async fn remove_orphans(
     Ok(kept_count)
 }
 
-/// Removes cached chunks that only expired messages have.
+/// Removes cached chunks that belong only to expired messages.
 async fn remove_chunks(
     core: &Core,
     cache: &ChunkCache,

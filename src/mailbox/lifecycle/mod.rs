@@ -1,12 +1,12 @@
 //! The end of a message: withdrawn by its sender, expired, forgotten.
 //!
-//! `withdraw` takes one message of mine out of the registry, `recall` does so before its time,
-//! `collect` for all whose time is over, together with what lies on this machine unused.
-//! Start at [`Mailbox::recall`](super::Mailbox::recall) and
+//! `withdraw` removes one message of mine from the registry, `recall` does so before its time,
+//! `collect` for all whose time is over, together with unused data on this machine. Start at
+//! [`Mailbox::recall`](super::Mailbox::recall) and
 //! [`Mailbox::collect_garbage`](super::Mailbox::collect_garbage).
 //!
-//! **Invariant:** nothing is deleted from a registry that is not a message in our own journal, its
-//! signature, or a receipt that names it in full.
+//! **Invariant:** nothing is deleted from a registry except a message in our own journal, its
+//! signature, and receipts that name it in full.
 
 mod collect;
 mod leftovers;

@@ -1,4 +1,4 @@
-//! Takes a sent message back, and says honestly how far that goes.
+//! Recalls a sent message, and reports honestly how far that reaches.
 
 use super::withdraw::{Receipts, Remainder, Removal, withdraw};
 use crate::mailbox::core::describe;
@@ -17,27 +17,27 @@ pub struct SentEntry {
     pub tag: Tag,
 }
 
-/// How far a recall went.
+/// How far a recall reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Recall {
     /// The message's identity.
     pub digest: Digest,
-    /// To whom it went.
+    /// The recipient.
     pub recipient: Identity,
     /// The file's name.
     pub name: String,
-    /// What the registry did.
+    /// The registry's answer.
     pub removal: Removal,
-    /// The verified receipt of the recipient, who has the file then.
+    /// The recipient's verified receipt; the recipient then has the file.
     pub receipt: Option<ReceiptStatus>,
-    /// Why receipts could not be looked for.
+    /// Why receipts could not be searched for.
     pub receipt_unknown: Option<String>,
     /// What the registry still holds of it.
     pub left: Vec<Remainder>,
 }
 
 impl Mailbox {
-    /// Returns every message that this state has sent, those removed from `outbox/` too.
+    /// Returns every message that this state has sent, including those removed from `outbox/`.
     ///
     /// # Errors
     /// The database's.
@@ -52,11 +52,11 @@ impl Mailbox {
 
     /// Deletes a message that I sent from the registry and marks it as recalled.
     ///
-    /// A recipient that has received it keeps it; a receipt that came back says so. Recalling twice
-    /// is not an error.
+    /// A recipient that has received it keeps it; the result contains the receipt if one came back.
+    /// Recalling twice is not an error.
     ///
     /// # Errors
-    /// `NotFound` when it is not a message of mine, `Busy` when it is not sent yet; the registry's
+    /// `NotFound` when it is not a message of mine, `Busy` when it is not yet sent; the registry's
     /// when it refuses: nothing has changed then.
     pub async fn recall(&self, digest: &Digest) -> Result<Recall, MailboxError> {
         let entry = self.core.store.outbox_by_digest(digest).await?;
@@ -64,7 +64,7 @@ impl Mailbox {
         let (Some(message), OutboxState::Sent) = (&entry.message, entry.state) else {
             return Err(MailboxError::Busy);
         };
-        // Before: a receipt that is there now means that the recall comes too late.
+        // Before the deletion: a receipt that exists now means that the recall comes too late.
         let receipt_unknown = self.look_for_receipt(&entry).await.err();
         let withdrawn = withdraw(&self.core, message, Receipts::Keep).await?;
         let (store, now) = (&self.core.store, self.core.now());

@@ -1,4 +1,4 @@
-//! Takes one message of mine out of the registry: the message, its signature, its receipts.
+//! Withdraws one message of mine from the registry: the message, its signature, its receipts.
 
 use std::collections::BTreeSet;
 
@@ -9,19 +9,19 @@ use crate::protocol::{Digest, ImageManifest, Receipt, Tag, parse_bundle_manifest
 use crate::registry::{ManifestRef, RegistryError, Repository};
 use crate::store::PreparedMessage;
 
-/// Most receipts of one message that are looked at; anybody may push more.
+/// Most receipts of one message that are checked; anyone may push more.
 const RECEIPT_COUNT_MAX: usize = 256;
 
-/// What the registry made of the deletion of a message.
+/// The registry's answer to the deletion of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Removal {
-    /// It was there, and is deleted.
+    /// It existed, and is deleted.
     Deleted,
-    /// It was no longer there.
+    /// It no longer existed.
     AlreadyGone,
 }
 
-/// What could not be deleted with a message, and why.
+/// A part of a message that could not be deleted, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Remainder {
     /// A tag, or a digest.
@@ -30,21 +30,21 @@ pub struct Remainder {
     pub why: String,
 }
 
-/// What became of a message and of what belongs to it.
+/// What happened to a message and its parts.
 #[derive(Debug)]
 pub(super) struct Withdrawn {
     pub(super) removal: Removal,
     pub(super) left: Vec<Remainder>,
 }
 
-/// A manifest to delete, the tag it was found under, and the manifest that it speaks about.
+/// A manifest to delete, the tag it was found under, and its subject.
 struct Part {
     digest: Digest,
     tag: Option<Tag>,
     subject: Option<Digest>,
 }
 
-/// Whether receipts go with their message.
+/// Whether receipts are deleted with their message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Receipts {
     Keep,
@@ -53,8 +53,8 @@ pub(super) enum Receipts {
 
 /// Deletes a message that our journal knows.
 ///
-/// The message goes first: a reader that sees its tag finds its signature. What belongs to it
-/// follows; what of it cannot be deleted is reported, and is harmless.
+/// The message is deleted first: a reader that sees its tag finds its signature. Its parts follow;
+/// any that cannot be deleted are reported, and are harmless.
 ///
 /// # Errors
 /// When the message itself cannot be deleted: nothing has changed then.
@@ -64,7 +64,7 @@ pub(super) async fn withdraw(
     receipts: Receipts,
 ) -> Result<Withdrawn, MailboxError> {
     let repository = core.repository.as_ref();
-    // Looked for before anything is deleted: a registry that cannot be listed changes nothing.
+    // Before anything is deleted: if the registry cannot be listed, nothing changes.
     let mut parts = own_bundles(repository, message).await?;
     if receipts == Receipts::Delete {
         parts.extend(receipts_of(repository, &message.digest).await?);
@@ -85,13 +85,14 @@ async fn delete_message(
     message: &PreparedMessage,
 ) -> Result<Removal, MailboxError> {
     let deleted = is_deleted(repository.delete_manifest(&message.digest).await)?;
-    // Some registries keep a tag, with its own copy of the manifest. A tag that points elsewhere
-    // now belongs to another writer.
+    // Some registries keep a tag, with its own copy of the manifest. A tag that now points
+    // elsewhere belongs to another writer.
     let is_tagged = repository.resolve_tag(&message.tag).await? == Some(message.digest);
     if is_tagged {
         is_deleted(repository.delete_tag(&message.tag).await)?;
         if repository.resolve_tag(&message.tag).await? == Some(message.digest) {
-            let reason = "the registry says that it deleted the message and still lists it".into();
+            let reason =
+                "the registry confirmed the deletion of the message and still lists it".into();
             return Err(RegistryError::Malformed { reason }.into());
         }
     }
@@ -111,7 +112,7 @@ async fn delete_part(repository: &dyn Repository, part: &Part) -> Result<(), Mai
     Ok(())
 }
 
-/// Returns whether something was there to delete.
+/// Returns whether there was something to delete.
 fn is_deleted(result: Result<(), RegistryError>) -> Result<bool, MailboxError> {
     match result {
         Ok(()) => Ok(true),
@@ -122,7 +123,7 @@ fn is_deleted(result: Result<(), RegistryError>) -> Result<bool, MailboxError> {
 
 /// Finds the bundles that we attached: their layer is exactly the signature in our journal.
 ///
-/// Signatures that others attached are theirs.
+/// Signatures that others attached belong to them.
 async fn own_bundles(
     repository: &dyn Repository,
     message: &PreparedMessage,
@@ -133,7 +134,7 @@ async fn own_bundles(
     Ok(ours.map(|(part, _)| part).collect())
 }
 
-/// Finds the bundles that say themselves that they sign `subject`, with the digest of the bundle.
+/// Finds the bundles that claim to sign `subject`, with the digest of the bundle.
 async fn bundles_of(
     repository: &dyn Repository,
     subject: &Digest,
@@ -153,8 +154,8 @@ async fn bundles_of(
             continue;
         }
         let Some((digest, bytes)) = fetch(repository, &reference).await? else { continue };
-        // Without a subject it is whatever its tag says, and anybody may tag: another
-        // signer's bundle must not be deleted for a name that a stranger gave it.
+        // Without a subject its tag decides what it is, and anyone may tag: another signer's bundle
+        // must not be deleted because of a name that a stranger gave it.
         let names_subject = ImageManifest::parse(&bytes)
             .is_ok_and(|manifest| manifest.subject.is_some_and(|named| named.digest == *subject));
         if let Ok(layer) = parse_bundle_manifest(&bytes, subject)
@@ -187,7 +188,7 @@ async fn receipts_of(
     Ok(found)
 }
 
-/// Fetches a candidate; what is gone or broken is none.
+/// Fetches a candidate; `None` if it is gone or broken.
 async fn fetch(
     repository: &dyn Repository,
     reference: &ManifestRef,

@@ -21,17 +21,17 @@ use crate::mailbox::core::Core;
 use crate::protocol::{ChunkLayer, Compression, ErrorClass};
 use crate::sys::blocking;
 
-/// Chunks that read-ahead fetches at once: a reader that waits comes before one that may come.
+/// Chunks that read-ahead fetches at once: a waiting reader has priority over one that may come.
 const PREFETCHES_MAX: usize = 4;
 
 /// How long, at most, a transient failure also answers the next readers.
 ///
-/// The kernel passes us the readers of one page one after the other, each after the one before has
-/// failed. Without this the last of fifty readers would wait for fifty deadlines. A failure that
-/// came at once is not shared with later readers.
+/// The kernel passes on the readers of one page one after the other, each after the previous one
+/// has failed. Without this the last of fifty readers would wait for fifty deadlines. An immediate
+/// failure is not shared with later readers.
 const FAILURE_SHARED_MAX: Duration = Duration::from_millis(500);
 
-/// A failure that would be shared for less than this came at once.
+/// A failure that would be shared for less than this was immediate.
 const FAILURE_SHARED_MIN: Duration = Duration::from_millis(10);
 
 /// What names one chunk and bounds its decoding; all of it signed.
@@ -44,12 +44,12 @@ pub(super) struct ChunkRequest {
     pub(super) compression: Compression,
 }
 
-/// How much was fetched since the start.
+/// How much has been fetched since the start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::mailbox) struct FetchCounts {
-    /// Layers asked for.
+    /// Layers requested.
     pub(in crate::mailbox) blob_count: u64,
-    /// Bytes of those that came.
+    /// Bytes of the layers received.
     pub(in crate::mailbox) blob_bytes: u64,
 }
 
@@ -60,8 +60,8 @@ type Flight = Shared<BoxFuture<'static, Outcome>>;
 pub(super) struct Fetcher {
     core: Arc<Core>,
     cache: ChunkCache,
-    /// By all that the fetch is checked against: another message may promise something else of the
-    /// same layer, and fails alone.
+    /// Keyed by everything that the fetch is checked against: another message may promise something
+    /// else about the same layer, and fails alone.
     flights: Mutex<HashMap<ChunkRequest, Flight>>,
     limiter: FetchLimiter,
     prefetches: Semaphore,
@@ -89,9 +89,9 @@ impl Fetcher {
         }
     }
 
-    /// Returns the verified bytes of a chunk, fetching it when no cache has it.
+    /// Returns the verified bytes of a chunk, fetching it if it is in no cache.
     ///
-    /// The fetch runs in a task of its own: a reader that goes away takes nothing from others.
+    /// The fetch runs in a task of its own: a reader that goes away does not affect others.
     pub(super) async fn chunk(
         self: &Arc<Self>,
         request: ChunkRequest,
@@ -105,7 +105,7 @@ impl Fetcher {
         flight.await.map_err(MailboxError::from)
     }
 
-    /// Starts fetching a chunk that no reader waits for yet, behind those asked for before.
+    /// Starts fetching a chunk that no reader waits for yet, behind those requested before.
     pub(super) fn prefetch(self: &Arc<Self>, request: ChunkRequest) {
         if self.cache.get_memory(&request.layer.digest).is_some() {
             return;
@@ -113,7 +113,7 @@ impl Fetcher {
         let fetcher = Arc::clone(self);
         self.core.spawn(async move {
             let Ok(_permit) = fetcher.prefetches.acquire().await else { return };
-            // A failure is found again, and reported, by the reader that needs the chunk.
+            // The reader that needs the chunk meets the failure again, and reports it.
             fetcher.join_or_start(request).await.ok();
         });
     }
@@ -138,7 +138,7 @@ impl Fetcher {
             if !is_shared {
                 fetcher.flights.lock().remove(&request);
             }
-            // Every reader may have gone away; the cache has it then.
+            // Every reader may have gone away; the cache then has it.
             sender.send(outcome).ok();
             if is_shared {
                 tokio::select! {
@@ -156,8 +156,7 @@ impl Fetcher {
         flight
     }
 
-    /// Reads the disk cache, then the registry; other bytes than were signed are asked for again
-    /// once.
+    /// Reads the disk cache, then the registry; bytes that were not signed are requested once more.
     async fn load(&self, request: ChunkRequest) -> Result<Bytes, MailboxError> {
         let permit = self.limiter.enter(request.len).await.ok_or(MailboxError::TaskLost)?;
         let (digest, size) = (request.layer.digest, request.layer.size);
@@ -189,7 +188,7 @@ impl Fetcher {
         Ok(bytes)
     }
 
-    /// Fetches a layer; when other bytes came than were signed, once more.
+    /// Fetches a layer, and once more if the bytes are not the signed ones.
     async fn fetch_layer_twice(&self, layer: ChunkLayer) -> Result<Bytes, MailboxError> {
         match self.fetch_layer(layer).await {
             Err(error) if error.class() == ErrorClass::Corrupt => self.fetch_layer(layer).await,

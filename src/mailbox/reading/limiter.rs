@@ -1,8 +1,8 @@
-//! Limits fetches: a few at once, and more of those that take long.
+//! Limits fetches: a few at once, and more of the slow ones.
 //!
-//! A layer that hangs must not hold up another file, and memory must stay bounded. So a chunk that
-//! is large when it is decoded counts as several, and a fetch that takes long hands its permit to
-//! the next one and counts by its layer's bytes from then on. Start at [`FetchLimiter::enter`].
+//! A layer that hangs must not delay another file, and memory must stay bounded. So a chunk that is
+//! large when decoded counts as several, and a slow fetch hands its permit to the next one and from
+//! then on counts by the bytes of its layer. Start at [`FetchLimiter::enter`].
 
 use std::future::Future;
 use std::pin::pin;
@@ -16,17 +16,17 @@ use tokio::time::timeout;
 /// kilobytes may be a chunk of 128 MiB.
 const FETCHES_MIB_MAX: u32 = 256;
 
-/// What a chunk counts at least, so that at most eight are fetched at once.
+/// The least that a chunk counts, so that at most eight are fetched at once.
 const FETCH_MIB_MIN: u32 = 32;
 
-/// After this a fetch takes long. Most are over by then, and a reader hardly notices the pause.
+/// After this a fetch is slow. Most have ended by then, and a reader hardly notices the pause.
 const PATIENCE: Duration = Duration::from_millis(250);
 
-/// Mebibytes of the layers that take long, as signed. A layer counts as one at least, so this
-/// bounds their connections as well.
+/// Mebibytes of the slow layers, as signed. A layer counts at least one, so this also bounds their
+/// connections.
 const SLOW_MIB_MAX: u32 = 128;
 
-/// Mebibytes of the chunks whose layers took long and that are decoded at once.
+/// Mebibytes of the chunks with slow layers that are decoded at once.
 const FINISHES_MIB_MAX: u32 = 128;
 
 /// The permits of all fetches of one mailbox.
@@ -35,7 +35,7 @@ pub(super) struct FetchLimiter {
     fetches: Arc<Semaphore>,
     slow: Arc<Semaphore>,
     finishes: Arc<Semaphore>,
-    /// [`PATIENCE`], but for tests.
+    /// [`PATIENCE`], except in tests.
     patience: Duration,
 }
 
@@ -58,11 +58,11 @@ impl FetchLimiter {
         Arc::clone(&self.fetches).acquire_many_owned(weight).await.ok()
     }
 
-    /// Runs `fetch`, which brings `size` bytes at most, and returns the permit for what follows.
+    /// Runs `fetch`, which brings at most `size` bytes, and returns the permit for what follows.
     ///
-    /// A fetch that takes long gives `permit` up as soon as there is room for it among the slow
-    /// ones. There is no deadlock: `fetch` has a deadline of its own, and what follows it is work
-    /// for the processor and the disk alone.
+    /// A slow fetch gives up `permit` as soon as there is room for it among the slow ones. There is
+    /// no deadlock: `fetch` has a deadline of its own, and only work for the processor and the disk
+    /// follows it.
     pub(super) async fn run<T>(
         &self,
         permit: FetchPermit,
@@ -116,7 +116,7 @@ mod tests {
         limiter.fetches.available_permits() / FETCH_MIB_MIN as usize
     }
 
-    /// A limiter to which every fetch that does not end at once takes long.
+    /// A limiter for which every fetch that does not end immediately is slow.
     fn impatient() -> Arc<FetchLimiter> {
         Arc::new(FetchLimiter { patience: Duration::ZERO, ..FetchLimiter::new() })
     }

@@ -4,7 +4,7 @@
 //! each of them once, with `limiter` bounding how many at a time; `verified` counts what was
 //! checked. Start at [`MessageReader`].
 //!
-//! **Invariant:** no byte of a chunk is returned before the layer's digest matched the signed
+//! **Invariant:** no byte of a chunk is returned before the layer's digest has matched the signed
 //! manifest.
 
 mod fetch;

@@ -3,12 +3,12 @@
 /// Most chunks fetched ahead of a sequential reader.
 const AHEAD_MAX: u32 = 4;
 
-/// Watches the reads of one open file and says which chunks to fetch ahead.
+/// Watches the reads of one open file and decides which chunks to fetch ahead.
 #[derive(Debug, Default)]
 pub(super) struct ReadAhead {
     expected: u64,
     streak: u32,
-    /// One past the last chunk that was asked for ahead.
+    /// One past the last chunk that was requested ahead.
     planned: u32,
 }
 
@@ -16,8 +16,8 @@ impl ReadAhead {
     /// Notes a read of `len` bytes at `offset` that ended in chunk `last`; returns the chunks to
     /// fetch ahead of it.
     ///
-    /// The kernel reads ahead too, slightly out of order; a read within one chunk of where the
-    /// last one ended still counts as sequential.
+    /// The kernel reads ahead too, slightly out of order; a read within one chunk of where the last
+    /// one ended still counts as sequential.
     pub(super) fn after_read(
         &mut self,
         offset: u64,
@@ -27,7 +27,7 @@ impl ReadAhead {
         chunk_count: u32,
     ) -> std::ops::Range<u32> {
         let near = offset.abs_diff(self.expected) <= chunk_bytes.min(2 << 20);
-        // The very first read proves nothing: many programs look at a header only.
+        // The very first read proves nothing: many programs read only a header.
         let sequential = near && self.expected > 0;
         self.streak = if sequential { self.streak.saturating_add(1) } else { 0 };
         self.expected = offset.saturating_add(len);

@@ -31,11 +31,11 @@ struct Shared {
 /// Why a message is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::mailbox) enum Purpose {
-    /// It is a message to me: a full read is worth a receipt.
+    /// It is a message to me: a full read earns a receipt.
     Receive,
-    /// The same, but the caller gives the receipt, once the payload is somewhere safe.
+    /// The same, but the caller issues the receipt, once the payload is safely stored.
     Keep,
-    /// To look at it; nothing is remembered.
+    /// To inspect it; nothing is remembered.
     Inspect,
 }
 
@@ -63,7 +63,7 @@ impl MessageReader {
         reader
     }
 
-    /// Reads a message of which these are the manifest's bytes, without giving receipts.
+    /// Reads a message with this manifest, without issuing receipts.
     pub(in crate::mailbox) fn of_manifest(
         reading: &Arc<Reading>,
         digest: Digest,
@@ -91,7 +91,7 @@ impl MessageReader {
         let reading = self.reading()?;
         let parts: Vec<_> = shared.layout.span(offset..offset.saturating_add(len as u64)).collect();
         let Some(last) = parts.last().map(|part| part.index) else { return Ok(Bytes::new()) };
-        // Asked for first, so that they travel while the reader's own chunk is decoded.
+        // Requested first, so that they are in transfer while the reader's own chunk is decoded.
         self.read_ahead(&reading, offset, len, last);
         let chunks = parts.iter().map(|part| self.chunk(&reading, part.index));
         let chunks = try_join_all(chunks).await?;
@@ -129,10 +129,10 @@ impl MessageReader {
         Some(self.hand_out(&reading, part.index, chunk.slice(part.within)))
     }
 
-    /// Remembers that all of the message was checked, after every byte of it was read.
+    /// Remembers that the whole message was checked, after every byte of it was read.
     ///
     /// For [`Inbox::open_to_keep`](crate::mailbox::Inbox::open_to_keep): the receipt that the
-    /// caller gives next then says so.
+    /// caller issues next then says so.
     ///
     /// # Errors
     /// When the one chunk of an empty message is not what was signed, or the database fails.
@@ -151,7 +151,7 @@ impl MessageReader {
         self.shared.reading.upgrade().ok_or(MailboxError::TaskLost)
     }
 
-    /// Notes that `slice` of a chunk is read, so that its memory may serve another one.
+    /// Notes that `slice` of a chunk has been read, so that its memory may hold another one.
     fn hand_out(&self, reading: &Reading, index: u32, slice: Bytes) -> Bytes {
         if let Some(request) = self.request(index) {
             reading.cache.note_read(&request.layer.digest, slice.len());

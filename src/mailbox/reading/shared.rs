@@ -9,7 +9,7 @@ use crate::mailbox::core::Core;
 use crate::mailbox::receipt::Giving;
 use crate::protocol::Digest;
 
-/// The cache, the fetches under way, and which chunks were checked.
+/// The cache, the fetches in progress, and which chunks were checked.
 pub(in crate::mailbox) struct Reading {
     pub(super) core: Arc<Core>,
     pub(super) cache: ChunkCache,
@@ -32,12 +32,12 @@ impl Reading {
         &self.cache
     }
 
-    /// Returns how much was fetched since the start.
+    /// Returns how much has been fetched since the start.
     pub(in crate::mailbox) fn fetch_counts(&self) -> FetchCounts {
         self.fetcher.counts()
     }
 
-    /// Notes that every chunk of `message` was checked before.
+    /// Notes that every chunk of `message` was checked earlier.
     pub(in crate::mailbox) fn set_complete(&self, message: Digest) {
         self.verified.set_complete(message);
     }

@@ -11,10 +11,10 @@ use crate::mailbox::receipt::Giving;
 use crate::protocol::{Digest, ReceiptStatus};
 use crate::sys::crash;
 
-/// The reason code of a rejected receipt for a layer that is signed and still no chunk.
+/// The reason code of a rejected receipt for a layer that is signed but is not a chunk.
 const BAD_LAYER: &str = "bad-layer";
 
-/// Remembers checked chunks, so that the database hears once of each.
+/// Remembers checked chunks, so that each is written to the database once.
 pub(super) struct Verified {
     core: Arc<Core>,
     giving: Arc<Giving>,
@@ -32,12 +32,12 @@ impl Verified {
         Self { core, giving, messages: Mutex::default() }
     }
 
-    /// Notes that every chunk of `message` was checked before.
+    /// Notes that every chunk of `message` was checked earlier.
     pub(super) fn set_complete(&self, message: Digest) {
         self.messages.lock().entry(message).or_default().complete = true;
     }
 
-    /// Remembers that all `chunk_count` chunks of a message were checked, and gives no receipt.
+    /// Remembers that all `chunk_count` chunks of a message were checked, and issues no receipt.
     pub(super) async fn finish(
         &self,
         message: Digest,
@@ -50,7 +50,7 @@ impl Verified {
         Ok(())
     }
 
-    /// Notes that chunks of a message in my inbox were checked; the last one makes the receipt.
+    /// Notes that chunks of a message in my inbox were checked; the last one triggers the receipt.
     pub(super) fn note(self: &Arc<Self>, message: Digest, indices: &[u32]) {
         let new: Vec<u32> = {
             let mut messages = self.messages.lock();
@@ -94,7 +94,7 @@ impl Verified {
         }
     }
 
-    /// Answers a signed message whose content is not what its manifest promises.
+    /// Rejects a signed message whose content does not match its manifest.
     pub(super) fn note_bad_layer(&self, message: Digest) {
         if !self.core.options.automatic_receipts {
             return;

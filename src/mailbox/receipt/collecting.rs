@@ -1,4 +1,4 @@
-//! Collects receipts for what I sent: finds them, judges them, keeps what proves something.
+//! Collects receipts for what I sent: finds them, judges them, keeps those that prove something.
 //!
 //! Start at [`Collecting::collect`].
 
@@ -20,22 +20,23 @@ use crate::store::{ReceiptDirection, ReceiptEntry, SeenVerdict};
 use crate::sys::crash;
 use crate::trust::{TrustStore, VerifiedReceipt, verify_receipt};
 
-/// Sent messages asked for one by one; above that, one listing of all receipts is cheaper.
+/// Most sent messages whose receipts are listed one by one; above that, one listing of all receipts
+/// is cheaper.
 const ASK_EACH_MAX: usize = 16;
 
-/// One poll in so many also asks for messages that have a receipt: a later one counts (P23).
+/// One poll in this many also covers messages that have a receipt: a later one counts (P23).
 const ASK_ALL_EVERY: u64 = 60;
 
-/// Collects receipts, and remembers between polls what needs no second look.
+/// Collects receipts, and remembers between polls what needs no second check.
 pub(in crate::mailbox) struct Collecting {
     core: Arc<Core>,
     poll_count: AtomicU64,
-    /// The trust store that refused receipts were last judged by.
+    /// The trust store under which refused receipts were last judged.
     judged_under: TrustMark,
     rejected: Rejected,
 }
 
-/// The sent message whose receipts are judged, and by what.
+/// The sent message whose receipts are judged, and the trust store.
 struct Inquiry<'a> {
     trust: &'a TrustStore,
     file: &'a Arc<OutboxFile>,
@@ -107,7 +108,7 @@ impl Collecting {
         self.examine_all(&inquiry, tags).await
     }
 
-    /// Judges the receipt tags of one message that are not settled.
+    /// Judges the receipt tags of one message that have no final verdict yet.
     async fn examine_all(
         &self,
         inquiry: &Inquiry<'_>,
@@ -121,12 +122,12 @@ impl Collecting {
         let (seen, now) = (self.core.store.seen_tags(&prefix).await?, self.core.latest());
         let mut count = 0;
         for tag in tags {
-            let settled = seen.get(&tag).is_some_and(|seen| match seen.verdict {
+            let checked = seen.get(&tag).is_some_and(|seen| match seen.verdict {
                 SeenVerdict::Admitted | SeenVerdict::Ignored => true,
                 SeenVerdict::Quarantined => !inquiry.again,
                 SeenVerdict::Pending => false,
             });
-            if !settled && self.examine(inquiry, &tag, now).await? {
+            if !checked && self.examine(inquiry, &tag, now).await? {
                 count += 1;
             }
         }
@@ -189,7 +190,7 @@ impl Collecting {
     }
 }
 
-/// Returns the row and the file of a receipt that came for `file`, proven or claimed.
+/// Returns the row and the file of a receipt for `file`, proven or claimed.
 fn received_entry(
     file: &OutboxFile,
     digest: Digest,

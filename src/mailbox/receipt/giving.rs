@@ -1,9 +1,9 @@
-//! Gives receipts for what I received: durable first, then pushed until the registry has them.
+//! Issues receipts for what I received: durable first, then pushed until the registry has them.
 //!
 //! Start at [`Giving::issue`].
 //!
-//! **Invariant:** the same receipt is given once, however often it is asked for (P23), and its tag
-//! goes last (P22).
+//! **Invariant:** the same receipt is issued once, however often it is requested (P23), and its tag
+//! is pushed last (P22).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,19 +28,20 @@ use crate::trust::sign_manifest;
 /// The pauses between attempts to push a receipt.
 const PUSH_BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_mins(10));
 
-/// Gives receipts, one flush of the durable queue at a time.
+/// Issues receipts, one flush of the durable queue at a time.
 pub(in crate::mailbox) struct Giving {
     core: Arc<Core>,
-    /// Held by the one flush that is under way.
+    /// Held by the one flush in progress.
     flushing: tokio::sync::Mutex<()>,
 }
 
-/// What became of the receipts that were due.
+/// What happened to the receipts that were due.
 #[derive(Debug, Default)]
 pub(in crate::mailbox) struct Flushed {
-    /// How many went out.
+    /// How many were pushed.
     pub(in crate::mailbox) count: usize,
-    /// Which messages' receipts did not, and why; those behind the last one were not tried.
+    /// The messages whose receipts were not pushed, and why; those after the last one were not
+    /// tried.
     pub(in crate::mailbox) failures: Vec<(Digest, MailboxError)>,
 }
 
@@ -67,7 +68,7 @@ impl Giving {
         }
     }
 
-    /// Makes a receipt durable; false when the same one was given before (P23).
+    /// Makes a receipt durable; false when the same one was issued before (P23).
     pub(in crate::mailbox) async fn enqueue(
         &self,
         message: Digest,
@@ -87,7 +88,7 @@ impl Giving {
         Ok(is_new)
     }
 
-    /// Pushes every receipt that is due, until the registry does not answer; failures are recorded.
+    /// Pushes every receipt that is due, until the registry stops answering; failures are recorded.
     pub(in crate::mailbox) async fn flush(&self) -> Result<Flushed, MailboxError> {
         let _alone = self.flushing.lock().await;
         let core = &self.core;
@@ -112,7 +113,7 @@ impl Giving {
     }
 }
 
-/// Returns when a receipt is tried again that has failed `attempts` times before.
+/// Returns when a receipt that has failed `attempts` times is tried again.
 fn next_attempt(now: Timestamp, attempts: u32) -> Timestamp {
     let pause = PUSH_BACKOFF.random_pause(attempts.saturating_add(1), None);
     // Times are whole seconds: a pause of less than one would be none.
@@ -120,7 +121,7 @@ fn next_attempt(now: Timestamp, attempts: u32) -> Timestamp {
     now.saturating_add_secs(i64::try_from(secs).unwrap_or(i64::MAX))
 }
 
-/// Returns how `.dockercomms/errors` names the receipt for a message.
+/// Returns the name of the receipt for a message in `.dockercomms/errors`.
 fn subject(message: &Digest) -> String {
     format!("receipt for {message}")
 }
@@ -132,7 +133,7 @@ async fn push(core: &Core, queued: &QueuedReceipt) -> Result<(), MailboxError> {
     let entry = issued_entry(core, queued, &annotations, digest)?;
     core.store.put_receipt(entry.clone()).await?;
     crash::point!("receipt.push.listed");
-    // Not in the inbox when its manifest was malformed; the receipt is listed all the same.
+    // Not in the inbox if its manifest was malformed; the receipt is listed all the same.
     core.store.set_receipt_issued(&queued.message, queued.status).await.ok();
     crash::point!("receipt.push.marked");
     core.store.receipt_done(queued.id).await?;
@@ -142,7 +143,7 @@ async fn push(core: &Core, queued: &QueuedReceipt) -> Result<(), MailboxError> {
     Ok(())
 }
 
-/// Returns the manifest from the database, or again from the registry, checked by its digest.
+/// Returns the manifest from the database, or else from the registry, checked by its digest.
 async fn message_manifest(core: &Core, digest: &Digest) -> Result<Bytes, MailboxError> {
     if let Some(entry) = core.store.inbox_by_digest(digest).await? {
         return Ok(entry.manifest.into());
@@ -188,7 +189,7 @@ async fn push_to_registry(
     let bundle = sign_manifest(&core.key, &receipt)?;
     push_bundle(core, &receipt, &bundle).await?;
     crash::point!("receipt.push.signed");
-    // The tag goes last: a reader that sees it finds the signature (P22).
+    // The tag is pushed last: a reader that sees it finds the signature (P22).
     let tag = Tag::receipt(&queued.message, queued.created_at, tag_random());
     let digest = Digest::of(&receipt);
     core.repository.push_manifest(&manifest_upload(receipt.into(), Some(tag))).await?;

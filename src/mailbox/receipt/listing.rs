@@ -37,7 +37,7 @@ pub(super) fn list(core: &Core, entry: &ReceiptEntry) {
         };
         let dir = entry.peer.dir_name();
         if entry.signed {
-            // The proof replaces what was a claim before its author was trusted.
+            // The proof replaces what was a claim until its author was trusted.
             retain(tree, |in_dir, _, listed| {
                 in_dir != dir || listed.signed || listed.message != entry.message
             });
@@ -65,7 +65,7 @@ pub(super) fn listed_name(core: &Core, digest: &Digest, annotations: &Annotation
     FileName::sanitize(claimed).as_str().to_owned()
 }
 
-/// Shows on the message which receipt was given.
+/// Shows on the message which receipt was issued.
 pub(super) fn mark_inbox(core: &Core, digest: &Digest, status: ReceiptStatus) {
     core.listing.update(|snapshot| {
         let Some(item) = snapshot.message(digest).cloned() else { return };
@@ -75,7 +75,7 @@ pub(super) fn mark_inbox(core: &Core, digest: &Digest, status: ReceiptStatus) {
     });
 }
 
-/// Writes the receipt's file: what is said, who says it, and what proves it.
+/// Writes the receipt's file: its statement, its author, and the proof.
 pub(super) fn with_json(
     mut entry: ReceiptEntry,
     author: &str,

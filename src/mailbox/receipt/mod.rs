@@ -1,4 +1,4 @@
-//! Receipts: given for what I received, collected for what I sent (P20-P23).
+//! Receipts: issued for what I received, collected for what I sent (P20-P23).
 //!
 //! `giving` makes a receipt durable and pushes it, `collecting` finds and judges those of others,
 //! `listing` shows both. Start at `verbs.rs`, then [`Giving`] or [`Collecting`].

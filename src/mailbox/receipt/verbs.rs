@@ -7,9 +7,9 @@ use crate::mailbox::handle::Mailbox;
 use crate::protocol::{Digest, ReceiptStatus, Timestamp};
 
 impl Mailbox {
-    /// Gives a receipt for a message that I received; durable first, pushed at once if possible.
+    /// Issues a receipt for a message that I received; durable first, pushed at once if possible.
     ///
-    /// Giving the same receipt again is not an error and does nothing (P23).
+    /// Issuing the same receipt again is not an error and does nothing (P23).
     ///
     /// # Errors
     /// `NotFound` when no such message was admitted.
@@ -29,10 +29,10 @@ impl Mailbox {
         Ok(())
     }
 
-    /// Gives a receipt and pushes it before this returns; for the command line.
+    /// Issues a receipt and pushes it before this returns; for the command line.
     ///
     /// # Errors
-    /// Why it did not go out; it is kept then, and goes out with the next ones.
+    /// Why it was not pushed; it is kept, and is pushed with the next ones.
     pub async fn acknowledge_now(
         &self,
         message: &Digest,
@@ -47,7 +47,7 @@ impl Mailbox {
         if let Some((_message, error)) = failure {
             return Err(error);
         }
-        // Asked for a second time while the first one waits for its next attempt.
+        // Requested again while the first one waits for its next attempt.
         let waiting = self.core.store.due_receipts(Timestamp::from_unix_secs(i64::MAX)).await?;
         if waiting.iter().any(|queued| queued.message == *message && queued.status == status) {
             return Err(MailboxError::NotYetSent);
@@ -68,7 +68,7 @@ impl Mailbox {
         Ok(())
     }
 
-    /// Pushes every receipt that is due, now; returns how many went out.
+    /// Pushes every receipt that is due, now; returns how many were pushed.
     ///
     /// # Errors
     /// The database's; failures of the registry are recorded and tried again.

@@ -20,7 +20,7 @@ fn refusal() -> RegistryError {
     RegistryError::Rejected { reason: "not offered by this registry".into() }
 }
 
-/// Lets bob read what alice has sent, so that a receipt comes back to the registry.
+/// Has bob read what alice has sent, so that a receipt comes back to the registry.
 async fn read_all(bob: &Person, alice: &Person) {
     for item in bob.receive(alice).await {
         bob.read(&item).await.unwrap();
@@ -146,7 +146,7 @@ async fn what_is_old_goes_from_the_lists_and_what_could_be_replayed_stays() {
     assert_eq!(early.leftovers.rows.inbox_count, 0);
     assert_eq!(late.leftovers.rows.inbox_count, 1);
     assert_eq!((own.messages.len(), own.leftovers.sent_count), (1, 1));
-    assert!(bob.receive(&alice).await.is_empty(), "a replay is expired");
+    assert!(bob.receive(&alice).await.is_empty(), "a replayed message is expired");
     assert_eq!(own.leftovers.unsent_count, 0, "its staged file is open here");
 }
 
@@ -387,7 +387,7 @@ async fn f16_a_clock_that_is_set_back_a_year_during_a_send_loses_and_doubles_not
     world.clock.jump_to(BEGINNING + 60);
 
     assert_eq!(tags(&world, "inbox-").len(), 1);
-    // The message was made, and its time noted, when its sender closed the file.
+    // The message was made, and its time recorded, when its sender closed the file.
     assert_eq!(bob.receive(&alice).await.len(), 1, "{:?}", bob.quarantined());
 }
 
@@ -435,7 +435,7 @@ async fn a_bundle_of_somebody_else_that_was_tagged_as_if_it_signed_a_receipt_is_
     read_all(&bob, &alice).await;
     let receipt = tags(&world, "receipt-").remove(0);
     let receipt = world.faulty.resolve_tag(&receipt).await.unwrap().unwrap();
-    // Bundles without a subject are valid, and anybody may push another tag for one.
+    // Bundles without a subject are valid, and anyone may push another tag for one.
     let theirs: Tag = "bundle-aaaaaaaaaaaa-1-aaaaaa".parse().unwrap();
     let layer = Digest::of(b"bundle");
     let bytes = format!(

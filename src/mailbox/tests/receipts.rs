@@ -1,4 +1,4 @@
-//! Receipts: given after everything was checked, believed only when signed by the recipient.
+//! Receipts: issued after everything was checked, believed only when signed by the recipient.
 
 use std::time::Duration;
 
@@ -180,7 +180,7 @@ async fn an_unsigned_receipt_is_a_claim_and_never_proof() {
     assert_eq!(file.receipt(), None);
 }
 
-/// P20: it is proof all the same.
+/// P20: it is still proof.
 #[tokio::test]
 async fn a_registry_that_refuses_a_subject_gets_the_receipt_without_it() {
     let world = World::new();

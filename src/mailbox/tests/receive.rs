@@ -55,7 +55,7 @@ async fn one_bad_message_hides_no_good_one() {
     assert_eq!(bob.quarantined(), ["not-json"]);
 }
 
-/// P18: peers that tag first are waited for.
+/// P18: messages whose tag comes first wait for their bundle.
 #[tokio::test]
 async fn messages_that_wait_are_listed_together_the_oldest_first() {
     let world = World::new();
@@ -336,7 +336,7 @@ async fn layers_that_hang_in_many_files_delay_no_other_file() {
 
     let read = tokio::time::timeout(patience, good.unwrap().read_at(0, 100)).await;
 
-    assert_eq!(read.expect("nobody is in the way").unwrap(), b"good"[..]);
+    assert_eq!(read.expect("nothing delays the read").unwrap(), b"good"[..]);
     gate.open();
     for reader in readers {
         assert!(reader.await.unwrap().unwrap().len() >= 50);
@@ -426,7 +426,7 @@ async fn b19_an_untrusted_sender_cannot_be_opened_and_leaves_the_list() {
 async fn a_first_poll_of_many_messages_lists_bundles_once() {
     let world = World::new();
     let (alice, bob) = world.alice_and_bob().await;
-    // More than are judged in one batch.
+    // More than one batch.
     for index in 0..70 {
         alice.send(&bob, &format!("{index}.txt"), b"abc").await.unwrap();
     }

@@ -272,7 +272,7 @@ async fn a_prepared_file_keeps_its_promise_when_its_staged_bytes_are_lost() {
     let staged = alice.home().join("state/spool").join(file.unique_name());
     drop(file);
 
-    // What a power cut leaves of bytes that the disk had not seen.
+    // What a power cut leaves of bytes that had not reached the disk.
     std::fs::File::options().write(true).open(staged).unwrap().set_len(0).unwrap();
     alice.restart(&world).await;
 

@@ -24,7 +24,7 @@ async fn a_close_joins_the_uploads_beside_the_copy_and_pushes_each_chunk_once() 
     let cancel = CancellationToken::new();
     let close = outbox.prepare(&file, &cancel);
     let (closed, ()) = tokio::join!(close, async {
-        // The close has sent what it can while two chunks of the copy are still on their way.
+        // The close has sent what it can while two chunks of the copy are still in transfer.
         while file.progress().0 < 750 {
             tokio::task::yield_now().await;
         }

@@ -99,7 +99,7 @@ async fn cancelling_what_was_sent_unnoticed_says_so() {
 
     assert_eq!(cancelled.unwrap_err().class(), ErrorClass::NotPermitted);
     assert_eq!(file.state(), SendState::Sent);
-    // A file manager's `rm` a moment too late is told apart from a cancellation.
+    // A late `rm` by a file manager is distinguished from a cancellation.
     outbox.remove(&file).await.unwrap();
     assert!(outbox.was_sent(&file).await.unwrap());
     let draft = draft(&alice, &bob, "b.txt", b"abc").await;

@@ -19,7 +19,7 @@ use crate::registry::memory::Operation;
 use crate::store::OutboxState;
 use crate::testing::{Person, World};
 
-/// Far above what anything here takes; it only ends what hangs.
+/// Far above what anything here takes; it only ends tests that hang.
 const WITHIN: Duration = Duration::from_mins(1);
 
 /// Alice, whose closes are queued, and bob, who trusts her.
@@ -67,13 +67,14 @@ fn stop_registry(world: &World) {
     }
 }
 
-/// Makes a queued file whose tag nobody can look at for now; its lane waits until it is asked.
+/// Makes a queued file whose tag cannot be resolved for now; its lane waits until the tag is
+/// requested.
 async fn prepared_in_a_waiting_lane(
     world: &World,
     alice: &Person,
     bob: &Person,
 ) -> Arc<OutboxFile> {
-    // The first look is for a free tag, the second begins the publish.
+    // The first request is for a free tag, the second begins the publish.
     let from = world.faulty.counts().of(Operation::ResolveTag) + 1;
     let hour = Some(Duration::from_hours(1));
     let throttled = Fault::fail(move || RegistryError::Throttled { retry_after: hour });
@@ -113,7 +114,7 @@ async fn rows(alice: &Person) -> Vec<(i64, OutboxState, bool)> {
     entries.into_iter().map(|entry| (entry.id, entry.state, entry.hidden)).collect()
 }
 
-/// Lets every attempt to publish fail with `error`, and nothing before it.
+/// Makes every attempt to publish fail with `error`, and nothing before it.
 async fn prepared_with_a_refused_tag(
     world: &World,
     alice: &Person,
@@ -134,8 +135,8 @@ async fn until_paused(alice: &Person) {
     }
 }
 
-/// Makes a file whose tag is in the registry, although alice was told that it was refused and has
-/// started anew since.
+/// Makes a file whose tag is in the registry, although alice got a refusal and has been restarted
+/// since.
 async fn sent_unnoticed(world: &World, alice: &mut Person, bob: &Person) -> Arc<OutboxFile> {
     world.faulty.inject(Operation::PushManifest, 2..3, Fault::commit_then_fail(denied));
     let file = copy(alice, bob, "a.txt", b"abc").await;

@@ -1,4 +1,4 @@
-//! In which order files are sent, and for what they wait.
+//! In which order files are sent, and what they wait for.
 
 use super::*;
 use crate::protocol::ErrorClass;

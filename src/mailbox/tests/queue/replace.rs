@@ -1,4 +1,4 @@
-//! A file in the place of another one: the older promise stands until there is a newer one.
+//! A file that replaces another one: the older promise holds until there is a newer one.
 
 use super::*;
 use crate::registry::fault::Gate;
@@ -6,7 +6,7 @@ use crate::store::{NewOutbox, OutboxChange, Store};
 
 const HOUR: Duration = Duration::from_hours(1);
 
-/// Alice, whose settle windows no test outlasts, and bob.
+/// Alice, whose settle windows outlast every test, and bob.
 async fn patient_alice_and_bob(world: &World) -> (Person, Person) {
     let alice = world.person_with("alice", |options| options.settle = HOUR).await;
     let bob = world.person("bob").await;
@@ -125,7 +125,7 @@ async fn a_file_that_is_being_published_keeps_its_row_when_it_is_replaced() {
         while Arc::ptr_eq(&listed(&alice, "a.txt"), &old) {
             tokio::task::yield_now().await;
         }
-        // Enough looks into the database for whoever would not wait.
+        // Enough lookups in the database for a caller that would not wait.
         for _ in 0..50 {
             rows(&alice).await;
         }
@@ -269,7 +269,7 @@ async fn a_sent_file_stays_replaced_when_the_first_attempt_to_replace_it_failed(
     }
 }
 
-/// Makes alice, started anew, with a "a.txt" that failed and one beneath it that was sent.
+/// Makes alice, restarted, with an "a.txt" that failed and one beneath it that was sent.
 async fn with_a_failed_file_over_a_sent_one(world: &World) -> Person {
     let (mut alice, bob) = alice_and_bob(world).await;
     alice.send(&bob, "a.txt", b"old").await.unwrap();
@@ -340,7 +340,7 @@ async fn a_replaced_file_that_goes_its_own_way_is_sent_and_not_listed_after_a_re
         let world = World::new();
         let (mut alice, bob) = world.alice_and_bob().await;
         let refused = Fault::fail(|| RegistryError::TimedOut);
-        // Manifest and bundle go first, then the tag.
+        // Manifest and bundle are deleted first, then the tag.
         world.faulty.inject(Operation::PushManifest, 2..3, refused);
         alice.send(&bob, "a.txt", b"old").await.unwrap_err();
 

@@ -86,7 +86,7 @@ async fn a_prepared_file_whose_tag_exists_already_is_sent_without_another_push()
 async fn a_prepared_file_of_the_queue_that_is_written_again_is_read_as_promised_after_a_restart() {
     let world = World::new();
     let (mut alice, bob) = alice_and_bob(&world).await;
-    // The first look is for a free tag, the second begins the publish.
+    // The first request is for a free tag, the second begins the publish.
     let from = world.faulty.counts().of(Operation::ResolveTag) + 1;
     let unreachable = Fault::fail(|| RegistryError::TimedOut);
     world.faulty.inject(Operation::ResolveTag, from..u64::MAX, unreachable);
@@ -135,7 +135,7 @@ async fn a_promise_made_again_after_a_refused_tag_outlives_a_restart() {
     until(&file, SendState::Failed).await;
     let open = alice.mailbox.outbox().open_for_write(&file, false).await.unwrap();
     alice.mailbox.outbox().prepare(&open, &CancellationToken::new()).await.unwrap();
-    // Until the failure is written down, too.
+    // Until the failure is recorded, too.
     alice.settle().await;
     let row = rows(&alice).await;
     let id = file.id();

@@ -1,10 +1,10 @@
-//! What was judged becomes durable and then visible, a batch at a time.
+//! Records verdicts: makes them durable and then visible, a batch at a time.
 //!
-//! A batch takes three transactions at most, however many messages it has: each one waits for the
-//! disk. A crash between them leaves tags unsettled, which the next poll judges again.
+//! A batch takes at most three transactions, however many messages it has: each one waits for the
+//! disk. A crash between them leaves tags unchecked, and the next poll judges them again.
 //!
-//! **Invariant:** nothing is listed that is not durable, and no tag is settled before what it led to
-//! is.
+//! **Invariant:** nothing is listed before it is durable, and no tag counts as checked before its
+//! outcome is durable.
 
 use super::admit::{Note, Verdict};
 use super::listing;
@@ -17,7 +17,7 @@ use crate::store::{Admission, InboxEntry, NewInbox, QuarantineEntry, SeenTag, Se
 use crate::sys::crash;
 use crate::trust::{TrustStore, VerifiedMessage};
 
-/// A candidate, and what became of it.
+/// A candidate and its verdict.
 pub(super) struct Judged {
     pub(super) tag: Tag,
     pub(super) digest: Digest,
@@ -29,17 +29,17 @@ struct Refused {
     tag: Tag,
     digest: Digest,
     note: Note,
-    /// What the tag is settled as: looked at again, or not.
+    /// How the tag is recorded: to be checked again, or not.
     seen: SeenVerdict,
     /// Whether it only waits.
     is_pending: bool,
 }
 
-/// Admits, quarantines or ignores what was judged.
+/// Admits, quarantines or ignores the judged candidates.
 ///
 /// # Errors
-/// The database's; of a transaction that failed nothing is kept.
-pub(super) async fn settle(
+/// The database's; a failed transaction keeps nothing.
+pub(super) async fn record(
     shared: &Shared,
     trust: &TrustStore,
     batch: Vec<Judged>,
@@ -53,35 +53,35 @@ pub(super) async fn settle(
             other => others.push((tag, digest, other)),
         }
     }
-    // First of all, so that another tag that leads to one of them takes nothing away.
+    // First, so that another tag that leads to one of them takes nothing away.
     let (entries, mut refused) = admit(core, verified, report).await?;
     let noted = quarantine(core, others, &mut refused).await;
-    // A reader that sees a message also sees why those that came with it are missing. What is
-    // admitted is not judged again, so it is listed whatever became of the others.
+    // A reader that sees a message also sees why others of its batch are missing. What is admitted
+    // is not judged again, so it is listed even if recording the others failed.
     list(shared, trust, entries)?;
-    let mut settled = noted?;
+    let mut checked = noted?;
     reject(shared, &refused, report).await;
-    settled.extend(
+    checked.extend(
         refused.into_iter().map(|refused| {
             (refused.tag, SeenTag { digest: refused.digest, verdict: refused.seen })
         }),
     );
-    core.store.record_all_seen(settled).await?;
-    crash::point!("inbox.settle.seen");
+    core.store.record_all_seen(checked).await?;
+    crash::point!("inbox.verdicts.seen");
     Ok(())
 }
 
-/// Admits verified messages; returns them, and those whose id another message has already.
+/// Admits verified messages; returns them, and those whose id another message already has.
 async fn admit(
     core: &Core,
     mut verified: Vec<(Tag, VerifiedMessage)>,
     report: &mut PollReport,
 ) -> Result<(Vec<InboxEntry>, Vec<Refused>), MailboxError> {
-    // Names are numbered in this order; within a second it is the tag's, which is random.
+    // Names are numbered in this order; within a second the order is the tag's, which is random.
     verified.sort_by_key(|(_, message)| message.envelope().created_at);
     let arrivals = verified.iter().map(|(tag, message)| new_inbox(core, message, tag)).collect();
     let admissions = core.store.admit(arrivals).await?;
-    crash::point!("inbox.settle.admitted");
+    crash::point!("inbox.verdicts.admitted");
     let (mut entries, mut duplicates) = (Vec::new(), Vec::new());
     for ((tag, message), admission) in verified.into_iter().zip(admissions) {
         match admission {
@@ -89,7 +89,7 @@ async fn admit(
                 report.admitted += 1;
                 entries.push(entry);
             }
-            // Another process may have admitted it; ours lists it now.
+            // Another process may have admitted it; this one lists it now.
             Admission::AlreadyKnown(entry) => entries.push(entry),
             Admission::DuplicateId { first } => duplicates.push(Refused {
                 tag,
@@ -138,14 +138,14 @@ fn duplicate(verified: &VerifiedMessage, first: &Digest) -> Note {
     }
 }
 
-/// Notes and lists why some are not in the inbox, beside those that are `refused` already; returns
-/// how the tags of all others are settled.
+/// Notes and lists why candidates are not in the inbox, together with those already in `refused`;
+/// returns how the tags of all others are recorded.
 async fn quarantine(
     core: &Core,
     others: Vec<(Tag, Digest, Verdict)>,
     refused: &mut Vec<Refused>,
 ) -> Result<Vec<(Tag, SeenTag)>, MailboxError> {
-    let mut settled = Vec::new();
+    let mut checked = Vec::new();
     for (tag, digest, verdict) in others {
         let (note, seen, is_pending) = match verdict {
             Verdict::Pending(note) => (note, SeenVerdict::Pending, true),
@@ -154,7 +154,7 @@ async fn quarantine(
                 (note, if again { SeenVerdict::Pending } else { SeenVerdict::Quarantined }, false)
             }
             Verdict::Refused(_) | Verdict::Verified(_) | Verdict::Foreign => {
-                settled.push((tag, SeenTag { digest, verdict: SeenVerdict::Ignored }));
+                checked.push((tag, SeenTag { digest, verdict: SeenVerdict::Ignored }));
                 continue;
             }
         };
@@ -163,14 +163,14 @@ async fn quarantine(
     let now = core.now();
     let entries: Vec<_> = refused.iter().map(|refused| entry_of(refused, now)).collect();
     core.store.upsert_quarantine(entries.clone()).await?;
-    crash::point!("inbox.settle.quarantined");
+    crash::point!("inbox.verdicts.quarantined");
     for entry in &entries {
         listing::add_note(core, entry);
     }
-    Ok(settled)
+    Ok(checked)
 }
 
-/// Counts what was refused, and sends a receipt where the sender's fault is proven.
+/// Counts the refused candidates, and sends a receipt where the sender's fault is proven.
 async fn reject(shared: &Shared, refused: &[Refused], report: &mut PollReport) {
     for Refused { digest, note, is_pending, .. } in refused {
         if *is_pending {

@@ -1,4 +1,4 @@
-//! Strict, bounded reading of a Sigstore bundle: what it claims, before anything is proven.
+//! Strict, bounded parsing of a Sigstore bundle: what it claims, before anything is proven.
 
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha512};
@@ -18,7 +18,7 @@ const MEDIA_TYPES: [&str; 4] = [
     "application/vnd.dev.sigstore.bundle+json;version=0.1",
 ];
 
-/// What each object around a certificate may hold, by the name under which it stands.
+/// The members that each object around a certificate may have, by the object's name.
 const CERTIFICATE_MEMBERS: [(&str, &[&str]); 10] = [
     ("verificationMaterial", &["certificate", "tlogEntries", "timestampVerificationData"]),
     ("certificate", &["rawBytes"]),
@@ -43,20 +43,20 @@ const CERTIFICATE_MEMBERS: [(&str, &[&str]); 10] = [
     ("rfc3161Timestamps", &["signedTimestamp"]),
 ];
 
-const MISPLACED: &str = "the bundle has a list or an object where the format has none";
+const MISPLACED: &str = "the bundle has a list or an object where the format allows none";
 
 /// A parsed bundle. Nothing in it is believed yet.
 pub(super) struct Bundle {
-    /// Who is said to have signed.
+    /// The claimed signer.
     pub(super) material: Material,
     content: Content,
 }
 
-/// Who a bundle says has signed.
+/// The signer that a bundle claims.
 pub(super) enum Material {
     /// The owner of a public key; the hint is an unauthenticated claim, maybe empty.
     PublicKey {
-        /// Base64 of the SHA-256 of the key, when a decent tool wrote it.
+        /// Base64 of the SHA-256 of the key, if a well-behaved tool wrote it.
         hint: String,
     },
     /// The subject of a certificate.
@@ -68,7 +68,7 @@ enum Content {
     Message { digest: MessageDigest, signature: Vec<u8> },
 }
 
-/// What a message signature says it covers; the signature itself decides.
+/// What a message signature claims to cover; the signature itself decides.
 enum MessageDigest {
     Sha256(Vec<u8>),
     Sha512(Vec<u8>),
@@ -80,15 +80,14 @@ enum MessageDigest {
 pub(super) struct SignedClaim {
     /// What was signed.
     pub(super) bytes: Vec<u8>,
-    /// By this.
+    /// The signature over it.
     pub(super) signature: Vec<u8>,
 }
 
 impl Bundle {
     /// Parses the JSON of a bundle.
-    ///
-    /// Members that the format does not know are refused: another reader might take
-    /// `dsse_envelope` for what we read as `dsseEnvelope`.
+    /// Members that are not in the format are refused: another reader might take `dsse_envelope`
+    /// for what we read as `dsseEnvelope`.
     pub(super) fn parse(bytes: &[u8]) -> Result<Self, &'static str> {
         let bundle = parse_object("bundle", bytes, BUNDLE_LEN_MAX)
             .map_err(|_source| "the bundle is not one JSON object of at most 1 MiB")?;
@@ -96,24 +95,24 @@ impl Bundle {
         let version = bundle
             .get("mediaType")
             .and_then(|value| MEDIA_TYPES.iter().position(|known| value == known))
-            .ok_or("the bundle is of an unknown version")?;
+            .ok_or("the bundle has an unknown version")?;
         let content = match (bundle.get("dsseEnvelope"), bundle.get("messageSignature")) {
             (Some(Value::Object(envelope)), None) => parse_envelope(envelope)?,
             (None, Some(Value::Object(message))) => parse_message_signature(message)?,
-            _ => return Err("the bundle has not exactly one kind of signature"),
+            _ => return Err("the bundle does not have exactly one kind of signature"),
         };
         let Some(Value::Object(material)) = bundle.get("verificationMaterial") else {
             return Err("the bundle names no key");
         };
         let material = parse_material(material)?;
-        // Older ones bring a chain of certificates, or a log's promise without proof.
+        // Older versions carry a chain of certificates, or a log's promise without proof.
         if matches!(material, Material::Certificate) && version > 1 {
             return Err("a bundle with a certificate must be of version 0.3");
         }
         Ok(Self { material, content })
     }
 
-    /// Returns the hint of a keyed bundle that names one.
+    /// Returns the hint of a keyed bundle, if it has one.
     pub(super) fn hint(&self) -> Option<&str> {
         match &self.material {
             Material::PublicKey { hint } if !hint.is_empty() => Some(hint),
@@ -124,7 +123,7 @@ impl Bundle {
     /// Returns what must have been signed if this bundle is about `manifest`.
     ///
     /// # Errors
-    /// When it is about something else, or is for another purpose.
+    /// When it is about something else, or has another purpose.
     pub(super) fn claim(
         &self,
         manifest: &[u8],
@@ -166,7 +165,7 @@ fn parse_material(material: &Map<String, Value>) -> Result<Material, &'static st
     let certificate = material.contains_key("certificate");
     let chain = material.contains_key("x509CertificateChain");
     match material.get("publicKey") {
-        // Log entries and timestamps prove nothing about a key of ours, so they are left unread.
+        // Log entries and timestamps prove nothing about a key of ours, so they are ignored.
         Some(Value::Object(key)) if !certificate && !chain => {
             only(key, &["hint"])?;
             match key.get("hint") {
@@ -177,7 +176,7 @@ fn parse_material(material: &Map<String, Value>) -> Result<Material, &'static st
         }
         None if certificate && !chain => check_certificate(material),
         None if chain => Err("a bundle with a certificate must be of version 0.3"),
-        _ => Err("the bundle names not exactly one signer"),
+        _ => Err("the bundle does not name exactly one signer"),
     }
 }
 
@@ -186,13 +185,13 @@ fn check_certificate(material: &Map<String, Value>) -> Result<Material, &'static
     check_members("verificationMaterial", material)?;
     let entries = material.get("tlogEntries").and_then(Value::as_array);
     match entries.map(Vec::as_slice) {
-        None | Some([]) => return Err("no log entry shows the signature"),
+        None | Some([]) => return Err("no log entry covers the signature"),
         Some(entries) if entries.len() > EVIDENCE_COUNT_MAX => return Err("too many log entries"),
         Some(entries) => {
             for entry in entries {
                 let checkpoint = entry.pointer("/inclusionProof/checkpoint/envelope");
                 match checkpoint.and_then(Value::as_str) {
-                    None => return Err("a log entry comes without proof that it is in the log"),
+                    None => return Err("a log entry has no proof that it is in the log"),
                     Some(note) if note.len() > CHECKPOINT_LEN_MAX => {
                         return Err("a checkpoint of the log is too long");
                     }
@@ -209,9 +208,10 @@ fn check_certificate(material: &Map<String, Value>) -> Result<Material, &'static
     }
 }
 
-/// Checks that no object in `object`, which stands under `name`, has a member of another name.
+/// Checks that no object in `object`, which is named `name`, has an unknown member.
 ///
-/// Lists stand only where they belong: the other reader of a bundle would take one for an object.
+/// Lists are allowed only where the format has them: the other reader of a bundle would take one
+/// for an object.
 fn check_members(name: &str, object: &Map<String, Value>) -> Result<(), &'static str> {
     let known = CERTIFICATE_MEMBERS.iter().find(|(known, _)| *known == name);
     only(object, known.map_or(&[], |(_, members)| members))?;
@@ -242,7 +242,7 @@ fn parse_envelope(envelope: &Map<String, Value>) -> Result<Content, &'static str
     let Some([Value::Object(signature)]) =
         envelope.get("signatures").and_then(Value::as_array).map(Vec::as_slice)
     else {
-        return Err("the envelope has not exactly one signature");
+        return Err("the envelope does not have exactly one signature");
     };
     only(signature, &["sig", "keyid"])?;
     Ok(Content::Dsse { payload: bytes(envelope, "payload")?, signature: bytes(signature, "sig")? })
@@ -258,21 +258,21 @@ fn parse_message_signature(message: &Map<String, Value>) -> Result<Content, &'st
         Some("SHA2_256") => MessageDigest::Sha256(bytes(digest, "digest")?),
         Some("SHA2_512") => MessageDigest::Sha512(bytes(digest, "digest")?),
         None if digest.is_empty() => MessageDigest::Unnamed,
-        _ => return Err("the signature's digest is of another kind"),
+        _ => return Err("the signature's digest has an unknown algorithm"),
     };
     Ok(Content::Message { digest, signature: bytes(message, "signature")? })
 }
 
-/// Checks that an object has no members but the known ones.
+/// Checks that an object has only the known members.
 fn only(object: &Map<String, Value>, known: &[&str]) -> Result<(), &'static str> {
     if object.keys().all(|key| known.contains(&key.as_str())) {
         Ok(())
     } else {
-        Err("the bundle has a member that the format does not know")
+        Err("the bundle has a member that is not in the format")
     }
 }
 
-/// Reads a field of bytes.
+/// Reads the only accepted form of base64: standard alphabet, padded, no spaces, no stray bits.
 fn bytes(object: &Map<String, Value>, key: &str) -> Result<Vec<u8>, &'static str> {
     object
         .get(key)

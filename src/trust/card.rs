@@ -11,19 +11,19 @@ use super::rotation::{ROTATION_COUNT_MAX, Rotation};
 use crate::protocol::Identity;
 use crate::sys::untrusted::is_deceptive;
 
-/// The only form of a card so far; another one gets another name.
+/// The only format of a card so far; another one gets another name.
 const FORMAT: &str = "dockercomms-contact-card-1";
 
-/// A name and its public key, as their owner gives them away.
+/// A name and its public key, as their owner publishes them.
 ///
-/// A card proves nothing: whoever takes one compares the fingerprint over another channel.
+/// A card proves nothing: the recipient compares the fingerprint over another channel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ContactCard {
     /// The name under which the owner sends.
     pub identity: Identity,
     /// The owner's public key.
     pub public_key: PublicKey,
-    /// How it came to replace earlier keys, the oldest first; each signed by both keys.
+    /// The rotations that replaced earlier keys, the oldest first; each signed by both keys.
     pub rotations: Vec<Rotation>,
 }
 
@@ -38,7 +38,8 @@ struct CardFile {
     rotation: Vec<RotationFile>,
 }
 
-/// A rotation as TOML; the successor is the next one's `previous_key`, at last the card's key.
+/// A rotation as TOML; the successor is the next one's `previous_key`, or for the last one the
+/// card's key.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RotationFile {
@@ -52,7 +53,7 @@ impl ContactCard {
     /// Returns the card as TOML.
     pub fn encode(&self) -> String {
         let mut text = String::from(
-            "# A contact card. Take it with `dockercomms trust add FILE`, and compare the\n\
+            "# A contact card. Add it with `dockercomms trust add FILE`, and compare the\n\
              # fingerprint with its owner over another channel first.\n",
         );
         // Writing to a String cannot fail.
@@ -84,21 +85,22 @@ impl ContactCard {
         self.rotations.iter().rev().map(Rotation::previous)
     }
 
-    /// Reads a card, which may come from anybody.
+    /// Parses a card, which may come from anyone.
     ///
     /// # Errors
-    /// When it is no card, its fingerprint is not its key's, or a rotation is not signed by both
+    /// When it is not a card, its fingerprint is not its key's, or a rotation is not signed by both
     /// keys.
     pub fn parse(text: &str) -> Result<Self, TrustError> {
         let bad = |reason: &str| TrustError::Card { reason: reason.to_owned() };
         check_len("contact card", text, KEY_TEXT_LEN_MAX)?;
-        // The parser's own text would quote the card, which may hold terminal escapes.
+        // The parser's own text would quote the card, which may contain terminal escapes.
         let file: CardFile =
             toml::from_str(text).map_err(|_source| bad("not the TOML of a contact card"))?;
         if file.format != FORMAT {
-            return Err(bad("another format; a newer dockercomms may know it"));
+            return Err(bad("unknown format; a newer dockercomms may support it"));
         }
-        let identity = file.name.parse().map_err(|_source| bad("the name is no identity"))?;
+        let identity =
+            file.name.parse().map_err(|_source| bad("the name is not a valid identity"))?;
         let public_key = PublicKey::from_pem(&file.public_key)?;
         if public_key.fingerprint() != file.fingerprint {
             return Err(bad("the fingerprint is not the key's; the card was altered"));
@@ -108,13 +110,13 @@ impl ContactCard {
         }
         let mut rotations = Vec::with_capacity(file.rotation.len());
         let mut next = public_key.clone();
-        // Backwards from the card's own key, so that each statement fits the one after it.
+        // Backwards from the card's own key, so that each statement fits the next one.
         for entry in file.rotation.iter().rev() {
             let previous = PublicKey::from_pem(&entry.previous_key)?;
             let rotated_at = entry
                 .rotated_at
                 .parse()
-                .map_err(|_source| bad("the time of a rotation is none"))?;
+                .map_err(|_source| bad("the time of a rotation is invalid"))?;
             let (signature, confirmation) = (&entry.signature, &entry.confirmation);
             let rotation = Rotation::verify(previous, next, rotated_at, signature, confirmation)?;
             next = rotation.previous().clone();
@@ -127,7 +129,7 @@ impl ContactCard {
 
 /// Returns `text` as a TOML basic string.
 ///
-/// Deceptive characters are escaped: these files are shown on terminals and in editors.
+/// Deceptive characters are escaped: these files are displayed in terminals and editors.
 pub(super) fn quoted(text: &str) -> String {
     let mut quoted = String::from("\"");
     for c in text.chars() {

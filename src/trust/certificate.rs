@@ -1,11 +1,11 @@
 //! Verifies keyless bundles: a certificate, its log entry and its timestamps.
 //!
-//! The cryptography is `sigstore-verify`'s, which no other file names; for whom a certificate may
-//! speak is decided in `verify.rs`. Nothing is fetched: whatever is believed stands in a
-//! `trusted_root.json` that the caller hands in. Start at [`TrustedRoot::verify`].
+//! The cryptography is `sigstore-verify`'s, which no other file names; `verify.rs` decides which
+//! sender a certificate may speak for. Nothing is fetched: everything trusted comes from a
+//! `trusted_root.json` that the caller passes in. Start at [`TrustedRoot::verify`].
 //!
-//! That crate reads the system clock, which nothing else in this module does: it refuses a log
-//! entry of the future.
+//! That crate reads the system clock, which nothing else in this module does: it refuses log
+//! entries from the future.
 
 use std::fmt;
 use std::sync::Arc;
@@ -50,7 +50,7 @@ impl fmt::Debug for TrustedRoot {
 /// A certificate bundle as `sigstore-verify` reads it.
 pub(super) struct KeylessBundle(Bundle);
 
-/// Who signed, as a deployment has certified it.
+/// Who signed, as certified by a deployment.
 pub(super) struct Certified {
     /// The OIDC issuer that vouched for the name.
     pub(super) issuer: String,
@@ -62,14 +62,14 @@ pub(super) struct Certified {
 
 /// Why nothing was certified.
 pub(super) enum Doubt {
-    /// The bundle does not hold.
+    /// The bundle is invalid.
     Bad(&'static str),
-    /// It may hold, once this computer's clock has reached the time of its log entry.
+    /// It may be valid once this computer's clock has reached the time of its log entry.
     Future(Timestamp),
 }
 
 impl Certified {
-    /// Returns the signer in words, safe on a terminal.
+    /// Describes the signer, safe on a terminal.
     pub(super) fn signer(&self) -> String {
         let (CertificateName::Email(name) | CertificateName::Uri(name)) = &self.name;
         format!("certificate {} from {}", Untrusted(name), Untrusted(&self.issuer))
@@ -115,7 +115,7 @@ impl TrustedRoot {
     /// Reads a `trusted_root.json`.
     ///
     /// One without a certificate authority, a certificate log or a transparency log is refused: it
-    /// could certify nobody, and is surely not what was meant.
+    /// could not certify any signer, and is surely a mistake.
     pub(super) fn parse(bytes: &[u8]) -> Result<Self, String> {
         if bytes.len() > TRUSTED_ROOT_LEN_MAX {
             return Err(format!("larger than {TRUSTED_ROOT_LEN_MAX} bytes"));
@@ -123,7 +123,7 @@ impl TrustedRoot {
         let text = std::str::from_utf8(bytes).map_err(|_source| "not UTF-8".to_owned())?;
         let root = trust_root::TrustedRoot::from_json(text).map_err(|error| shown(&error))?;
         if !root.media_type.starts_with(MEDIA_TYPE_PREFIX) {
-            return Err("not a trusted root: its mediaType is another".to_owned());
+            return Err("not a trusted root: unexpected mediaType".to_owned());
         }
         if root.certificate_authorities.is_empty()
             || root.ctlogs.is_empty()
@@ -140,11 +140,11 @@ impl TrustedRoot {
         &self.digest
     }
 
-    /// Proves who signed `manifest`, whoever it is.
+    /// Proves who signed `manifest`, whether trusted or not.
     ///
-    /// The certificate must come from an authority of this root and stand in its certificate log,
-    /// the signature in its transparency log, and at least one of its authorities must say when:
-    /// each time said must lie within the certificate's validity.
+    /// The certificate must come from an authority of this root and be in its certificate log, the
+    /// signature must be in its transparency log, and at least one of its authorities must state
+    /// the time: each stated time must be within the certificate's validity.
     pub(super) fn verify(
         &self,
         bundle: &KeylessBundle,
@@ -157,7 +157,7 @@ impl TrustedRoot {
             .verify(manifest, &bundle.0, &policy)
             .map_err(|error| bundle.doubt(&error, now))?;
         let certified = certified(&result).ok_or(Doubt::Bad("the certificate names no signer"))?;
-        // The crate looks at the times of logs only; a timestamp authority may err as well.
+        // The crate checks the times of logs only; a timestamp authority may err as well.
         let limit = now.saturating_add_secs(CLOCK_SKEW_SECS);
         match certified.times.iter().max() {
             Some(at) if *at > limit => Err(Doubt::Future(*at)),
@@ -166,7 +166,7 @@ impl TrustedRoot {
     }
 }
 
-/// Takes over what was verified; none unless all of it was.
+/// Adopts what was verified; `None` unless all of it was.
 fn certified(result: &VerificationResult) -> Option<Certified> {
     let name = match result.identity()? {
         SubjectAltName::Email(email) => CertificateName::Email(email.clone()),
@@ -179,7 +179,7 @@ fn certified(result: &VerificationResult) -> Option<Certified> {
         .iter()
         .map(|at| Timestamp::from_unix_secs(at.as_second()))
         .collect();
-    // The policy promises this; should that ever change, nobody is believed.
+    // The policy promises this; should that ever change, no signer is trusted.
     let all = result.certificate_verified()
         && result.sct_verified()
         && result.tlog_verified()
@@ -187,7 +187,7 @@ fn certified(result: &VerificationResult) -> Option<Certified> {
     all.then_some(Certified { issuer, name, times })
 }
 
-/// Says in our words why a bundle was refused; the crate's own text may quote the bundle.
+/// Describes why a bundle was refused; the crate's own text may quote the bundle.
 fn reason(error: &Error) -> &'static str {
     match error {
         Error::SignatureInvalid(_) => "the signature does not fit the certificate",
@@ -206,12 +206,12 @@ fn reason(error: &Error) -> &'static str {
             "the certificate was not valid when the log took the entry"
         }
         Error::TransparencyLog(_) => "no log of the trusted root has signed the log entry",
-        Error::Timestamp(_) => "no authority of the trusted root says when it was signed",
-        _ => "the certificate bundle is incomplete or of an unknown kind",
+        Error::Timestamp(_) => "no authority of the trusted root states when it was signed",
+        _ => "the certificate bundle is incomplete or has an unknown form",
     }
 }
 
-/// Shortens and escapes what is wrong with a local file.
+/// Shortens and escapes the description of what is wrong with a local file.
 fn shown(error: &dyn fmt::Display) -> String {
     let text: String = error.to_string().chars().take(200).collect();
     Untrusted(&text).to_string()

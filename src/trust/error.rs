@@ -4,7 +4,7 @@ use crate::protocol::{ErrorClass, ProtocolError};
 
 /// Why a key, a contact card or a trust store cannot be used.
 ///
-/// These are local files, so the text may name what is in them; no secret is ever part of it.
+/// These are local files, so the text may quote what is in them; it never contains a secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TrustError {
@@ -14,7 +14,7 @@ pub enum TrustError {
          (`openssl pkcs8 -topk8 -nocrypt`) or make a new one with `dockercomms key new`"
     )]
     KeyEncrypted,
-    /// The text is no key in the expected form.
+    /// The text is not a key in the expected form.
     #[error("not a usable {what}: {reason}")]
     KeyMalformed {
         /// Which kind of key.
@@ -22,19 +22,19 @@ pub enum TrustError {
         /// Why.
         reason: &'static str,
     },
-    /// The key is of a kind that is not signed with here.
+    /// The key has an algorithm that is not supported.
     #[error("the key is neither ECDSA P-256 nor Ed25519")]
     KeyUnsupported,
     /// The operating system gave no random bytes.
     #[error("the system gave no random bytes")]
     NoRandomness,
-    /// The contact card does not hold together.
+    /// The contact card is inconsistent.
     #[error("not a valid contact card: {reason}")]
     Card {
         /// Why.
         reason: String,
     },
-    /// The trust store does not hold together; `place` says where.
+    /// The trust store is inconsistent; `place` says where.
     #[error("trust store: {place}: {reason}")]
     Store {
         /// The line or the sender.
@@ -50,7 +50,7 @@ pub enum TrustError {
         /// The limit in bytes.
         limit: usize,
     },
-    /// What should be signed is no manifest.
+    /// The bytes to sign are not a manifest.
     #[error("cannot sign: {0}")]
     Manifest(#[from] ProtocolError),
 }
@@ -79,7 +79,7 @@ impl TrustError {
     }
 }
 
-/// Checks the length of a local text before anything parses it.
+/// Checks the length of a local text before it is parsed.
 pub(super) fn check_len(what: &'static str, text: &str, limit: usize) -> Result<(), TrustError> {
     if text.len() > limit { Err(TrustError::TooLarge { what, limit }) } else { Ok(()) }
 }

@@ -1,4 +1,4 @@
-//! Says check by check why a message is or is not believed, for `verify --explain`.
+//! Explains check by check why a message is or is not believed, for `verify --explain`.
 
 use std::fmt;
 
@@ -13,14 +13,14 @@ use crate::protocol::limits::BUNDLE_CANDIDATE_COUNT_MAX;
 use crate::protocol::{Identity, Timestamp};
 use crate::sys::Counted;
 
-/// How a check ended.
+/// The outcome of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CheckOutcome {
     /// It holds.
     Passed,
     /// It does not hold, and the message is refused.
     Failed,
-    /// It decides nothing: another bundle may do.
+    /// It decides nothing: another bundle may suffice.
     Info,
 }
 
@@ -34,12 +34,12 @@ impl fmt::Display for CheckOutcome {
     }
 }
 
-/// One check and how it ended.
+/// One check and its outcome.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Check {
     /// A short name: `digest`, `sender`, `bundle`, `signature`, `envelope`.
     pub name: &'static str,
-    /// How it ended.
+    /// The outcome.
     pub outcome: CheckOutcome,
     /// A sentence for people, safe on a terminal.
     pub detail: String,

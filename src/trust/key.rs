@@ -17,7 +17,7 @@ use super::limits::KEY_TEXT_LEN_MAX;
 /// The two kinds of key that messages are signed with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum KeyAlgorithm {
-    /// ECDSA on P-256 with SHA-256, the default: every tool of the Sigstore family takes it.
+    /// ECDSA on P-256 with SHA-256, the default: every tool of the Sigstore family accepts it.
     EcdsaP256,
     /// Ed25519.
     Ed25519,
@@ -74,7 +74,7 @@ impl SigningKey {
                     let key = ed25519_dalek::SigningKey::from_bytes(&seed);
                     return Ok(Self(Secret::Ed25519(Box::new(key))));
                 }
-                // One seed in 2^32 is no scalar of the curve; the next one will be.
+                // One seed in 2^32 is not a scalar of the curve; the next one will be.
                 KeyAlgorithm::EcdsaP256 => {
                     if let Ok(key) = p256::ecdsa::SigningKey::from_slice(seed.as_ref()) {
                         return Ok(Self(Secret::EcdsaP256(Box::new(key))));
@@ -103,7 +103,7 @@ impl SigningKey {
                 return Err(bad("SEC1 form; convert it with `openssl pkcs8 -topk8 -nocrypt`"));
             }
             "-----BEGIN PUBLIC KEY-----" => return Err(bad("it is a public key")),
-            _ => return Err(bad("no PEM of a PKCS#8 private key")),
+            _ => return Err(bad("not a PEM of a PKCS#8 private key")),
         }
         if let Ok(key) = p256::ecdsa::SigningKey::from_pkcs8_pem(pem) {
             return Ok(Self(Secret::EcdsaP256(Box::new(key))));
@@ -161,23 +161,23 @@ impl PublicKey {
     /// Reads a public key in PEM (X.509 SPKI), as `cosign` and `openssl` write it.
     ///
     /// # Errors
-    /// When it is no such PEM, or the key is neither P-256 nor Ed25519.
+    /// When it is not such a PEM, or the key is neither P-256 nor Ed25519.
     pub fn from_pem(pem: &str) -> Result<Self, TrustError> {
         let bad = |reason| TrustError::key("public key", reason);
         check_len("public key", pem, KEY_TEXT_LEN_MAX)?;
         let pem = pem.trim_start();
         let label = pem.lines().next().unwrap_or_default().trim_end();
         if label.contains("PRIVATE KEY") {
-            return Err(bad("it is a private key; never give it away"));
+            return Err(bad("it is a private key; never share it"));
         }
         if label != "-----BEGIN PUBLIC KEY-----" {
-            return Err(bad("no PEM of a public key"));
+            return Err(bad("not a PEM of a public key"));
         }
         if let Ok(key) = p256::ecdsa::VerifyingKey::from_public_key_pem(pem) {
             return Ok(Self(Verifying::EcdsaP256(key)));
         }
         if let Ok(key) = ed25519_dalek::VerifyingKey::from_public_key_pem(pem) {
-            // Anybody can sign for a point of small order.
+            // Anyone can sign for a point of small order.
             if key.is_weak() {
                 return Err(bad("a weak Ed25519 point"));
             }
@@ -212,7 +212,8 @@ impl PublicKey {
         }
     }
 
-    /// Returns what two people compare: `SHA256:` and the unpadded base64 of the key's SHA-256.
+    /// Returns the text that two people compare: `SHA256:` and the unpadded base64 of the key's
+    /// SHA-256.
     pub fn fingerprint(&self) -> String {
         format!("SHA256:{}", base64::encode_unpadded(&Sha256::digest(self.to_spki_der())))
     }

@@ -21,10 +21,10 @@ pub(super) const TRUSTED_ROOT_COUNT_MAX: usize = 8;
 pub const TRUSTED_ROOT_LEN_MAX: usize = 1 << 20;
 
 /// Most log entries, and most timestamps, in one certificate bundle; one of each is usual. Every
-/// single one is verified, and a copied one costs its forger nothing.
+/// one is verified, and a copied one costs its forger nothing.
 pub(super) const EVIDENCE_COUNT_MAX: usize = 4;
 
-/// Longest signed checkpoint of a log in bytes. Ten witnesses fit; each line that only looks like
+/// Longest signed checkpoint of a log in bytes. Ten witnesses fit; each line that merely resembles
 /// the log's signature costs a verification.
 pub(super) const CHECKPOINT_LEN_MAX: usize = 4 << 10;
 

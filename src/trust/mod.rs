@@ -1,12 +1,13 @@
-//! Decides whose signature stands under a manifest: keys, trust store, signing, verification.
+//! Decides whose signature covers a manifest: keys, trust store, signing, verification.
 //!
-//! Bytes in, verdict out. It never opens a file or a socket, never asks a registry, and the time is
-//! an argument (with one exception, see `certificate.rs`). Text in a bundle is a claim until a key of the trust store
-//! or a certificate that it takes has signed it. Start at [`verify_message`]; [`sign_manifest`] is its other half.
+//! Bytes in, verdict out. It never opens a file or a socket, never contacts a registry, and the
+//! time is an argument (with one exception, see `certificate.rs`). Text in a bundle is a claim
+//! until it is signed by a key of the trust store or by a certificate that the trust store accepts.
+//! Start at [`verify_message`]; [`sign_manifest`] is its counterpart.
 //!
-//! **Invariant:** nothing but this module makes a [`VerifiedMessage`] or a [`VerifiedReceipt`],
-//! and only after a key or a certificate identity that the local trust store gives to the claimed
-//! sender has signed the digest of exactly these manifest bytes.
+//! **Invariant:** only this module makes a [`VerifiedMessage`] or a [`VerifiedReceipt`], and only
+//! after a key or a certificate identity that the local trust store assigns to the claimed sender
+//! has signed the digest of exactly these manifest bytes.
 #![warn(clippy::indexing_slicing, clippy::string_slice)]
 
 mod base64;

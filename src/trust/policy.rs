@@ -6,16 +6,16 @@ use super::refusal::Refusal;
 use super::role::Role;
 use crate::protocol::{Identity, Timestamp};
 
-/// Under which terms a key or a certificate identity is trusted.
+/// The terms under which a key or a certificate identity is trusted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Terms {
     /// Whether it may sign messages.
     pub messages: bool,
     /// Whether it may sign receipts.
     pub receipts: bool,
-    /// First second of validity; none = always was.
+    /// First second of validity; `None` = always was.
     pub not_before: Option<Timestamp>,
-    /// Last second of validity; none = for ever.
+    /// Last second of validity; `None` = permanently.
     pub not_after: Option<Timestamp>,
     /// Kept in the store when revoked, so that a refusal can say so.
     pub revoked: bool,
@@ -30,9 +30,9 @@ impl Default for Terms {
 impl Terms {
     /// Decides whether a signer whose signature was proven may sign in `role` at `at`.
     ///
-    /// For a key that is the time of verification: a keyed bundle carries no time that could be
-    /// believed, and the holder of an expired key would date it back. For a certificate it is the
-    /// time that a log or a timestamp authority has signed.
+    /// For a key that is the time of verification: a keyed bundle carries no trustworthy time, and
+    /// the holder of an expired key would backdate it. For a certificate it is the time that a log
+    /// or a timestamp authority has signed.
     pub(super) fn permit(
         &self,
         role: Role,
@@ -59,7 +59,7 @@ impl Terms {
     }
 }
 
-/// A public key that the trust store gives to a sender.
+/// A public key that the trust store assigns to a sender.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TrustedKey {
     /// The key.
@@ -68,7 +68,7 @@ pub struct TrustedKey {
     pub terms: Terms,
 }
 
-/// A certificate identity that the trust store gives to a sender.
+/// A certificate identity that the trust store assigns to a sender.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IdentityRule {
     /// The name of the trusted root that must have issued the certificate.
@@ -81,8 +81,8 @@ pub struct IdentityRule {
     pub terms: Terms,
 }
 
-/// Which certificate subjects a rule takes. The kinds are never mixed: a URI that spells an e-mail
-/// address is no e-mail address.
+/// Which certificate subjects a rule accepts. The kinds are never mixed: a URI that spells an
+/// e-mail address is not an e-mail address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SubjectRule {
     /// Exactly this e-mail address, case-sensitive.
@@ -104,7 +104,7 @@ pub enum CertificateName {
 }
 
 impl IdentityRule {
-    /// Decides whether a verified certificate of `issuer` for `name` is the one that is meant.
+    /// Decides whether a verified certificate of `issuer` for `name` matches this identity.
     pub fn matches(&self, issuer: &str, name: &CertificateName) -> bool {
         let actual_len = match name {
             CertificateName::Email(text) | CertificateName::Uri(text) => text.len(),
@@ -124,8 +124,8 @@ impl IdentityRule {
 
 /// Matches all of `text`; `*` is one or more bytes other than `/`.
 ///
-/// Not a regular expression, which would be unanchored or backtrack sooner or later: the cost is
-/// the product of the two lengths, whatever they hold.
+/// Not a regular expression, which would sooner or later be unanchored or backtrack: the cost is
+/// the product of the two lengths, whatever they contain.
 fn matches_pattern(pattern: &[u8], text: &[u8]) -> bool {
     // reachable[i] = the pattern so far matches exactly the first i bytes of the text.
     let mut reachable = vec![false; text.len() + 1];

@@ -46,10 +46,10 @@ impl VerifiedReceipt {
 /// Verifies a receipt for the message `sent` whose envelope I wrote.
 ///
 /// Its author must be that message's recipient, whatever the receipt copies. Which of several
-/// receipts counts (P23) is the caller's memory.
+/// receipts counts (P23) is for the caller to remember.
 ///
 /// # Errors
-/// A refusal; what was refused may be shown as an unsigned claim, never as proof (P22).
+/// A refusal; a refused receipt may be shown as an unsigned claim, never as proof (P22).
 pub fn verify_receipt(
     store: &TrustStore,
     manifest: Bytes,

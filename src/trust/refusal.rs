@@ -13,7 +13,7 @@ use crate::sys::Untrusted;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Refusal {
-    /// There is no bundle at all; it may still come (P18).
+    /// There is no bundle; it may still arrive (P18).
     NoBundle,
     /// The claimed sender has no entry in the trust store. Nothing was proven about the message.
     UnknownSender {
@@ -34,18 +34,18 @@ pub enum Refusal {
         /// The fingerprint that the bundle names; only a claim.
         claimed_key: Option<String>,
     },
-    /// A certificate signed it, and no rule of the sender's takes that certificate.
+    /// A certificate signed it, and no rule of the sender's accepts that certificate.
     CertificateRefused {
         /// The name in the manifest.
         claimed: Identity,
-        /// Who signed, when that was proven.
+        /// Who signed, if that was proven.
         signer: Option<String>,
         /// Why.
         reason: &'static str,
     },
-    /// A certificate signed it at a time that has not come yet by our clock.
+    /// A certificate signed it at a time that is still in the future by our clock.
     SignedInFuture {
-        /// When the log or the timestamp authority says it was signed.
+        /// When it was signed, according to the log or the timestamp authority.
         signed_at: Timestamp,
     },
     /// The sender's key was revoked.
@@ -82,16 +82,16 @@ pub enum Refusal {
         /// What it may not sign.
         role: Role,
     },
-    /// Somebody else whom we trust signed it under this sender's name (P19).
+    /// Another trusted sender signed it under this sender's name (P19).
     SenderMismatch {
         /// The name in the manifest.
         claimed: Identity,
         /// Who signed.
         signer: Identity,
     },
-    /// Genuine, but addressed to somebody else (P26).
+    /// Genuine, but addressed to another recipient (P26).
     Readdressed {
-        /// To whom.
+        /// The recipient.
         recipient: Identity,
     },
     /// Genuine, but past its time to live (P6).
@@ -99,7 +99,7 @@ pub enum Refusal {
         /// Since when.
         at: Timestamp,
     },
-    /// Genuine, but dated in the future; it may be looked at again then (P2).
+    /// Genuine, but dated in the future; it may be checked again then (P2).
     FromFuture {
         /// Its date.
         created_at: Timestamp,
@@ -156,7 +156,7 @@ impl Refusal {
 
     /// Returns whether the claimed sender's valid signature was proven all the same.
     ///
-    /// Only then may anything be answered to the sender: an answer to anybody else would be an
+    /// Only then may anything be sent back to the sender: an answer to anyone else would be an
     /// oracle.
     pub fn is_genuine(&self) -> bool {
         matches!(self, Self::Readdressed { .. } | Self::Expired { .. } | Self::FromFuture { .. })
@@ -205,7 +205,7 @@ impl fmt::Display for Refusal {
             }
             Self::CertificateRefused { claimed, signer, reason } => write!(
                 f,
-                "signed by {}, which is not believed for `{claimed}`: {reason}; see \
+                "signed by {}, which is not trusted for `{claimed}`: {reason}; see \
                  [[sender.identity]] in the trust store",
                 signer.as_deref().unwrap_or("a certificate")
             ),
@@ -271,7 +271,7 @@ impl From<ProtocolError> for Refusal {
     }
 }
 
-/// Returns how a signer is called in a sentence: certificates say what they are, keys do not.
+/// Returns how a sentence names a signer: certificates say what they are, keys do not.
 pub(super) fn named_signer(fingerprint: &str) -> String {
     if fingerprint.starts_with("certificate ") {
         fingerprint.to_owned()

@@ -1,9 +1,9 @@
-//! What a signature is for; the trust store grants each role by itself.
+//! What a signature is for; the trust store grants each role separately.
 
 /// What a signature is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Role {
-    /// A message to somebody.
+    /// A message to a recipient.
     Message,
     /// A receipt for a message.
     Receipt,

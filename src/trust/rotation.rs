@@ -1,18 +1,19 @@
 //! The statement that one key replaces another, signed by both.
 //!
-//! Whoever trusts the old key can check that its owner made the new one. The new key signs too:
-//! nobody may pass somebody else's key off as a successor. A statement proves nothing about a key
-//! that was stolen: whoever holds it can write one.
+//! Anyone who trusts the old key can check that its owner made the new one. The new key signs too,
+//! so that another person's key cannot be passed off as a successor. A statement proves nothing
+//! about a stolen key: the thief can write one.
 
 use super::base64;
 use super::error::TrustError;
 use super::key::{PublicKey, SigningKey};
 use crate::protocol::Timestamp;
 
-/// The first line of what is signed; no manifest, statement or card begins so.
+/// The first line of the signed text; no manifest, statement or card begins with it.
 const FORMAT: &str = "dockercomms-key-rotation-1";
 
-/// Most rotations that a contact card carries, the newest: who missed more compares fingerprints.
+/// Most rotations that a contact card carries, the newest: anyone who missed more compares
+/// fingerprints.
 pub const ROTATION_COUNT_MAX: usize = 8;
 
 /// A key was replaced by its owner.
@@ -39,10 +40,10 @@ impl Rotation {
         }
     }
 
-    /// Takes a statement apart that was written to a file, and checks both signatures.
+    /// Parses a statement that was written to a file, and checks both signatures.
     ///
     /// # Errors
-    /// When it is no statement about these keys, or one of them has not signed it.
+    /// When it is not a statement about these keys, or one of them has not signed it.
     pub fn verify(
         previous: PublicKey,
         next: PublicKey,
@@ -78,7 +79,7 @@ impl Rotation {
         &self.next
     }
 
-    /// Returns when, by the owner's clock.
+    /// Returns the time of the rotation, by the owner's clock.
     pub fn rotated_at(&self) -> Timestamp {
         self.rotated_at
     }

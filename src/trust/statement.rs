@@ -60,8 +60,8 @@ pub(super) fn to_json(value: &impl Serialize) -> Vec<u8> {
 
 /// Checks that `payload` is a statement of ours, or of cosign's, about `digest` alone.
 ///
-/// The signature is not looked at. The subject's annotations are not either: the manifest that
-/// the digest names says it all.
+/// The signature is not checked here. Nor are the subject's annotations: the manifest that the
+/// digest names has them all.
 pub(super) fn check_statement(payload: &[u8], digest: &Digest) -> Result<(), &'static str> {
     let statement = parse_object("statement", payload, BUNDLE_LEN_MAX)
         .map_err(|_source| "the signed payload is not a JSON object")?;
@@ -69,12 +69,12 @@ pub(super) fn check_statement(payload: &[u8], digest: &Digest) -> Result<(), &'s
         return Err("the signed payload is not an in-toto statement");
     }
     if text(&statement, "predicateType") != Some(PREDICATE_TYPE) {
-        return Err("the signed statement is of another kind");
+        return Err("the signed statement has another predicate type");
     }
     let Some([Value::Object(subject)]) =
         statement.get("subject").and_then(Value::as_array).map(Vec::as_slice)
     else {
-        return Err("the signed statement has not exactly one subject");
+        return Err("the signed statement does not have exactly one subject");
     };
     match subject.get("digest") {
         Some(Value::Object(set)) if set.len() == 1 => match text(set, "sha256") {
@@ -82,7 +82,7 @@ pub(super) fn check_statement(payload: &[u8], digest: &Digest) -> Result<(), &'s
             Some(_) => Err("it signs another manifest"),
             None => Err("the signed statement names no SHA-256"),
         },
-        _ => Err("the signed statement names not exactly one digest"),
+        _ => Err("the signed statement does not name exactly one digest"),
     }
 }
 

@@ -10,13 +10,13 @@ use super::policy::{IdentityRule, Terms, TrustedKey};
 use crate::protocol::Identity;
 use crate::sys::Untrusted;
 
-/// Everybody whose messages and receipts are believed. One name, one entry.
+/// All trusted senders. One name, one entry.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TrustStore {
     pub(super) senders: BTreeMap<Identity, TrustedSender>,
     /// Name of a trusted root to the file that holds its `trusted_root.json`.
     pub(super) trusted_roots: BTreeMap<String, String>,
-    /// The contents of those files. Without them no certificate is believed.
+    /// The contents of those files. Without them no certificate is trusted.
     pub(super) loaded_roots: BTreeMap<String, TrustedRoot>,
 }
 
@@ -34,7 +34,7 @@ impl TrustedSender {
         &self.name
     }
 
-    /// Returns the keys, revoked and expired ones too.
+    /// Returns the keys, including revoked and expired ones.
     pub fn keys(&self) -> &[TrustedKey] {
         &self.keys
     }
@@ -45,12 +45,12 @@ impl TrustedSender {
     }
 }
 
-/// What taking a contact card changed.
+/// The result of adding a contact card.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Added {
     /// The sender is new.
     New,
-    /// The sender was known; the key is one more.
+    /// The sender was known; the key is added.
     KeyAdded,
     /// Nothing: the sender had this key already.
     AlreadyKnown,
@@ -64,8 +64,8 @@ impl TrustStore {
     /// Until then every certificate is refused.
     ///
     /// # Errors
-    /// When one is missing or cannot be used: to carry on without it would hide why everything
-    /// that it certifies is refused.
+    /// When one is missing or unusable: continuing without it would hide why everything that it
+    /// certifies is refused.
     pub fn with_trusted_roots<B: AsRef<[u8]>>(
         mut self,
         files: &BTreeMap<String, B>,
@@ -84,13 +84,13 @@ impl TrustStore {
         Ok(self)
     }
 
-    /// Takes a contact card whose fingerprint somebody has compared.
+    /// Adds a contact card whose fingerprint the user has compared.
     ///
     /// # Errors
     /// When the store or the sender's entry is full.
     pub fn add_card(&mut self, card: &ContactCard) -> Result<Added, TrustError> {
         let place = format!("sender `{}`", card.identity);
-        // A successor may do what its predecessor may, and no more.
+        // A successor may do what its predecessor may, and nothing else.
         let terms = self
             .predecessor(card)
             .map_or_else(Terms::default, |trusted| Terms { not_before: None, ..trusted.terms });
@@ -117,7 +117,7 @@ impl TrustStore {
     /// Returns the trusted key of the card's owner that vouches for the card's key: the nearest one
     /// whose holder signed that it was replaced, in one step or several.
     ///
-    /// A revoked key vouches for nothing: whoever stole it could sign a successor of their own.
+    /// A revoked key vouches for nothing: a thief could sign a successor of their own.
     pub fn predecessor(&self, card: &ContactCard) -> Option<&TrustedKey> {
         let keys = self.get(&card.identity)?.keys();
         let found = card
@@ -131,7 +131,7 @@ impl TrustStore {
         self.senders.remove(name).is_some()
     }
 
-    /// Marks the key with this fingerprint as revoked for everybody; returns whether there is one.
+    /// Marks the key with this fingerprint as revoked for all senders; returns whether it exists.
     pub fn revoke(&mut self, fingerprint: &str) -> bool {
         let mut found = false;
         for key in self.senders.values_mut().flat_map(|sender| &mut sender.keys) {
@@ -145,8 +145,8 @@ impl TrustStore {
 
     /// Returns whether a message of `sender` that `signer` signed earlier may still be shown.
     ///
-    /// Time is not asked: what was signed while a key was valid stays. A removed sender, a removed
-    /// or revoked key ends it at once.
+    /// Time does not matter: what was signed while a key was valid stays. Removing the sender, or
+    /// removing or revoking the key, ends it at once.
     pub fn still_trusts(&self, sender: &Identity, signer: &str) -> bool {
         let Some(entry) = self.get(sender) else { return false };
         let by_key = entry.keys().iter().any(|trusted| {
@@ -178,7 +178,7 @@ impl TrustStore {
         self.senders.len()
     }
 
-    /// Returns whether nobody is trusted.
+    /// Returns whether there are no trusted senders.
     pub fn is_empty(&self) -> bool {
         self.senders.is_empty()
     }

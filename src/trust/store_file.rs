@@ -18,9 +18,9 @@ use crate::protocol::{Digest, Identity, Timestamp};
 use crate::sys::Untrusted;
 
 const HEADER: &str = "\
-# Whom dockercomms believes. `dockercomms trust` rewrites this file: comments of yours are lost.
+# Trusted senders. `dockercomms trust` rewrites this file: your own comments are lost.
 #
-# [[sender]]                    one entry a name; the name is the manifest's dockercomms.sender
+# [[sender]]                    one entry per name; the name is the manifest's dockercomms.sender
 # name = \"bob@example.com\"
 #   [[sender.key]]
 #   pem = \"...\"                 an ECDSA P-256 or Ed25519 public key
@@ -89,8 +89,8 @@ impl TrustStore {
     /// Reads a trust store; the empty text is the empty store.
     ///
     /// # Errors
-    /// On anything that is not understood, with the place. A store that is half understood would
-    /// trust the wrong sender, so there is no such thing.
+    /// On anything that is not understood, with the place. A partly understood store would trust
+    /// the wrong sender.
     pub fn parse(text: &str) -> Result<Self, TrustError> {
         check_len("trust store", text, STORE_LEN_MAX)?;
         parse(text)
@@ -101,7 +101,7 @@ impl TrustStore {
         encode(self)
     }
 
-    /// Returns a digest of all that verdicts depend on, trusted roots included.
+    /// Returns a digest of everything that verdicts depend on, including trusted roots.
     pub fn version(&self) -> Digest {
         let mut text = self.encode();
         for root in self.loaded_roots.values() {
@@ -129,7 +129,10 @@ fn parse(text: &str) -> Result<TrustStore, TrustError> {
     let mut senders = BTreeMap::new();
     for (index, entry) in file.sender.into_iter().enumerate() {
         let name: Identity = entry.name.parse().map_err(|_source| {
-            TrustError::store(format!("sender number {}", index + 1), "the name is no identity")
+            TrustError::store(
+                format!("sender number {}", index + 1),
+                "the name is not a valid identity",
+            )
         })?;
         let place = format!("sender `{name}`");
         let at = |reason: &str| TrustError::store(place.as_str(), reason);
@@ -140,7 +143,7 @@ fn parse(text: &str) -> Result<TrustStore, TrustError> {
         for key in &entry.key {
             let key = read_key(key).map_err(|reason| at(&reason))?;
             if keys.iter().any(|other| other.key == key.key) {
-                return Err(at("the same key stands twice"));
+                return Err(at("the same key appears twice"));
             }
             keys.push(key);
         }
@@ -153,10 +156,12 @@ fn parse(text: &str) -> Result<TrustStore, TrustError> {
             return Err(at("an identity names a trusted_root that is not in this file"));
         }
         if keys.is_empty() && identities.is_empty() {
-            return Err(at("neither a key nor an identity; nobody could sign in this name"));
+            return Err(at(
+                "neither a key nor an identity; no message in this name could be verified",
+            ));
         }
         if senders.contains_key(&name) {
-            return Err(at("the name stands twice; put all its keys in one entry"));
+            return Err(at("the name appears twice; put all its keys in one entry"));
         }
         senders.insert(name.clone(), TrustedSender { name, keys, identities });
     }
@@ -179,7 +184,7 @@ fn read_identity(file: &IdentityFile) -> Result<IdentityRule, String> {
         (Some(email), None, None) => SubjectRule::Email(email.clone()),
         (None, Some(uri), None) => SubjectRule::Uri(uri.clone()),
         (None, None, Some(pattern)) => SubjectRule::UriPattern(pattern.clone()),
-        _ => return Err("exactly one of email, uri and uri_pattern must stand there".into()),
+        _ => return Err("exactly one of email, uri and uri_pattern is required".into()),
     };
     let (SubjectRule::Email(text) | SubjectRule::Uri(text) | SubjectRule::UriPattern(text)) =
         &subject;
@@ -189,7 +194,7 @@ fn read_identity(file: &IdentityFile) -> Result<IdentityRule, String> {
     if text.len() > SUBJECT_LEN_MAX || file.issuer.len() > SUBJECT_LEN_MAX {
         return Err("issuer or subject is too long".into());
     }
-    // A pattern that fixes no host would take certificates that anybody can get.
+    // A pattern that does not fix the host would accept certificates that anyone can get.
     if let SubjectRule::UriPattern(pattern) = &subject {
         let host = pattern.split_once("://").and_then(|(_, rest)| rest.split_once('/'));
         if host.is_none_or(|(host, _)| host.is_empty() || host.contains('*')) {
@@ -232,7 +237,7 @@ fn read_terms(
     if let (Some(first), Some(last)) = (terms.not_before, terms.not_after)
         && first > last
     {
-        return Err("not_before lies after not_after".into());
+        return Err("not_before is after not_after".into());
     }
     Ok(terms)
 }
@@ -247,7 +252,7 @@ fn read_time(
         None => return Ok(None),
         Some(Value::Datetime(datetime)) => datetime.to_string(),
         Some(Value::String(text)) => text.clone(),
-        Some(_) => return Err(format!("{field} is no date")),
+        Some(_) => return Err(format!("{field} is not a date")),
     };
     let full = if text.len() == "2026-01-01".len() { format!("{text}{time_of_day}") } else { text };
     match full.parse() {
@@ -294,13 +299,13 @@ fn encode(store: &TrustStore) -> String {
     text
 }
 
-/// Returns the lines of what differs from the default.
+/// Returns the lines for everything that differs from the default.
 fn encode_terms(terms: &Terms) -> String {
     let mut text = String::new();
     match (terms.messages, terms.receipts) {
         (true, false) => text.push_str("\nroles = [\"message\"]"),
         (false, true) => text.push_str("\nroles = [\"receipt\"]"),
-        // Neither cannot be read back, and nothing here makes it.
+        // Neither role cannot be read back, and no code here produces it.
         _ => {}
     }
     for (field, time) in [("not_before", terms.not_before), ("not_after", terms.not_after)] {

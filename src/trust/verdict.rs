@@ -1,4 +1,4 @@
-//! Types that say what has been proven about a message.
+//! Types that state what has been proven about a message.
 
 use std::fmt;
 
@@ -7,13 +7,13 @@ use bytes::Bytes;
 use super::refusal::Refusal;
 use crate::protocol::{Digest, Envelope, FileName, Identity, Message, ProtocolError};
 
-/// Who signed, proven.
+/// The proven signer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Signer {
     /// The name of the trust store's entry.
     pub sender: Identity,
-    /// The fingerprint of the key that signed; in place of a certificate's, which is used once,
-    /// `certificate SUBJECT from ISSUER`.
+    /// The fingerprint of the key that signed; for a certificate, whose key is used only once,
+    /// `certificate SUBJECT from ISSUER` instead.
     pub key_fingerprint: String,
 }
 
@@ -45,7 +45,7 @@ impl UnverifiedMessage {
         &self.manifest
     }
 
-    /// Returns what the manifest says; nobody has vouched for it.
+    /// Returns what the manifest says; nothing has been proven about it.
     pub fn claims(&self) -> &Message {
         &self.message
     }
@@ -65,14 +65,14 @@ impl VerifiedMessage {
         Self { message, signer }
     }
 
-    /// Makes again what was verified before, from a row of our own durable database.
+    /// Restores what was verified before, from a row of our own durable database.
     ///
     /// The row must have been written from a [`VerifiedMessage`] and from nothing else. The bytes
-    /// are hashed and parsed anew, and must still name the sender; signatures and trust store are
-    /// not looked at again.
+    /// are hashed and parsed again, and must still name the sender; signatures and trust store are
+    /// not checked again.
     ///
     /// # Errors
-    /// When the bytes are no message of `sender`: the row is damaged.
+    /// When the bytes are not a message of `sender`: the row is damaged.
     pub fn from_trusted_store(
         manifest: Bytes,
         sender: Identity,
@@ -124,7 +124,7 @@ impl VerifiedMessage {
     }
 }
 
-/// A message that was refused, and why. It comes back, so that quarantine can list its claims.
+/// A message that was refused, and why. It is returned so that quarantine can list its claims.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RefusedMessage {
     /// Why.

@@ -16,14 +16,14 @@ use super::verdict::{RefusedMessage, Signer, UnverifiedMessage, VerifiedMessage}
 use crate::protocol::limits::{BUNDLE_CANDIDATE_COUNT_MAX, BUNDLE_LEN_MAX};
 use crate::protocol::{Digest, Envelope, Identity, Timestamp};
 
-/// Proves which of `claimed_sender`'s keys or certificate identities signed exactly the bytes `manifest`.
+/// Proves which of `claimed_sender`'s keys or certificate identities signed exactly the bytes
+/// `manifest`.
 ///
-/// One good bundle among the first 64 different ones suffices: whoever adds junk blocks nothing
-/// (P16). The kind of manifest is not looked at; [`verify_message`] and
-/// [`super::verify_receipt`] do that.
+/// One good bundle among the first 64 different ones suffices: adding junk blocks nothing (P16).
+/// The kind of manifest is not checked; [`verify_message`] and [`super::verify_receipt`] do that.
 ///
 /// # Errors
-/// The refusal of the bundle that came furthest.
+/// The refusal of the bundle that passed the most checks.
 pub fn verify_signature(
     store: &TrustStore,
     role: Role,
@@ -58,7 +58,7 @@ pub(super) fn candidates<'a>(bundles: &'a [Bytes]) -> impl Iterator<Item = &'a [
         .take(BUNDLE_CANDIDATE_COUNT_MAX)
 }
 
-/// What is asked about each candidate.
+/// What each candidate is checked against.
 pub(super) struct Question<'a> {
     store: &'a TrustStore,
     role: Role,
@@ -79,7 +79,7 @@ impl<'a> Question<'a> {
         Self { store, role, manifest, digest: Digest::of(manifest), claimed, now }
     }
 
-    /// Answers for one candidate.
+    /// Judges one candidate.
     pub(super) fn examine(&self, candidate: &[u8]) -> Result<Signer, Refusal> {
         let bad = |reason| Refusal::BadSignature { reason };
         let bundle = Bundle::parse(candidate).map_err(bad)?;
@@ -99,7 +99,7 @@ impl<'a> Question<'a> {
         Err(self.diagnose(&bundle, &claim))
     }
 
-    /// Says whose signature it may be, since it is none of the claimed sender's.
+    /// Explains whose signature it may be, since it is not the claimed sender's.
     ///
     /// The hint only chooses which sentence the user reads: all of them are refusals.
     fn diagnose(&self, bundle: &Bundle, claim: &SignedClaim) -> Refusal {
@@ -124,7 +124,7 @@ impl<'a> Question<'a> {
         }
     }
 
-    /// Answers for a candidate that a certificate signed.
+    /// Judges a candidate that a certificate signed.
     fn examine_certificate(
         &self,
         candidate: &[u8],
@@ -134,7 +134,7 @@ impl<'a> Question<'a> {
         let bundle = KeylessBundle::parse(candidate, claim).map_err(bad)?;
         let rules = self.store.get(self.claimed).map_or(&[][..], |sender| sender.identities());
         let mut best: Option<Refusal> = None;
-        // Every root is tried, the sender's or not: whose signature it is, is worth knowing.
+        // Every root is tried, the sender's or not: it is useful to know whose signature it is.
         for (name, root) in &self.store.loaded_roots {
             let refusal = match root.verify(&bundle, self.manifest, self.now) {
                 Ok(certified) => match self.judge_certified(name, &certified) {
@@ -163,7 +163,7 @@ impl<'a> Question<'a> {
             rule.trusted_root == root && rule.matches(&certified.issuer, &certified.name)
         };
         let rules = self.store.get(self.claimed).map_or(&[][..], |sender| sender.identities());
-        // A revoked rule counts before a wider one that would still take its subject.
+        // A revoked rule takes precedence over a wider one that would still accept its subject.
         let revoked = rules.iter().filter(takes).any(|rule| rule.terms.revoked);
         let signer = certified.signer();
         let verdict = rules
@@ -186,7 +186,7 @@ impl<'a> Question<'a> {
             Some(other) => Err(Refusal::SenderMismatch { claimed, signer: other.name().clone() }),
             None => Err(self.refuse_certificate(
                 Some(signer),
-                "it is none of the certificate identities trusted for this sender",
+                "it is not one of the certificate identities trusted for this sender",
             )),
         }
     }
@@ -200,7 +200,7 @@ impl<'a> Question<'a> {
     }
 }
 
-/// Returns the fingerprint that a hint spells, if it is the hash of a key at all.
+/// Returns the fingerprint that a hint encodes, if it is the hash of a key.
 fn fingerprint_of_hint(hint: &str) -> Option<String> {
     let hash = base64::decode(hint).filter(|hash| hash.len() == 32)?;
     Some(format!("SHA256:{}", base64::encode_unpadded(&hash)))
@@ -209,7 +209,7 @@ fn fingerprint_of_hint(hint: &str) -> Option<String> {
 /// Verifies a message: its sender's signature, then that it is for one of `me` and current.
 ///
 /// The signature comes first, so a refusal about address or time is about a genuine message.
-/// Whether the message was seen before under another digest (P25) is the caller's memory.
+/// Whether the message was seen before under another digest (P25) is for the caller to remember.
 ///
 /// ```
 /// use dockercomms::protocol::{
@@ -279,7 +279,7 @@ pub fn verify_message(
     }
 }
 
-/// Checks what a genuine message says about its address and time (P26, P2, P6).
+/// Checks the address and time of a genuine message (P26, P2, P6).
 pub(super) fn check_envelope(
     envelope: &Envelope,
     me: &[Identity],

@@ -1,4 +1,4 @@
-//! Whose certificates are believed (B05 to B07, B16, B18).
+//! Which certificates are trusted (B05 to B07, B16, B18).
 
 use std::collections::BTreeMap;
 
@@ -33,7 +33,7 @@ fn load(text: &str, root: &str) -> Result<TrustStore, TrustError> {
     TrustStore::parse(&text).unwrap().with_trusted_roots(&files)
 }
 
-/// A store in which alice holds the identity that `rule` describes, certified by `deployment`.
+/// A store in which alice has the identity that `rule` describes, certified by `deployment`.
 pub(super) fn store_with(rule: &str, deployment: &Deployment) -> TrustStore {
     load(&with_root(ALICE, &[rule]), &deployment.trusted_root().to_string()).unwrap()
 }
@@ -352,7 +352,7 @@ fn a_signature_of_the_future_waits_for_the_clock() {
             .map(drop)
             .map_err(|refusal| (refusal.code(), refusal.is_genuine()))
     };
-    // The authority's own certificate does not last that long, but the log's word comes first.
+    // The authority's own certificate does not last that long, but the log is checked first.
     let far = Timestamp::from_unix_secs(4_000_000_000);
     let in_2096 = Order { issued_at: signed_at(), logged_at: Some(far), ..order(ALICE) };
 

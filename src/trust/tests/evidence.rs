@@ -1,5 +1,5 @@
-//! What must come with a certificate: every bundle whose evidence does not hold is refused (B09 to
-//! B11, B13, B14, B17).
+//! What must come with a certificate: every bundle with invalid evidence is refused (B09 to B11,
+//! B13, B14, B17).
 
 use serde_json::{Value, json};
 
@@ -45,7 +45,7 @@ fn edit(bundle: &Value, pointer: &str, from: &str, to: &str) -> Value {
     set(bundle, pointer, json!(text.replacen(from, to, 1)))
 }
 
-/// Checks that each bundle is refused as a bad signature for the reason that is named.
+/// Checks that each bundle is refused as a bad signature for the given reason.
 fn assert_refused(cases: &[(&str, Value)]) {
     for (number, (expected, bundle)) in cases.iter().enumerate() {
         let refusal = refusal(&store(), bundle);
@@ -57,8 +57,8 @@ fn assert_refused(cases: &[(&str, Value)]) {
 const PROMISE: &str = "inclusionPromise/signedEntryTimestamp";
 const CHECKPOINT: &str = "inclusionProof/checkpoint/envelope";
 const NO_LOG: &str = "no log of the trusted root";
-const NO_TIME: &str = "no authority of the trusted root says when";
-const INCOMPLETE: &str = "incomplete or of an unknown kind";
+const NO_TIME: &str = "no authority of the trusted root states when";
+const INCOMPLETE: &str = "incomplete or has an unknown form";
 
 /// Flips one bit of the log's signature under its checkpoint.
 fn flip_checkpoint(bundle: &Value) -> Value {
@@ -95,15 +95,15 @@ fn b09_b10_b12_a_log_entry_that_does_not_hold_is_refused() {
         (INCOMPLETE, set(&v2, &entry("logIndex"), json!("2"))),
         (INCOMPLETE, set(&v1, &entry("inclusionProof/rootHash"), json!(other))),
         (INCOMPLETE, set(&v1, &entry("inclusionProof/treeSize"), json!("1"))),
-        ("without proof", remove(&v1, &entry("inclusionProof/checkpoint"))),
+        ("no proof", remove(&v1, &entry("inclusionProof/checkpoint"))),
         // Neither version of the log passes for the other.
         (INCOMPLETE, set(&v2, &entry("kindVersion/version"), json!("0.0.1"))),
         (
             INCOMPLETE,
             set(&v1, &entry("kindVersion"), v2.pointer(&entry("kindVersion")).unwrap().clone()),
         ),
-        ("without proof", remove(&v1, &entry("inclusionProof"))),
-        ("without proof", set(&v1, &entry("inclusionProof"), Value::Null)),
+        ("no proof", remove(&v1, &entry("inclusionProof"))),
+        ("no proof", set(&v1, &entry("inclusionProof"), Value::Null)),
         ("no log entry", remove(&v1, "/verificationMaterial/tlogEntries")),
         ("no log entry", set(&v1, "/verificationMaterial/tlogEntries", json!([]))),
     ]);
@@ -303,7 +303,7 @@ fn b14_b15_certificate_bundles_of_another_form_are_refused() {
     let stamps =
         |count| json!(vec![json!({"signedTimestamp": good.pointer(STAMP).unwrap()}); count]);
     let unknown = "a member that the format does not know";
-    let misplaced = "a list or an object where the format has none";
+    let misplaced = "a list or an object where the format allows none";
     let proof = entry("inclusionProof");
     let checkpoint = entry(CHECKPOINT);
     let note = good.pointer(&checkpoint).unwrap().as_str().unwrap();
@@ -320,7 +320,7 @@ fn b14_b15_certificate_bundles_of_another_form_are_refused() {
         ("version 0.3", version("application/vnd.dev.sigstore.bundle+json;version=0.1")),
         ("version 0.3", version("application/vnd.dev.sigstore.bundle+json;version=0.2")),
         ("version 0.3", chained),
-        ("not exactly one signer", with(material, "publicKey", json!({"hint": ""}))),
+        ("not name exactly one signer", with(material, "publicKey", json!({"hint": ""}))),
         ("version 0.3", with(material, "x509CertificateChain", chain)),
         ("too many log entries", set(&good, "/verificationMaterial/tlogEntries", entries(5))),
         (
@@ -351,18 +351,18 @@ fn b14_b15_certificate_bundles_of_another_form_are_refused() {
     ]);
 }
 
-/// Returns the positions at which `good` may be changed by one bit and is still believed.
+/// Returns the positions at which one bit of `good` may be changed without it being refused.
 fn believed_changes(good: &[u8], verify: impl Fn(Bytes) -> bool) -> Vec<usize> {
     let believed = |at: &usize| {
         let mut mutated = good.to_vec();
-        // One bit a byte, another one each time, leaves enough tries of every field.
+        // One bit per byte, a different one each time, leaves enough tries of every field.
         mutated[*at] ^= 1 << (at % 7);
         verify(mutated.into())
     };
     (0..good.len()).filter(believed).collect()
 }
 
-/// Returns where `part` stands in `whole`, which must be once.
+/// Returns where `part` is in `whole`, which must contain it once.
 fn span(whole: &[u8], part: &[u8]) -> std::ops::Range<usize> {
     let mut found = (0..whole.len()).filter(|at| whole[*at..].starts_with(part));
     let start = found.next().unwrap();
@@ -373,7 +373,7 @@ fn span(whole: &[u8], part: &[u8]) -> std::ops::Range<usize> {
 #[test]
 fn b17_no_changed_bit_of_a_certificate_bundle_is_believed_except_where_proved_irrelevant() {
     let plain = Order { plain: true, ..order(ALICE) };
-    // Who is said to have signed the checkpoint: the signature decides.
+    // Who claims to have signed the checkpoint: the signature decides.
     let signer = "\u{2014} log.example".to_owned();
     // Copies of what the log has signed; a promise of version 1 covers the first.
     let pointers = ["logId/keyId", "inclusionProof/logIndex", "inclusionProof/rootHash"];
@@ -417,7 +417,7 @@ fn b17_no_changed_bit_of_what_a_timestamp_says_is_believed() {
     };
     let token = decode(STAMP);
     let imprint = sha256(&[&decode("/dsseEnvelope/signatures/0/sig")]);
-    // Around it stand copies of algorithm names, versions, and a status that nobody signed.
+    // Surrounded by copies of algorithm names, versions, and an unsigned status.
     let relevant = [
         span(&token, &imprint),
         span(&token, &der::general_time(signed_at().saturating_add_secs(3))),

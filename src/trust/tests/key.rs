@@ -61,7 +61,7 @@ fn other_private_keys_are_refused_with_what_to_do() {
         (label("PUBLIC KEY"), "public key"),
         (private_pem(0x6f, 1), "neither"),
         (good.replace("MC4", "M*4"), "damaged"),
-        (String::new(), "no PEM"),
+        (String::new(), "not a PEM"),
         ("x".repeat(20_000), "larger"),
     ];
 
@@ -83,9 +83,9 @@ fn other_public_keys_are_refused() {
     let cases = [
         (weak, "weak"),
         (pem_of(&key(1)).to_string(), "never give it away"),
-        (key(1).public_key().to_pem().replace("PUBLIC", "RSA PUBLIC"), "no PEM"),
+        (key(1).public_key().to_pem().replace("PUBLIC", "RSA PUBLIC"), "not a PEM"),
         (key(1).public_key().to_pem().replace("MCo", "MC*"), "damaged"),
-        (String::new(), "no PEM"),
+        (String::new(), "not a PEM"),
     ];
 
     for (pem, expected) in cases {

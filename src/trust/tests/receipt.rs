@@ -5,7 +5,7 @@ use super::*;
 const ALICE: &str = "alice@example.com";
 const BOB: &str = "bob@example.com";
 
-/// Alice, who sent a message to bob, looks at a receipt.
+/// Alice, who sent a message to bob, checks a receipt.
 fn check(
     store: &TrustStore,
     receipt: &Bytes,

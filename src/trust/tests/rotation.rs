@@ -1,4 +1,4 @@
-//! A key that vouches for its successor, and whoever pretends that it does.
+//! A key that vouches for its successor, and keys that only claim to.
 
 use super::*;
 

@@ -1,5 +1,5 @@
-//! Signatures over a manifest: what is signed, and every bundle that is not believed (B04, B05,
-//! B08, B13, B14, B15, B18).
+//! Signatures over a manifest: what is signed, and every bundle that is refused (B04, B05, B08,
+//! B13, B14, B15, B18).
 
 use serde_json::{Value, json};
 
@@ -77,7 +77,7 @@ fn a_bundle_is_the_same_bytes_each_time() {
     for key in [p256_key(), key(1)] {
         assert_eq!(bundle(&key, &manifest), bundle(&key, &manifest));
     }
-    // A change here changes every digest that we push: it must be on purpose.
+    // A change here changes every digest that we push: it must be deliberate.
     assert_eq!(
         Digest::of(&bundle(&p256_key(), &manifest)).hex(),
         "ca102dfd5d17bfd96e27480fb62ba3b5019a79069d722a85221bff8c06ff4710"

@@ -20,19 +20,19 @@ const TST_INFO: &str = "1.2.840.113549.1.9.16.1.4";
 pub(super) const CODE_SIGNING: &str = "1.3.6.1.5.5.7.3.3";
 pub(super) const TIME_STAMPING: &str = "1.3.6.1.5.5.7.3.8";
 
-/// When the stand-in signs: past on every computer, since `sigstore-verify` asks the clock.
+/// When the stand-in signs: in the past on every computer, since `sigstore-verify` reads the clock.
 pub(super) fn signed_at() -> Timestamp {
     Timestamp::from_unix_secs(1_700_000_000)
 }
 
-/// What a signer asks of the deployment, and how the deployment is made to err.
+/// What a signer requests of the deployment, and how the deployment is made to err.
 #[derive(Clone)]
 pub(super) struct Order {
     pub(super) name: CertificateName,
     pub(super) issuer: &'static str,
     /// First second of the certificate, which lives ten minutes.
     pub(super) issued_at: Timestamp,
-    /// What the log's promise says; none is Rekor v2, which promises nothing.
+    /// What the log's promise says; `None` is Rekor v2, which promises nothing.
     pub(super) logged_at: Option<Timestamp>,
     /// What the timestamp says, if there is one.
     pub(super) stamped_at: Option<Timestamp>,

@@ -1,8 +1,8 @@
 //! Bundles of the public deployment, its staging deployment and cosign (B12): what the test suites
 //! of Sigstore accept and refuse. `testdata/sigstore/README.md` says where they come from.
 //!
-//! Where we are stricter, the reason says so: certificates need a bundle of version 0.3 (P17), and a
-//! statement that is not of cosign's kind is no signature.
+//! Where we are stricter, the reason says so: certificates need a bundle of version 0.3 (P17), and
+//! a statement of another kind than cosign's is not a signature.
 
 use std::collections::BTreeMap;
 
@@ -72,7 +72,7 @@ const VECTORS: [Vector; 14] = [
         A,
         STAGING,
         (ACTIONS, BEACON),
-        Some("no authority of the trusted root says when it was signed"),
+        Some("no authority of the trusted root states when it was signed"),
     ),
     row(
         "invalid-ct-key",
@@ -96,7 +96,7 @@ const VECTORS: [Vector; 14] = [
         data!("invalid-version.txt"),
         PUBLIC,
         (GITHUB, WILLIAM),
-        Some("the bundle is of an unknown version"),
+        Some("the bundle has an unknown version"),
     ),
     row(
         "no-certificate",
@@ -128,17 +128,17 @@ const VECTORS: [Vector; 14] = [
         data!("no-signed-time.txt"),
         PUBLIC,
         (GITHUB, WILLIAM),
-        Some("no authority of the trusted root says when it was signed"),
+        Some("no authority of the trusted root states when it was signed"),
     ),
-    // The suites accept these two: their statements say something about an artifact, which is
-    // not that somebody has signed it (P17).
+    // The suites accept these two: their statements are about an artifact, but do not say that a
+    // person has signed it (P17).
     row(
         "a.dsse.staging-rekor-v2",
         data!("a.dsse.staging-rekor-v2.json"),
         A,
         STAGING,
         (ACTIONS, BEACON),
-        Some("the signed statement is of another kind"),
+        Some("the signed statement has another predicate type"),
     ),
     row(
         "conda-attestation",
@@ -150,7 +150,7 @@ const VECTORS: [Vector; 14] = [
             "https://github.com/prefix-dev/sigstore-example/.github/workflows/action.yaml\
              @refs/heads/main",
         ),
-        Some("the signed statement is of another kind"),
+        Some("the signed statement has another predicate type"),
     ),
 ];
 
@@ -219,13 +219,13 @@ fn b12_bundles_of_the_public_deployments_are_judged_as_their_suites_say() {
     assert!(surprises.is_empty(), "{surprises:#?}");
 }
 
-/// Their own form is refused already; what they were made for must be noticed as well.
+/// Their own form is already refused; what they were made for must be noticed as well.
 #[test]
 fn b12_the_faults_of_older_bundles_are_found_in_the_form_of_today() {
     for (name, reason) in [
         ("invalid-ct-key", "no certificate log of the trusted root has signed the certificate"),
-        ("no-checkpoint", "a log entry comes without proof that it is in the log"),
-        ("no-log-entry", "no log entry shows the signature"),
+        ("no-checkpoint", "a log entry has no proof that it is in the log"),
+        ("no-log-entry", "no log entry covers the signature"),
     ] {
         let vector = VECTORS.iter().find(|vector| vector.name == name).unwrap();
         let bundle = vector.in_version_3();

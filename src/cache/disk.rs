@@ -1,7 +1,7 @@
-//! The large half: a directory of layer files, least recently used ones go first.
+//! The large half: a directory of layer files; the least recently used ones are removed first.
 //!
-//! The index in memory only decides what to delete; what exists is asked of the directory each
-//! time, because other processes add to it and anybody may empty it.
+//! The index in memory only decides what to delete; the directory is checked for existence each
+//! time, because other processes add to it and anyone may empty it.
 
 use std::fs::{self, DirEntry};
 use std::io;
@@ -21,18 +21,19 @@ use crate::sys::durable::create_private_dir;
 use crate::sys::owner::{is_of_this_user, is_plain_file_of_this_user};
 use crate::sys::{Clock as _, SystemClock};
 
-/// What a file costs at least, and the unit in which it grows: a block of most file systems.
+/// The least that a file costs on disk, and the unit in which it grows: a block of most file
+/// systems.
 const BLOCK_LEN: u64 = 4096;
 
-/// Most files in the index: a limit for memory when somebody fills the directory. What a listing
-/// finds beyond it is deleted.
+/// Most files in the index: a limit for memory if another program fills the directory. Files that a
+/// listing finds beyond it are deleted.
 const ENTRY_COUNT_MAX: usize = 200_000;
 
 /// Bytes left free on the disk: a cache must not be what fills the disk under the outbox.
 const FREE_LEN_MIN: u64 = 64 << 20;
 
 /// After this part of the limit was written, the directory is listed again, so that several
-/// processes stay within the limit together, and not each of them.
+/// processes stay within the limit together, not each on its own.
 const RESCAN_PART: u64 = 8;
 
 /// Temporary files older than this were left by a crash; writing one takes seconds.
@@ -77,7 +78,7 @@ impl Index {
         }
     }
 
-    /// Takes out the least recently used entry while there is too much.
+    /// Removes the least recently used entry while there is too much.
     fn pop_excess(&mut self, limit: u64) -> Option<Digest> {
         if self.used <= limit && self.entries.len() <= ENTRY_COUNT_MAX {
             return None;
@@ -89,9 +90,9 @@ impl Index {
 }
 
 impl DiskCache {
-    /// Uses `dir`, creating it, and takes over the files that are there.
+    /// Uses `dir`, creating it if needed, and adopts the files in it.
     pub(super) fn open(dir: &Path, limit: u64, key: Option<SealKey>) -> io::Result<Self> {
-        // Before its mode is tightened: root must not change a directory of somebody else.
+        // Before its mode is tightened: root must not change another user's directory.
         if fs::metadata(dir).is_ok_and(|metadata| !is_of_this_user(&metadata)) {
             return Err(io::ErrorKind::PermissionDenied.into());
         }
@@ -108,7 +109,7 @@ impl DiskCache {
         Ok(cache)
     }
 
-    /// Reads a layer; whatever is wrong with its file is a miss, and the file goes.
+    /// Reads a layer; any problem with its file is a miss, and the file is removed.
     pub(super) fn get(&self, digest: &Digest, len: u64) -> Option<Bytes> {
         let Some(path) = self.path(digest) else {
             self.index.lock().forget(digest);
@@ -134,14 +135,14 @@ impl DiskCache {
         }
     }
 
-    /// Returns whether there is a file for a layer; only reading it tells whether it is whole.
+    /// Returns whether there is a file for a layer; only reading it shows whether it is intact.
     pub(super) fn contains(&self, digest: &Digest) -> bool {
         self.path(digest).is_some_and(|path| {
             fs::symlink_metadata(path).is_ok_and(|metadata| is_plain_file_of_this_user(&metadata))
         })
     }
 
-    /// Returns the bytes of a layer's file; only reading it tells whether it is whole.
+    /// Returns the bytes of a layer's file; only reading it shows whether it is intact.
     pub(super) fn len(&self, digest: &Digest) -> Option<u64> {
         let metadata = fs::symlink_metadata(self.path(digest)?).ok()?;
         is_plain_file_of_this_user(&metadata).then_some(metadata.len())
@@ -155,7 +156,7 @@ impl DiskCache {
         Some(len)
     }
 
-    /// Writes a layer if it is not there; a failure only means that it is not kept.
+    /// Writes a layer unless it exists; a failure only means that it is not kept.
     pub(super) fn put(&self, digest: &Digest, layer: &[u8]) {
         let cost = cost(layer.len() as u64);
         if cost > self.limit || self.contains(digest) {
@@ -203,7 +204,7 @@ impl DiskCache {
         entry::write(&path, &temporary, digest, layer, self.key.as_ref())
     }
 
-    /// Makes the index what the directory holds, by modification time, within the limits.
+    /// Rebuilds the index from the directory, by modification time, within the limits.
     fn rescan(&self, index: &mut Index) {
         let mut files = Vec::new();
         for shard in 0..=u8::MAX {
@@ -231,7 +232,7 @@ impl DiskCache {
         self.dir.join(format!("{first:02x}"))
     }
 
-    /// Returns where a layer would be, unless something else than a directory is on the way.
+    /// Returns the path of a layer, unless something other than a directory is in the way.
     fn path(&self, digest: &Digest) -> Option<PathBuf> {
         let shard = self.shard_path(digest);
         is_real_dir(&shard).then(|| shard.join(digest.hex()))
@@ -242,8 +243,8 @@ fn is_real_dir(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir())
 }
 
-/// Adds the chunk files of one directory; temporary files of a crash are deleted, strange files
-/// are left alone.
+/// Adds the chunk files of one directory; temporary files of a crash are deleted, foreign files are
+/// left alone.
 fn list_shard(shard: &Path, files: &mut Vec<(SystemTime, Digest, u64)>) {
     let Ok(listing) = fs::read_dir(shard) else { return };
     for file in listing.flatten() {
@@ -273,7 +274,7 @@ fn remove_stale(file: &DirEntry) {
     }
 }
 
-/// Deletes a file, link, FIFO or empty directory; a failure leaves a miss where it was.
+/// Deletes a file, link, FIFO or empty directory; a failure leaves a miss in its place.
 fn remove(path: &Path) {
     fs::remove_file(path).or_else(|_not_a_file| fs::remove_dir(path)).ok();
 }

@@ -1,7 +1,7 @@
-//! One layer as a file: exactly the layer's bytes, under the name of their digest.
+//! One layer as a file: exactly the layer's bytes, named by their digest.
 //!
 //! Nothing here is durable. A torn, truncated or altered file is noticed when it is read: by its
-//! seal, or by SHA-256 where that does not fit.
+//! seal, or by SHA-256 if that does not match.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _};
@@ -31,18 +31,18 @@ const DIRECT_LEN_MIN: usize = 1 << 20;
 /// Layers that are written past the page cache at once.
 const DIRECT_COUNT_MAX: u32 = 2;
 
-/// Who may write past the page cache, and so wait for the disk. What comes meanwhile does not: a
-/// slow disk must not hold up who reads.
+/// Permits to write past the page cache, and so to wait for the disk. Layers that arrive in the
+/// meantime do not wait: a slow disk must not delay readers.
 static DIRECT: Semaphore = Semaphore::const_new(DIRECT_COUNT_MAX as usize);
 
-/// Why a file was not taken.
+/// Why a file was not used.
 #[derive(Debug)]
 pub(super) enum Miss {
-    /// There is none, or this process cannot open one more file.
+    /// It does not exist, or this process cannot open another file.
     Absent,
-    /// There is the whole layer, but of another length than the caller knows from the manifest.
+    /// The layer is complete, but has another length than the caller knows from the manifest.
     OtherLength,
-    /// It is not a file of ours or not what was written: it should go.
+    /// It is not our file or not what was written: it should be removed.
     Broken,
 }
 
@@ -58,7 +58,7 @@ pub(super) fn read(
     let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
     let opened = OpenOptions::new().read(true).custom_flags(flags.bits()).open(path);
     let file = opened.map_err(|error| match error.raw_os_error().map(Errno::from_raw) {
-        // A link, a file that was made unreadable, a socket: nothing that we have written.
+        // A link, a file that was made unreadable, a socket: nothing that we wrote.
         Some(Errno::ELOOP | Errno::EACCES | Errno::ENXIO) => Miss::Broken,
         _ => Miss::Absent,
     })?;
@@ -78,7 +78,7 @@ pub(super) fn read(
         }
         key.inspect(|key| key.seal(&file, digest, &layer));
     }
-    // Only now: a manifest that lies about a size must not make others fetch again.
+    // Only now: a manifest with a false size must not make others fetch again.
     if layer.len() as u64 != len {
         return Err(Miss::OtherLength);
     }
@@ -86,7 +86,7 @@ pub(super) fn read(
     Ok(layer.into())
 }
 
-/// Writes a layer that was checked to `path`, under the name `temporary` until it is whole.
+/// Writes a checked layer to `path`, under the name `temporary` until it is complete.
 #[expect(clippy::disallowed_methods, reason = "a cache file that a power cut tears is a miss")]
 pub(super) fn write(
     path: &Path,
@@ -112,10 +112,10 @@ pub(super) fn write(
     written
 }
 
-/// Writes a large layer past the page cache where that is possible.
+/// Writes a large layer past the page cache if possible.
 ///
 /// The kernel keeps the pages of what programs read from the mount. Those of this file would be a
-/// second copy, in fresh memory, which costs several times what the copying does.
+/// second copy, in fresh memory, which costs several times as much as the copying.
 fn fill(file: &File, layer: &[u8]) -> io::Result<()> {
     if layer.len() >= DIRECT_LEN_MIN
         && let Ok(_turn) = DIRECT.try_acquire()
@@ -147,31 +147,31 @@ fn write_blocks(file: &File, layer: &[u8]) -> io::Result<()> {
     file.write_all_at(rest, blocks.len() as u64)
 }
 
-/// Not every file system offers `O_DIRECT`.
+/// Not every file system supports `O_DIRECT`.
 fn set_direct(file: &File, flags: OFlag) -> io::Result<()> {
     fcntl(file, FcntlArg::F_SETFL(flags))?;
     Ok(())
 }
 
-/// Asks for the blocks of a file at once. On ext4 the write itself then costs a fraction.
+/// Reserves the blocks of a file at once. On ext4 the write itself then costs a fraction.
 fn reserve(file: &File, len: usize) {
     let len = i64::try_from(len).unwrap_or(i64::MAX);
-    // Not every file system can; what is wrong with the disk the write will say.
+    // Not every file system can; the write reports any problem with the disk.
     fallocate(file, FallocateFlags::empty(), 0, len).ok();
 }
 
-/// Gives the pages of a file that was read back, for the next one.
+/// Releases the pages of a file that was read, for the next one.
 ///
 /// The kernel keeps the pages of what programs read from the mount. Those of this file would be a
-/// second copy, and the next file would come in fresh memory, which takes more than twice as long.
+/// second copy, and the next file would need fresh memory, which takes more than twice as long.
 fn release_pages(file: &File) {
-    // Who cannot is slower.
+    // A file system that cannot is slower.
     posix_fadvise(file, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED).ok();
 }
 
 /// Sets the modification time, by which the next start orders the files.
 fn touch(file: &File) {
-    // A cache that cannot be touched forgets in a worse order; nothing more.
+    // If the time cannot be set, files are removed in a worse order; nothing else.
     futimens(file, &TimeSpec::UTIME_OMIT, &TimeSpec::UTIME_NOW).ok();
 }
 
@@ -183,8 +183,8 @@ mod tests {
         (0..=u8::MAX).cycle().take(len).collect()
     }
 
-    /// Returns what is in a file that was filled with the sample, which lay `shift` bytes behind
-    /// where a block may begin.
+    /// Returns the content of a file that was filled with the sample, which began `shift` bytes
+    /// after a possible block boundary.
     fn filled(len: usize, shift: usize, fill: impl Fn(&File, &[u8]) -> io::Result<()>) -> Vec<u8> {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("layer");
@@ -209,7 +209,7 @@ mod tests {
     #[test]
     fn what_was_begun_past_the_page_cache_can_be_finished_in_it() {
         let found = filled(DIRECT_LEN_MIN + 5, 0, |file, layer| {
-            // Where there is no `O_DIRECT` this fails, and the file is written all the same.
+            // Without `O_DIRECT` this fails, and the file is written all the same.
             fill_directly(file, layer).ok();
             let _all_turns = DIRECT.try_acquire_many(DIRECT_COUNT_MAX);
             fill(file, layer)

@@ -1,7 +1,7 @@
 //! The fast half: least recently used chunks, bounded in bytes.
 //!
-//! Chunks that were read to their last byte go first: whoever has read them (the kernel's page
-//! cache, a program that copies) seldom asks again, and their memory serves the chunks that follow.
+//! Chunks that were read to their last byte are removed first: their readers (the kernel's page
+//! cache, a program that copies) seldom read them again, and their memory serves the next chunks.
 
 use bytes::Bytes;
 use lru::LruCache;
@@ -9,10 +9,10 @@ use parking_lot::Mutex;
 
 use crate::protocol::Digest;
 
-/// What an entry costs beside its bytes, about. Keeps millions of empty chunks from being free.
+/// Approximate cost of an entry beside its bytes. Keeps millions of empty chunks from being free.
 const ENTRY_OVERHEAD: u64 = 256;
 
-/// The part of the limit that chunks of which every byte was read may take.
+/// The part of the limit that chunks whose every byte was read may take.
 const SPENT_PART: u64 = 8;
 
 /// Chunks in memory.
@@ -26,7 +26,7 @@ pub(super) struct MemoryCache {
 #[derive(Debug)]
 struct State {
     fresh: Chunks,
-    /// Those of which every byte was read.
+    /// Those whose every byte was read.
     spent: Chunks,
 }
 
@@ -39,7 +39,7 @@ struct Chunks {
 #[derive(Debug)]
 struct Entry {
     bytes: Bytes,
-    /// Bytes that nobody has read yet, if none was read twice.
+    /// Bytes that have not been read yet, if none was read twice.
     unread: u64,
 }
 
@@ -59,7 +59,7 @@ impl Chunks {
         self.entries.pop(digest).inspect(|entry| self.used -= entry.cost())
     }
 
-    /// Forgets the least recently used chunk; `false` when there is none.
+    /// Removes the least recently used chunk; `false` when there is none.
     fn forget_one(&mut self) -> bool {
         let oldest = self.entries.pop_lru();
         oldest.inspect(|(_, entry)| self.used -= entry.cost()).is_some()
@@ -86,21 +86,21 @@ impl MemoryCache {
         found.map(|entry| entry.bytes.clone())
     }
 
-    /// Returns whether a chunk is here, without using it.
+    /// Returns whether a chunk is here, without marking it as used.
     #[cfg(test)]
     pub(super) fn contains(&self, digest: &Digest) -> bool {
         let state = self.state.lock();
         state.fresh.entries.contains(digest) || state.spent.entries.contains(digest)
     }
 
-    /// Forgets a chunk.
+    /// Removes a chunk.
     pub(super) fn remove(&self, digest: &Digest) {
         let mut state = self.state.lock();
         state.fresh.take(digest);
         state.spent.take(digest);
     }
 
-    /// Keeps a chunk unless it alone is larger than the limit.
+    /// Keeps a chunk unless it alone exceeds the limit.
     pub(super) fn put(&self, digest: Digest, bytes: Bytes) {
         let entry = Entry { unread: bytes.len() as u64, bytes };
         if entry.cost() > self.limit {

@@ -1,15 +1,15 @@
 //! Verified chunks by the digest of their layer: decompressed in memory, as layers on disk.
 //!
-//! Only bytes that were verified are put in. What comes back from disk must hash to the digest
-//! that the signed manifest names, or bear a seal that only this user can make, so a hit is never
-//! wrong, whoever wrote the file; and text takes a quarter of the room. Every error is a miss: losing the whole cache costs time only, and it
-//! may be deleted at any moment. Several processes may share the directory. Start at
-//! [`ChunkCache`].
+//! Only verified bytes are put in. What comes back from disk must hash to the digest that the
+//! signed manifest names, or bear a seal that only this user can make, so a hit is never wrong,
+//! whoever wrote the file; and text takes a quarter of the space. Every error is a miss: losing the
+//! whole cache costs only time, and it may be deleted at any moment. Several processes may share
+//! the directory. Start at [`ChunkCache`].
 //!
 //! **Invariant:** a lookup returns exactly the bytes that were put, or nothing.
 //!
-//! The kernel never reads these files by itself (FUSE passthrough): a file that somebody changes
-//! while it is open would then deliver bytes that nobody has checked.
+//! The kernel never reads these files by itself (FUSE passthrough): a file changed by another
+//! process while it is open would then deliver unchecked bytes.
 
 mod disk;
 mod entry;
@@ -45,7 +45,7 @@ impl Default for CacheLimits {
     }
 }
 
-/// What the cache holds and how it has served, for `status`.
+/// What the cache holds and how it has performed, for `status`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct CacheStats {
     /// Chunks in memory.
@@ -82,10 +82,10 @@ struct Inner {
 }
 
 impl ChunkCache {
-    /// Opens the cache in `dir`, or in memory alone when there is no `dir`. Without a `key` every
+    /// Opens the cache in `dir`, or in memory alone if there is no `dir`. Without a `key` every
     /// layer from disk is checked by SHA-256.
     ///
-    /// Blocks while it lists the directory. One that cannot be used is a warning, not an error.
+    /// Blocks while it lists the directory. An unusable directory is a warning, not an error.
     pub fn open(dir: Option<&Path>, key: Option<SealKey>, limits: CacheLimits) -> Self {
         let disk = dir.filter(|_| limits.disk_bytes > 0).and_then(|dir| {
             DiskCache::open(dir, limits.disk_bytes, key)
@@ -109,13 +109,14 @@ impl ChunkCache {
 
     /// Keeps the verified bytes of the chunk in layer `digest` in memory; never does I/O.
     ///
-    /// `bytes` should own its memory alone, because a slice keeps the whole buffer alive.
+    /// `bytes` should be the only owner of its memory, because a slice keeps the whole buffer
+    /// alive.
     pub fn put_memory(&self, digest: &Digest, bytes: Bytes) {
         self.inner.memory.put(*digest, bytes);
     }
 
-    /// Notes that `len` bytes of a chunk in memory were handed out; one that was read whole gives
-    /// way to others first.
+    /// Notes that `len` bytes of a chunk in memory were handed out; a chunk that was read
+    /// completely gives way to others first.
     pub fn note_read(&self, digest: &Digest, len: usize) {
         self.inner.memory.note_read(digest, len as u64);
     }
@@ -141,7 +142,7 @@ impl ChunkCache {
         }
     }
 
-    /// Forgets a chunk, in memory and on disk; returns the bytes of its file if there was one.
+    /// Removes a chunk from memory and from disk; returns the bytes of its file if there was one.
     pub fn remove(&self, digest: &Digest) -> Option<u64> {
         self.inner.memory.remove(digest);
         self.inner.disk.as_ref().and_then(|disk| disk.remove(digest))

@@ -1,9 +1,10 @@
-//! Seals: they tell what this user has checked before from what anybody may have put there.
+//! Seals: they distinguish what this user has checked before from what others may have put there.
 //!
 //! The seal of a layer is the BLAKE3 MAC of its bytes and its digest, in an extended attribute of
-//! its file. It costs a fraction of SHA-256. The key lies with the journal and never in the cache,
-//! which may be on a disk that others can write to. A file with no seal, or the seal of another
-//! key, is checked by SHA-256 and sealed then; so is every file where no attributes are kept.
+//! its file. It costs a fraction of SHA-256. The key is kept with the journal and never in the
+//! cache, which may be on a disk that others can write to. A file with no seal, or the seal of
+//! another key, is checked by SHA-256 and then sealed; on file systems without attributes this is
+//! done for every file.
 //!
 //! **Invariant:** only bytes that were checked against their digest are sealed under it.
 
@@ -34,19 +35,19 @@ impl fmt::Debug for SealKey {
 }
 
 impl SealKey {
-    /// Reads the key in `path`. Makes a new one when there is none, or one that is damaged or no
-    /// secret: the seals of the old one are worth nothing then, which costs time only.
+    /// Reads the key in `path`. Makes a new one if it is missing, damaged or not secret: seals of
+    /// the old one are then worthless, which costs only time.
     ///
     /// # Errors
-    /// When there is no randomness, or a new key cannot be kept.
+    /// When there is no randomness, or a new key cannot be stored.
     pub fn load_or_create(path: &Path) -> io::Result<Self> {
         if let Some(key) = Self::load(path) {
             return Ok(key);
         }
         let mut key = [0; blake3::KEY_LEN];
         getrandom::fill(&mut key).map_err(|error| io::Error::other(error.to_string()))?;
-        // What a crash left goes. Two processes that get here at once may end with another key than
-        // the file has: what it seals is checked once more.
+        // Removes what a crash left. Two processes that get here at once may end with a key other
+        // than the one in the file: what they seal is checked once more.
         let temporary = path.with_extension("new");
         fs::remove_file(&temporary).ok();
         let mut file = create_private(&temporary)?;
@@ -77,7 +78,7 @@ impl SealKey {
         fsetxattr(file, ATTRIBUTE, seal.as_bytes(), XattrFlags::empty()).ok();
     }
 
-    /// Returns whether the seal of a file says that `layer` was checked against `digest`.
+    /// Returns whether the seal of a file confirms that `layer` was checked against `digest`.
     pub(super) fn vouches(&self, file: &File, digest: &Digest, layer: &[u8]) -> bool {
         let mut seal = [0; blake3::OUT_LEN];
         let len = fgetxattr(file, ATTRIBUTE, &mut seal);

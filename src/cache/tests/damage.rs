@@ -1,4 +1,4 @@
-//! What can become of the files on disk: every change is a miss, and nothing is followed.
+//! What can happen to the files on disk: every change is a miss, and nothing is followed.
 
 use super::*;
 
@@ -41,7 +41,7 @@ fn a_file_of_another_length_is_a_miss_and_goes() {
 fn a_large_file_that_is_altered_cut_or_longer_is_a_miss_and_goes() {
     let dir = tempfile::tempdir().unwrap();
     let cache = open(Some(dir.path()), DISK_ONLY);
-    // Written past the page cache, but for the last bytes, which fill no block.
+    // Written past the page cache, except for the last bytes, which do not fill a block.
     let len = (3 << 20) + 5;
     let (digest, bytes) = chunk(1, len);
     let file = path(dir.path(), &digest);
@@ -97,7 +97,7 @@ fn a_length_that_the_caller_does_not_expect_is_a_miss_but_the_chunk_stays() {
     let cache = open(Some(dir.path()), AMPLE);
     put(&cache, &digest, &bytes);
 
-    // A manifest that lies about a size must not make others fetch again.
+    // A manifest with a false size must not make others fetch again.
     assert_eq!(get_len(&cache, &digest, 9_999), None);
     assert_eq!(get_len(&cache, &digest, u64::MAX), None);
 
@@ -175,7 +175,7 @@ fn a_directory_of_the_cache_that_became_a_link_is_not_followed() {
 fn a_file_that_is_not_ours_or_not_readable_is_a_miss() {
     let (dir, cache, digest, bytes) = one_on_disk();
     let file = path(dir.path(), &digest);
-    // Root reads every file but can give one away; everybody else the other way round.
+    // Root reads every file but can give one away; for other users it is the other way round.
     if fs::metadata(&file).unwrap().uid() == 0 {
         std::os::unix::fs::chown(&file, Some(65_534), None).unwrap();
     } else {

@@ -41,7 +41,7 @@ fn put(cache: &ChunkCache, digest: &Digest, bytes: &Bytes) {
     cache.save_layer(digest, bytes);
 }
 
-/// Looks in memory, then on disk, and keeps in memory what the disk had.
+/// Reads from memory, then from disk, and keeps in memory what came from disk.
 fn get_len(cache: &ChunkCache, digest: &Digest, len: u64) -> Option<Bytes> {
     let known = cache.get_memory(digest).filter(|bytes| bytes.len() as u64 == len);
     known.or_else(|| {
@@ -373,7 +373,7 @@ fn processes_that_share_a_directory_stay_near_the_bound_together() {
         put(&caches[seed as usize % 3], &digest, &bytes);
     }
 
-    // Each may have written an eighth of the limit since it looked last.
+    // Each may have written an eighth of the limit since its last listing.
     let used = disk_usage(dir.path());
     assert!(used <= limits.disk_bytes / 8 * 11, "{used}");
     let (last, last_bytes) = chunk(299, 10_000);
@@ -398,7 +398,7 @@ fn many_threads_see_right_bytes_or_none() {
                         None => put(cache, &digest, &bytes),
                     }
                     if round % 50 == 49 {
-                        // Somebody tidies up in the middle of it.
+                        // Another program tidies up in the middle of it.
                         fs::remove_file(path(dir, &digest)).ok();
                     }
                 }

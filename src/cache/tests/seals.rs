@@ -1,4 +1,4 @@
-//! What seals are worth: those of this user's key everything, all others nothing.
+//! What seals are worth: everything with this user's key, nothing with any other.
 
 use rustix::fs::{XattrFlags, getxattr, setxattr};
 
@@ -14,7 +14,7 @@ fn theirs() -> SealKey {
     SealKey::from([8; 32])
 }
 
-/// Opens `dir` as somebody with another key, or with none.
+/// Opens `dir` as a user with another key, or with none.
 fn open_as(dir: &Path, key: Option<SealKey>) -> ChunkCache {
     ChunkCache::open(Some(dir), key, DISK_ONLY)
 }
@@ -32,7 +32,7 @@ fn fill(file: &Path, content: &[u8]) {
     File::create(file).unwrap().write_all(content).unwrap();
 }
 
-/// Puts `content` in the place of a layer's bytes, as if `key` had checked it.
+/// Replaces a layer's bytes by `content`, as if `key` had checked it.
 fn forge(file: &Path, digest: &Digest, content: &[u8], key: &SealKey) {
     fill(file, content);
     key.seal(&File::open(file).unwrap(), digest, content);
@@ -125,7 +125,7 @@ fn users_of_one_directory_check_what_the_others_have_sealed() {
     }
 
     assert!(seals[0].is_some() && seals[0] != seals[1]);
-    assert_eq!(seals[1], seals[2], "who has no key seals nothing");
+    assert_eq!(seals[1], seals[2], "without a key nothing is sealed");
     assert_eq!(seals[0], seals[3]);
 }
 

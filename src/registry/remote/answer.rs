@@ -20,7 +20,7 @@ const ERROR_LEN_MAX: u64 = 64 << 10;
 /// Most bytes of an error's body that reach the log, escaped.
 const ERROR_SHOWN_LEN_MAX: usize = 4 << 10;
 
-/// An answer of which the body has not been read yet.
+/// An answer whose body has not been read yet.
 pub(super) struct Answer {
     response: Response,
     deadlines: Deadlines,
@@ -46,7 +46,7 @@ impl Answer {
         self.response.headers()
     }
 
-    /// Returns a header's text; what is no visible ASCII is as if absent.
+    /// Returns a header's text; text that is not visible ASCII counts as absent.
     pub(super) fn header(&self, name: &HeaderName) -> Option<&str> {
         self.response.headers().get(name)?.to_str().ok()
     }
@@ -62,7 +62,7 @@ impl Answer {
         media_type.get(..9).is_some_and(|start| start.eq_ignore_ascii_case("text/html"))
     }
 
-    /// Fails unless the body is what it says: not compressed, not a page.
+    /// Fails unless the body is what it claims to be: not compressed, not a page.
     pub(super) fn require_plain(&self) -> Result<(), RegistryError> {
         if self.is_html() {
             return Err(RegistryError::WebPage);
@@ -70,7 +70,7 @@ impl Answer {
         match self.header(&CONTENT_ENCODING) {
             None | Some("" | "identity") => Ok(()),
             Some(_) => Err(RegistryError::Malformed {
-                reason: "a compressed answer came, which was not asked for".into(),
+                reason: "the answer is compressed, which was not requested".into(),
             }),
         }
     }
@@ -118,7 +118,7 @@ impl Answer {
         Ok(body.freeze())
     }
 
-    /// Reads why the registry refused; whatever goes wrong with the body, the status remains.
+    /// Reads why the registry refused; whatever happens to the body, the status remains.
     pub(super) async fn into_refusal(mut self) -> Refusal {
         let status = self.status();
         let retry_after = retry_after(self.headers(), SystemClock.now());

@@ -26,10 +26,10 @@ const TOKEN_REQUEST_COUNT_MAX: u8 = 3;
 /// Largest answer of a token server in bytes; real ones are below 8 KiB.
 const TOKEN_ANSWER_LEN_MAX: u64 = 64 << 10;
 
-/// Bounds of a token's life: one second would mean a token a request, a year a stale one.
+/// Bounds of a token's lifetime: one second would mean one token per request, a year a stale one.
 const TOKEN_LIFE_SECS: std::ops::RangeInclusive<i64> = 60..=3600;
 
-/// A token is renewed this long before it expires, so that it does not expire on the way.
+/// A token is renewed this long before it expires, so that it does not expire in transit.
 const TOKEN_MARGIN: Duration = Duration::from_secs(10);
 
 /// What one call of the trait may still spend.
@@ -47,7 +47,7 @@ impl Call {
         let take = |left: u8| left.checked_sub(1);
         let took =
             self.token_requests_left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take);
-        took.map(|_before| ()).map_err(|_zero| denied("the registry asks for ever new tokens"))
+        took.map(|_before| ()).map_err(|_zero| denied("the registry keeps demanding new tokens"))
     }
 }
 
@@ -62,11 +62,11 @@ pub(super) struct Grant {
 #[derive(Default)]
 struct State {
     grant: Grant,
-    /// The token's challenge and end; none for a password.
+    /// The token's challenge and end; `None` for a password.
     bearer: Option<(Bearer, Instant)>,
-    /// Whether a request needed permission to delete, which is not asked for otherwise.
+    /// Whether a request needed permission to delete, which is not requested otherwise.
     may_delete: bool,
-    /// Why the last look for a login found none, if there should be one.
+    /// Why the last look-up found no login, if one is configured.
     lookup_failure: Option<CredentialError>,
 }
 
@@ -101,7 +101,7 @@ impl Authenticator {
             (state.grant.clone(), expired.map(|(bearer, _end)| bearer.clone()))
         };
         let Some(bearer) = expired else { return grant };
-        // When that fails, the 401 that follows tells the caller why.
+        // If that fails, the 401 that follows tells the caller why.
         self.renew(transport, call, Challenge::Bearer(bearer), &grant).await.ok();
         self.state.lock().grant.clone()
     }
@@ -143,7 +143,7 @@ impl Authenticator {
                     (basic(&username, &password)?, None)
                 }
                 Some(Credential::IdentityToken(_)) => {
-                    return Err(denied("it wants a password, and the login is a token"));
+                    return Err(denied("it requires a password, but the login is a token"));
                 }
                 None => return Err(self.no_credentials()),
             },
@@ -172,10 +172,10 @@ impl Authenticator {
         {
             let host = realm.host_str().unwrap_or_default();
             return Err(denied(&format!(
-                "it wants the password sent to {host}; add that host to auth_realms if it is right"
+                "it wants the password sent to {host}; add that host to auth_realms if that is right"
             )));
         }
-        // A token server may refuse a whole request because of the right to push.
+        // A token server may refuse a whole request because it includes the right to push.
         let actions = if may_delete { "pull,push,delete" } else { "pull,push" };
         for actions in [actions, "pull"] {
             let scope = format!("repository:{}:{actions}", self.repository);
@@ -211,9 +211,10 @@ impl Authenticator {
                 self.state.lock().lookup_failure = None;
                 Ok(found)
             }
-            // Anonymous access may do, as when a login file names a helper that is not installed.
+            // Anonymous access may suffice, as when a login file names a helper that is not
+            // installed.
             Err(error) => {
-                tracing::warn!(host = self.host, %error, "no credentials, going on without");
+                tracing::warn!(host = self.host, %error, "no credentials, continuing anonymously");
                 self.state.lock().lookup_failure = Some(error);
                 Ok(None)
             }
@@ -227,7 +228,7 @@ impl Authenticator {
         })
     }
 
-    /// Returns why we are nobody to the registry, when a login is configured that cannot be read.
+    /// Returns why the registry sees us as anonymous, when a configured login cannot be read.
     pub(super) fn unreadable_login(&self) -> Option<RegistryError> {
         let failure = self.state.lock().lookup_failure.clone()?;
         let reason = format!("no login for {} could be read: {failure}", self.host);

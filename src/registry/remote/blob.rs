@@ -1,4 +1,4 @@
-//! Blobs: is it there, and all of it, checked, resumed where the connection broke.
+//! Blobs: existence, and checked transfer, resumed where the connection broke.
 
 use bytes::Bytes;
 use reqwest::header::CONTENT_RANGE;
@@ -13,10 +13,11 @@ use crate::protocol::Digest;
 use crate::registry::RegistryError;
 use crate::sys::buffer::{self, Buffer};
 
-/// Most times that one fetch goes on after its connection broke; a new fetch is the retry layer's.
+/// Most times that one fetch resumes after its connection broke; a new fetch is up to the retry
+/// layer.
 const RESUME_COUNT_MAX: usize = 3;
 
-/// Most bytes reserved for a blob before any of it came; the size is only a promise.
+/// Most bytes reserved for a blob before any of it has arrived; the size is only a promise.
 const RESERVE_LEN_MAX: u64 = 16 << 20;
 
 impl Client {
@@ -29,7 +30,7 @@ impl Client {
         let request = Request::new(Method::HEAD, url).following(Redirects::Anywhere);
         let answer = self.send(call, request).await?;
         match answer.status() {
-            // A page in place of the blob would otherwise count as an upload done.
+            // A page in place of the blob would otherwise count as a finished upload.
             StatusCode::OK if answer.is_html() => Err(RegistryError::WebPage),
             StatusCode::OK => Ok(true),
             StatusCode::NOT_FOUND => Ok(false),
@@ -51,8 +52,8 @@ impl Client {
                 Ok(()) => return part.finish(digest),
                 Err(error) => {
                     let has_moved = part.len() != had_len;
-                    // A body that is too slow would be as slow again: that is the retry layer's,
-                    // which knows the deadline of the whole.
+                    // A body that is too slow would be as slow again: that is up to the retry
+                    // layer, which knows the deadline of the whole.
                     if !matches!(error, RegistryError::Unreachable(_))
                         || !has_moved
                         || resume_count == RESUME_COUNT_MAX
@@ -66,7 +67,7 @@ impl Client {
         }
     }
 
-    /// Fetches what `part` lacks; an error leaves in it what came.
+    /// Fetches what `part` lacks; an error leaves in it what has arrived.
     async fn get_rest(
         &self,
         call: &Call,
@@ -85,12 +86,14 @@ impl Client {
             StatusCode::OK => part.clear(),
             StatusCode::PARTIAL_CONTENT if start > 0 => {
                 if range_start(&answer) != Some(start as u64) {
-                    // Other bytes than asked for. What we had is kept out of it too.
+                    // Other bytes than requested. What we had is dropped, too.
                     part.clear();
-                    return Err(RegistryError::Unreachable("another range came".into()));
+                    return Err(RegistryError::Unreachable(
+                        "another range than requested arrived".into(),
+                    ));
                 }
             }
-            // It has no more than what came: the blob is shorter than promised.
+            // It has no more than what arrived: the blob is shorter than promised.
             StatusCode::RANGE_NOT_SATISFIABLE if start > 0 => return Ok(()),
             _ => return Err(answer.into_refusal().await.into_error(digest)),
         }
@@ -113,10 +116,10 @@ fn range_start(answer: &Answer) -> Option<u64> {
     text.split_once('-')?.0.trim().parse().ok()
 }
 
-/// What has come of a blob.
+/// What has arrived of a blob.
 struct Part {
     size: u64,
-    /// Bytes to fill up with, so that those of the blob can go to a disk as they are.
+    /// Padding, so that the bytes of the blob can go to a disk as they are.
     start: usize,
     bytes: Buffer,
     hasher: Sha256,
@@ -159,9 +162,11 @@ impl Part {
         let is_whole = self.is_whole();
         let actual = Digest::from_bytes(self.hasher.finalize().into());
         if actual != *expected || !is_whole {
-            // Right bytes of another size than the descriptor's are a lie of the descriptor.
+            // If the bytes are right but their size is not the descriptor's, the descriptor is false.
             if actual == *expected {
-                return Err(RegistryError::Malformed { reason: "a blob of another size".into() });
+                return Err(RegistryError::Malformed {
+                    reason: "a blob has another size than its descriptor".into(),
+                });
             }
             return Err(RegistryError::DigestMismatch { expected: *expected, actual });
         }

@@ -1,8 +1,8 @@
-//! `WWW-Authenticate`: what a registry wants to see.
+//! `WWW-Authenticate`: what a registry requires.
 
 use reqwest::header::{HeaderMap, WWW_AUTHENTICATE};
 
-/// Longest challenge that is looked at, in bytes.
+/// Longest challenge that is parsed, in bytes.
 const CHALLENGE_LEN_MAX: usize = 8 << 10;
 
 /// The parameters of a bearer challenge.
@@ -13,14 +13,14 @@ pub(super) struct Bearer {
     pub(super) scope: String,
 }
 
-/// One way to authenticate that we know.
+/// One supported way to authenticate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Challenge {
     Bearer(Bearer),
     Basic,
 }
 
-/// Returns the challenge to answer: a bearer token where one is offered, else a password.
+/// Returns the challenge to answer: a bearer token if one is offered, otherwise a password.
 pub(super) fn choose(headers: &HeaderMap) -> Option<Challenge> {
     let texts = headers.get_all(WWW_AUTHENTICATE).iter();
     let mut all: Vec<Challenge> = texts
@@ -33,7 +33,7 @@ pub(super) fn choose(headers: &HeaderMap) -> Option<Challenge> {
     Some(all.swap_remove(best))
 }
 
-/// Reads the challenges of one header line; what is not understood is skipped.
+/// Parses the challenges of one header line; anything not understood is skipped.
 fn parse(text: &str) -> Vec<Challenge> {
     let mut challenges = Vec::new();
     let mut scheme = String::new();

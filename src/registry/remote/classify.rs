@@ -1,5 +1,5 @@
-//! What a refusal of a registry or of the network means: status, OCI error code and `Retry-After`
-//! to one error.
+//! Maps a refusal by a registry or a network failure to one error: by status, OCI error code and
+//! `Retry-After`.
 
 use std::time::{Duration, SystemTime};
 
@@ -11,7 +11,7 @@ use time::format_description::well_known::Rfc2822;
 
 use crate::registry::RegistryError;
 
-/// Longest wait that a registry may ask for.
+/// Longest wait that a registry may request.
 const RETRY_AFTER_MAX: Duration = Duration::from_mins(2);
 
 /// The error codes of the OCI distribution specification that change what we do.
@@ -64,7 +64,7 @@ struct ErrorEntry {
     code: String,
 }
 
-/// Reads the first code of an OCI error body; `None` when it is no such body.
+/// Reads the first code of an OCI error body; `None` when it is not such a body.
 pub(super) fn parse_code(body: &[u8]) -> Option<OciCode> {
     let body: ErrorBody = serde_json::from_slice(body).ok()?;
     let first = body.errors.first()?;
@@ -80,7 +80,7 @@ pub(super) fn transport_error(error: reqwest::Error) -> RegistryError {
     RegistryError::Unreachable(Box::new(error.without_url()))
 }
 
-/// A registry's answer that is not what was asked for.
+/// A registry's answer that is not what was requested.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Refusal {
     pub(super) status: StatusCode,
@@ -91,12 +91,12 @@ pub(super) struct Refusal {
 impl Refusal {
     /// Returns whether the repository itself does not exist yet.
     ///
-    /// Registries differ in the code; that it is an OCI error at all tells it from a wrong URL.
+    /// Registries differ in the code; any OCI error at all distinguishes it from a wrong URL.
     pub(super) fn is_unknown_repository(&self) -> bool {
         self.status == StatusCode::NOT_FOUND && self.code.is_some()
     }
 
-    /// Returns the error; `what` is our word for what was asked for.
+    /// Returns the error; `what` names the requested object.
     pub(super) fn into_error(self, what: impl std::fmt::Display) -> RegistryError {
         let status = self.status.as_u16();
         // Codes decide only where registries disagree about the status.
@@ -126,7 +126,7 @@ impl Refusal {
             429 | 503 => self.throttled(),
             413 => self.rejected("too large for this registry"),
             405 | 501 => self.rejected("not offered by this registry"),
-            409 | 412 => self.rejected("in conflict with what is there (an immutable tag?)"),
+            409 | 412 => self.rejected("in conflict with existing content (an immutable tag?)"),
             507 => self.rejected("the registry is full"),
             400..=499 => self.rejected("not accepted"),
             500..=599 => self.server_failed(),
@@ -161,11 +161,11 @@ impl Refusal {
 
 /// Reads `Retry-After`: seconds, or a date measured against the server's own `Date`.
 ///
-/// Whatever is neither, or lies in the past, is no wish at all.
+/// Anything else, or a date in the past, counts as absent.
 pub(super) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
-        // Too many digits for a number are a long time all the same.
+        // A number with too many digits still means a long time.
         let secs = text.parse().unwrap_or(u64::MAX);
         return Some(Duration::from_secs(secs).min(RETRY_AFTER_MAX));
     }

@@ -1,4 +1,4 @@
-//! Requests to one repository: the login that they carry and the hops that they take.
+//! Requests to one repository: the login that they carry and the redirects that they follow.
 //!
 //! **Invariant:** `Authorization` is sent to the registry's own origin only.
 
@@ -15,7 +15,7 @@ use crate::registry::RegistryError;
 /// Most redirects of one request.
 const REDIRECT_COUNT_MAX: usize = 5;
 
-/// Speaks to one repository.
+/// Talks to one repository.
 pub(super) struct Client {
     transport: Transport,
     auth: Authenticator,
@@ -35,7 +35,7 @@ impl Client {
         self.transport.deadlines()
     }
 
-    /// Returns the URL of a path below the repository; `path` is made of checked parts only.
+    /// Returns the URL of a path below the repository; `path` is built only from checked parts.
     pub(super) fn url(&self, path: &str) -> Url {
         let mut url = self.base().clone();
         url.set_path(&format!("{}{path}", self.base().path()));
@@ -52,7 +52,7 @@ impl Client {
         origin::resolve_same_origin(self.base(), current, text).map_err(malformed)
     }
 
-    /// Sends a request, logs in when asked to, follows redirects by the rules of [`origin`], and
+    /// Sends a request, logs in if challenged, follows redirects by the rules of [`origin`], and
     /// returns the answer whatever its status.
     pub(super) async fn send(
         &self,
@@ -91,7 +91,7 @@ impl Client {
                 return Err(RegistryError::Malformed { reason: "too many redirects".into() });
             }
             let location = answer.header(&LOCATION).ok_or_else(|| RegistryError::Malformed {
-                reason: "a redirect does not say where to".into(),
+                reason: "a redirect has no target".into(),
             })?;
             url = match request.redirects {
                 Redirects::SameOrigin => self.resolve_here(&url, location)?,

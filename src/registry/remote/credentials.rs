@@ -1,6 +1,6 @@
 //! Where the user name and password for a registry come from: `docker login` and `podman login`.
 //!
-//! Nothing is kept here and nothing is ever shown.
+//! Nothing is stored here and nothing is ever shown.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -22,7 +22,7 @@ use crate::sys::durable;
 pub struct Secret(String);
 
 impl Secret {
-    /// Takes the secret.
+    /// Wraps the secret.
     pub fn new(text: String) -> Self {
         Self(text)
     }
@@ -33,7 +33,7 @@ impl Secret {
     }
 }
 
-/// What proves to a registry who we are.
+/// What proves our identity to a registry.
 pub enum Credential {
     /// A user name and a password (or an access token in its place).
     Password {
@@ -42,17 +42,17 @@ pub enum Credential {
         /// The password.
         password: Secret,
     },
-    /// An `OAuth2` refresh token, which only a token server takes.
+    /// An `OAuth2` refresh token, which only a token server accepts.
     IdentityToken(Secret),
 }
 
-/// Why credentials that are configured could not be had: in which file, and what is wrong.
+/// Why configured credentials are unavailable: in which file, and what is wrong.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct CredentialError(String);
 
 impl CredentialError {
-    /// Says what is wrong; a secret must not be in it.
+    /// Describes what is wrong; it must not contain a secret.
     pub fn new(what: impl Into<String>) -> Self {
         Self(what.into())
     }
@@ -65,9 +65,9 @@ impl CredentialError {
 /// Finds credentials for a repository.
 #[async_trait]
 pub trait CredentialSource: Send + Sync + 'static {
-    /// Returns the credentials for `repository` on `host`, or `None` to go on anonymously.
+    /// Returns the credentials for `repository` on `host`, or `None` to continue anonymously.
     ///
-    /// It is asked again after the registry refused what it gave. It must not hang.
+    /// It is called again after the registry refused what it returned. It must not hang.
     async fn lookup(
         &self,
         host: &str,
@@ -78,15 +78,15 @@ pub trait CredentialSource: Send + Sync + 'static {
 type Getter =
     Arc<dyn Fn(&[u8], &str) -> Result<DockerCredential, CredentialRetrievalError> + Send + Sync>;
 
-/// Largest login file in bytes that is read; a hundred logins have some 20 KiB.
+/// Largest login file in bytes that is read; a hundred logins take some 20 KiB.
 const LOGIN_FILE_LEN_MAX: u64 = 1 << 20;
 
-/// One of the places where a login is kept.
+/// One of the places where logins are kept.
 #[derive(Clone)]
 struct LoginFile {
     path: PathBuf,
     get: Getter,
-    /// Whether its keys may go on below the host.
+    /// Whether its keys may continue below the host.
     has_paths: bool,
 }
 
@@ -95,9 +95,9 @@ struct LoginFile {
 pub struct DockerCredentials {
     files: Arc<[LoginFile]>,
     deadline: Duration,
-    // One look-up at a time: a helper that hangs is left behind once, not once a request.
+    // One look-up at a time: a helper that hangs is abandoned once, not once per request.
     running: Arc<Semaphore>,
-    /// What is said when the look-up that runs takes too long.
+    /// The error if the current look-up takes too long.
     overdue: Arc<Mutex<CredentialError>>,
 }
 
@@ -149,16 +149,16 @@ impl CredentialSource for DockerCredentials {
         let permit = timeout(self.deadline, Arc::clone(&self.running).acquire_owned())
             .await
             .map_err(|_elapsed| self.overdue.lock().clone())?
-            .map_err(|_closed| CredentialError::new("the program ends"))?;
+            .map_err(|_closed| CredentialError::new("the program is shutting down"))?;
         let (files, overdue) = (Arc::clone(&self.files), Arc::clone(&self.overdue));
         let (host, repository) = (host.to_owned(), repository.to_owned());
         let (sender, receiver) = oneshot::channel();
-        // A thread of its own, never joined: a helper may hang for ever, and a runtime waits for
+        // A thread of its own, never joined: a helper may hang permanently, and a runtime waits for
         // its blocking tasks when it shuts down.
         std::thread::Builder::new()
             .name("credentials".into())
             .spawn(move || {
-                // Nobody may be waiting any more.
+                // The waiting call may have ended.
                 sender.send(find(&files, &host, &repository, &overdue)).ok();
                 drop(permit);
             })
@@ -173,7 +173,7 @@ impl CredentialSource for DockerCredentials {
 
 /// Returns the keys to look for, the most specific first.
 ///
-/// Docker knows hosts, and a URL for its own registry. Podman may write a path below the host.
+/// Docker uses hosts, and a URL for its own registry. Podman may write a path below the host.
 fn lookup_keys(host: &str, repository: &str, has_paths: bool) -> Vec<String> {
     /// Most path levels of a repository that are tried as keys.
     const KEY_DEPTH_MAX: usize = 8;
@@ -195,7 +195,7 @@ fn lookup_keys(host: &str, repository: &str, has_paths: bool) -> Vec<String> {
     keys
 }
 
-/// Asks one file after the other; the first one that is broken is told when none has a login.
+/// Searches one file after the other; the first broken one is reported if none has a login.
 fn find(
     files: &[LoginFile],
     host: &str,
@@ -213,7 +213,7 @@ fn find(
     failure.map_or(Ok(None), Err)
 }
 
-/// Which programs a login file leaves its secrets to.
+/// The programs to which a login file delegates its secrets.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Helpers {
@@ -248,7 +248,7 @@ impl LoginFile {
             }
             Err(error) => return Err(failed(format!("it cannot be read: {error}"))),
         };
-        // An empty file is nobody's login, to docker and podman too.
+        // An empty file contains no login, as for docker and podman.
         if bytes.trim_ascii().is_empty() {
             return Ok(None);
         }
@@ -309,7 +309,7 @@ mod tests {
         LoginFile { path, get: Arc::new(get), has_paths: false }
     }
 
-    /// Returns a file that says `content`, as the crate reads it.
+    /// Returns a file with this content, as the crate reads it.
     fn login_file(dir: &tempfile::TempDir, content: &str) -> LoginFile {
         file(dir, content, |file, key| get_credential_from_reader(file, key))
     }

@@ -19,10 +19,10 @@ pub(super) const MANIFEST_TYPES: &str = "application/vnd.oci.image.manifest.v1+j
 
 const DIGEST_HEADER: HeaderName = HeaderName::from_static("docker-content-digest");
 
-/// Says that the registry indexed a push by its `subject` itself.
+/// Means that the registry has indexed a push by its `subject` itself.
 const SUBJECT_HEADER: HeaderName = HeaderName::from_static("oci-subject");
 
-/// A manifest that the registry took.
+/// A manifest that the registry accepted.
 pub(super) struct Pushed {
     pub(super) digest: Digest,
     /// The subject for which the registry has indexed it.
@@ -48,7 +48,7 @@ impl Client {
             return Err(answer.into_refusal().await.into_error(name));
         }
         let bytes = answer.read("manifest", len_max).await?;
-        // Cheap, and enough to tell a manifest from whatever else a network puts in its place.
+        // Cheap, and enough to tell a manifest from anything else a network puts in its place.
         if bytes.trim_ascii_start().first() != Some(&b'{') {
             return Err(RegistryError::Malformed { reason: "a manifest is not JSON".into() });
         }
@@ -78,7 +78,7 @@ impl Client {
         if let Some(digest) = answer.header(&DIGEST_HEADER).and_then(|text| text.parse().ok()) {
             return Ok(Some(digest));
         }
-        // The header is optional, and of another algorithm it is of no use.
+        // The header is optional, and useless with another algorithm.
         let reference = ManifestRef::Tag(tag.clone());
         match self.get_manifest(call, &reference, MANIFEST_LEN_MAX).await {
             Ok(fetched) => Ok(Some(fetched.digest)),
@@ -100,8 +100,8 @@ impl Client {
         let answer = self.send(call, request).await?;
         if !matches!(answer.status(), StatusCode::CREATED | StatusCode::ACCEPTED) {
             let refusal = answer.into_refusal().await;
-            // We name no digest but by hashing. docker-registry answers so while somebody else pushes
-            // a blob that both manifests name: it reads the half-written link to the blob.
+            // We compute every digest that we name. docker-registry answers so while another client
+            // pushes a blob that both manifests name: it reads the half-written link to the blob.
             if refusal.code == Some(OciCode::DigestInvalid) {
                 return Err(RegistryError::Unreachable("the registry misread a digest".into()));
             }

@@ -1,16 +1,16 @@
-//! A repository in an OCI registry, spoken to over HTTP by the distribution specification.
+//! A repository in an OCI registry, accessed over HTTP by the distribution specification.
 //!
-//! The registry is an adversary: every body has a limit, every wait a deadline, every list a
-//! bound, and credentials go to the registry and its token server only. Nothing here retries a
-//! failed request (that is [`crate::registry::retry`]) and nothing interprets a message.
-//! Start at [`RemoteRepository::open`]; [`transport`] has the bounds, [`client`] the hops,
-//! [`auth`] the secrets and [`origin`] the rules about other hosts.
+//! The registry is an adversary: every body has a limit, every wait a deadline, every list a bound,
+//! and credentials go to the registry and its token server only. Nothing here retries a failed
+//! request (that is [`crate::registry::retry`]) and nothing interprets a message. Start at
+//! [`RemoteRepository::open`]; [`transport`] has the bounds, [`client`] the redirects, [`auth`] the
+//! secrets and [`origin`] the rules about other hosts.
 //!
 //! Only the grammar of names comes from oci-client: its transfers have neither limits nor
 //! deadlines, and its passwords go to any realm.
 //!
 //! Of the environment, `SSL_CERT_FILE` and `SSL_CERT_DIR` replace the system's certificates, and
-//! `HTTPS_PROXY`, `NO_PROXY` and their kin choose a proxy (never for this machine itself).
+//! `HTTPS_PROXY`, `NO_PROXY` and the like choose a proxy (never for this machine itself).
 
 mod answer;
 mod auth;
@@ -58,7 +58,7 @@ use crate::protocol::{Descriptor, Digest, Tag};
 
 /// One repository of one registry.
 ///
-/// Cheap to share behind an `Arc`; one object keeps one login and one pool of connections.
+/// Cheap to share behind an `Arc`; one object has one login and one pool of connections.
 pub struct RemoteRepository {
     reference: RepositoryReference,
     client: Client,
@@ -67,9 +67,9 @@ pub struct RemoteRepository {
 }
 
 impl RemoteRepository {
-    /// Prepares to speak to the repository; nothing is sent yet.
+    /// Prepares access to the repository; nothing is sent yet.
     ///
-    /// The scheme is fixed here: https, but http for this machine (P27) and where the user said
+    /// The scheme is fixed here: https, except http for this machine (P27) and if the user set
     /// `insecure`.
     ///
     /// # Errors
@@ -85,7 +85,7 @@ impl RemoteRepository {
         let is_loopback = reference.is_loopback();
         let is_plain = if is_loopback { !options.loopback_tls } else { options.insecure };
         let scheme = if is_plain { "http" } else { "https" };
-        // Docker's registry does not live where its name says.
+        // Docker's registry is not at the host in its name.
         let address = if host == "docker.io" { "registry-1.docker.io" } else { host };
         let base = Url::parse(&format!("{scheme}://{address}/v2/{repository}/"))
             .map_err(|_source| RegistryError::Configuration(format!("{host} is not a host")))?;

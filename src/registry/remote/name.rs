@@ -1,7 +1,7 @@
 //! The name of a repository in a registry: `host[:port]/path`.
 //!
-//! The grammar is oci-client's `Reference`. That is all of oci-client that is used: its transfers
-//! have no bounds and no deadlines, and its passwords go to any realm.
+//! The grammar is oci-client's `Reference`. Nothing else of oci-client is used: its transfers have
+//! no bounds and no deadlines, and its passwords go to any realm.
 
 use std::net::Ipv6Addr;
 
@@ -28,7 +28,7 @@ pub(in crate::registry) fn parse_remote_name(name: &str) -> Result<(String, Stri
     } else if !bare.contains('.') && port.is_none() && bare != "localhost" {
         return Err("name the registry's host first, as in docker.io/me/files");
     }
-    // The grammar knows no IPv6 literals, so the path is checked under another host.
+    // The grammar has no IPv6 literals, so the path is checked under another host.
     let checked_host = if is_ipv6 { "localhost" } else { host };
     let reference = Reference::try_from(format!("{checked_host}/{path}"))
         .map_err(|_source| "not a valid host/repository name (lower case, no empty parts)")?;
@@ -38,7 +38,7 @@ pub(in crate::registry) fn parse_remote_name(name: &str) -> Result<(String, Stri
 
 /// Returns whether `host`, with or without a port, names this machine.
 ///
-/// Only `localhost`, 127.0.0.0/8 and `::1` do; no other name is guessed to (P27).
+/// Only `localhost`, 127.0.0.0/8 and `::1` do; no other name is assumed to (P27).
 pub(in crate::registry) fn is_loopback_host(host: &str) -> bool {
     let (bare, _port) = split_port(host);
     bare.eq_ignore_ascii_case("localhost")

@@ -6,15 +6,15 @@ use std::time::Duration;
 
 use super::credentials::{CredentialSource, DockerCredentials};
 
-/// How to speak to a registry.
+/// How to talk to a registry.
 #[derive(Clone)]
 pub struct RemoteOptions {
-    /// Speak plain HTTP to a host that is not this machine (P27). Off by default.
+    /// Use plain HTTP with a host that is not this machine (P27). Off by default.
     pub insecure: bool,
-    /// Speak TLS to a registry on this machine, where plain HTTP is the default.
+    /// Use TLS with a registry on this machine, where plain HTTP is the default.
     ///
-    /// The scheme is never tried out: an attempt at one that falls back to the other is what an
-    /// attacker would provoke.
+    /// The scheme is never probed: falling back from one to the other is what an attacker would
+    /// provoke.
     pub loopback_tls: bool,
     /// A PEM file with certificates to trust besides the system's.
     pub ca_file: Option<PathBuf>,
@@ -23,9 +23,9 @@ pub struct RemoteOptions {
     /// Hosts (`host` or `host:port`) of token servers that may see the password, besides the
     /// registry itself and the well-known ones.
     pub auth_realms: Vec<String>,
-    /// How long to wait for what.
+    /// The timeouts.
     pub deadlines: Deadlines,
-    /// Most bytes a second that bodies of requests take, over all of them; 0 = no limit.
+    /// Most bytes per second of request bodies, over all of them; 0 = no limit.
     pub upload_bytes_per_sec: u64,
     /// The same for bodies of answers.
     pub download_bytes_per_sec: u64,
@@ -73,7 +73,7 @@ impl Default for Deadlines {
     }
 }
 
-/// The lowest rate of a body in bytes a second; slower is as good as hanging.
+/// The lowest rate of a body in bytes per second; anything slower is as good as hanging.
 const RATE_MIN: u128 = 1024;
 
 impl Deadlines {

@@ -1,4 +1,4 @@
-//! Where a request may go, and who may see a secret: pure decisions about URLs.
+//! Where a request may go, and which hosts may see a secret: pure decisions about URLs.
 
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -30,10 +30,11 @@ pub(super) fn same_origin(a: &Url, b: &Url) -> bool {
         && a.port_or_known_default() == b.port_or_known_default()
 }
 
-/// Resolves what a registry at `registry` said at `current`: a redirect or an upload location.
+/// Resolves what a registry at `registry` returned from `current`: a redirect or an upload
+/// location.
 ///
-/// A registry behind a TLS proxy often names itself with `http`; that is read as `https`, since
-/// nothing then travels in the clear.
+/// A registry behind a TLS proxy often names itself with `http`; that is read as `https`, so
+/// nothing is sent in the clear.
 pub(super) fn resolve(registry: &Url, current: &Url, text: &str) -> Result<Url, BadTarget> {
     let mut url = current.join(text).map_err(|_source| BadTarget::NotUrl)?;
     if !url.username().is_empty() || url.password().is_some() {
@@ -65,7 +66,7 @@ pub(super) fn resolve_same_origin(
     if same_origin(registry, &url) { Ok(url) } else { Err(BadTarget::OtherHost) }
 }
 
-/// Reads the realm of a bearer challenge; nothing secret has been decided yet.
+/// Parses the realm of a bearer challenge; whether it may see a secret is not decided here.
 pub(super) fn resolve_realm(registry: &Url, text: &str) -> Result<Url, BadTarget> {
     let url = Url::parse(text).map_err(|_source| BadTarget::NotUrl)?;
     if !url.username().is_empty() || url.password().is_some() {
@@ -81,7 +82,7 @@ pub(super) fn resolve_realm(registry: &Url, text: &str) -> Result<Url, BadTarget
     }
 }
 
-/// Token servers that belong to a registry on another host, by their documentation.
+/// Token servers of registries on another host, according to their documentation.
 const KNOWN_REALMS: [(&str, &str); 3] = [
     ("registry-1.docker.io", "auth.docker.io"),
     ("registry.gitlab.com", "gitlab.com"),
@@ -91,8 +92,8 @@ const KNOWN_REALMS: [(&str, &str); 3] = [
 /// Returns whether the realm may see the registry's password.
 ///
 /// It may when it is the registry's own host or a name below it, a well-known pair, or allowed by
-/// the user. A sibling under the same domain may not: on shared domains it is somebody else's.
-/// Plain HTTP needs the very same port too, since other ports of a host may be other users'.
+/// the user. A sibling under the same domain may not: on shared domains it belongs to another
+/// party. Plain HTTP also requires the same port, since other ports of a host may be other users'.
 pub(super) fn may_see_password(registry: &Url, realm: &Url, allowed: &[String]) -> bool {
     let (Some(host), Some(registry_host)) = (realm.host_str(), registry.host_str()) else {
         return false;
@@ -114,7 +115,7 @@ pub(super) fn may_see_password(registry: &Url, realm: &Url, allowed: &[String]) 
 
 /// Returns whether a URL names this machine or its link by name or address literal.
 ///
-/// What a name resolves to is not looked at.
+/// What a name resolves to is not checked.
 fn is_internal(url: &Url) -> bool {
     let Some(host) = url.host_str() else { return true };
     let bare = host.trim_start_matches('[').trim_end_matches(']');

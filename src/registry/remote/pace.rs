@@ -1,4 +1,4 @@
-//! A limit in bytes a second: the pieces of bodies wait for their turn.
+//! A limit in bytes per second: the pieces of bodies wait for their turn.
 //!
 //! One [`Pace`] is shared by all transfers of one direction, so the limit is on their sum.
 
@@ -8,10 +8,10 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::time::{Instant, sleep};
 
-/// Time that may be made up for: timers are late by a millisecond, and a busy machine by more.
+/// Time that may be made up for: timers are late by a millisecond, and on a busy machine by more.
 const CREDIT: Duration = Duration::from_millis(50);
 
-/// Lets a number of bytes a second pass.
+/// Admits a number of bytes per second.
 #[derive(Debug)]
 pub(super) struct Pace {
     bytes_per_sec: u64,
@@ -21,7 +21,7 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    /// Makes a limit; `None` for 0, which is none.
+    /// Makes a limit; `None` for 0, which means no limit.
     pub(super) fn new(bytes_per_sec: u64) -> Option<Arc<Self>> {
         (bytes_per_sec > 0).then(|| {
             Arc::new(Self { bytes_per_sec, start: Instant::now(), free_at: Mutex::default() })
@@ -36,7 +36,7 @@ impl Pace {
         }
     }
 
-    /// Takes the next free time for `len` bytes and returns how far its end is from `now`.
+    /// Reserves the next free time for `len` bytes and returns how far its end is from `now`.
     fn reserve(&self, now: Duration, len: u64) -> Duration {
         let mut free_at = self.free_at.lock();
         let turn = (*free_at).max(now.saturating_sub(CREDIT));

@@ -1,8 +1,9 @@
 //! Tag listings: page by page, sceptical of order, of `last` and of the links.
 //!
-//! Registries differ: some sort and honour `last` (then a listing starts at the prefix and ends
-//! past it), some want `last` to be an existing tag, some ignore it, some have no `Link`. What a
-//! registry does is seen in its answers and remembered; until it is proven, everything is listed.
+//! Registries differ: some sort and honour `last` (a listing then starts at the prefix and ends
+//! past it), some require `last` to be an existing tag, some ignore it, some have no `Link`. What a
+//! registry does is learned from its answers and remembered; until it is proven, everything is
+//! listed.
 
 use std::collections::{BTreeSet, HashSet};
 use std::hash::{BuildHasher as _, RandomState};
@@ -19,7 +20,7 @@ use super::transport::Request;
 use crate::protocol::Tag;
 use crate::registry::{RegistryError, TagList};
 
-/// Tags asked for in a page; what most registries serve at most.
+/// Tags requested per page; what most registries serve at most.
 const PAGE_TAG_COUNT: usize = 1000;
 
 /// Largest page in bytes: 1,000 of the longest tags are 131 KiB; some registries never page.
@@ -42,13 +43,13 @@ enum Seeking {
     Doubtful,
     /// It sorts, and `last` may be any string.
     Works,
-    /// It sorts, but knows only existing tags as `last`.
+    /// It sorts, but accepts only existing tags as `last`.
     OnlyExisting,
     /// It does not sort, or ignores `last`.
     No,
 }
 
-/// Lists tags; remembers what earlier listings taught about the registry.
+/// Lists tags; remembers what earlier listings revealed about the registry.
 #[derive(Debug, Default)]
 pub(super) struct TagLister {
     seeking: Mutex<Seeking>,
@@ -69,9 +70,9 @@ struct Page {
 #[derive(Debug, PartialEq, Eq)]
 enum End {
     Complete,
-    /// A bound ended it, or the pages stopped to progress.
+    /// A bound ended it, or the pages made no progress.
     Truncated,
-    /// The order or `last` cannot be relied on; what was collected is not complete.
+    /// The order or `last` is unreliable; what was collected is incomplete.
     Unsorted,
 }
 
@@ -79,8 +80,8 @@ enum End {
 struct Collector<'a> {
     prefix: &'a str,
     found: BTreeSet<Tag>,
-    // Hashes stand for tags: a million of them cost 16 MiB. The keys are random, so that nobody
-    // can make a new tag look like a seen one.
+    // Hashes stand for tags: a million of them take 16 MiB. The keys are random, so that a new tag
+    // cannot be made to look like a seen one.
     seen: HashSet<u64>,
     hasher: RandomState,
     len: usize,
@@ -99,7 +100,7 @@ impl<'a> Collector<'a> {
         }
     }
 
-    /// Takes a page and returns how many of its tags are new.
+    /// Adds a page and returns how many of its tags are new.
     fn add(&mut self, tags: &[String]) -> usize {
         self.page_count += 1;
         let mut new_count = 0;
@@ -178,7 +179,7 @@ impl TagLister {
 
     /// Walks the pages; with `start` only what sorts after it, and only as long as that holds.
     ///
-    /// Returns whether any tag came at all.
+    /// Returns whether any tags were received.
     async fn walk(
         &self,
         client: &Client,
@@ -194,7 +195,7 @@ impl TagLister {
         loop {
             let page = match timeout_at(deadline, get_page(client, call, url)).await {
                 Ok(page) => page?,
-                // What is known by now is better than nothing.
+                // What has been collected by now is better than nothing.
                 Err(_elapsed) if saw_any => return Ok((End::Truncated, saw_any)),
                 Err(_elapsed) => return Err(RegistryError::TimedOut),
             };
@@ -213,7 +214,7 @@ impl TagLister {
                 return Ok((End::Truncated, saw_any));
             }
             url = match page.next {
-                // A link that leads to nothing new would lead there for ever.
+                // A link that leads to nothing new would loop endlessly.
                 Some(_) if new_count == 0 => return Ok((End::Truncated, saw_any)),
                 Some(next) => next,
                 None if new_count == 0 => return Ok((End::Complete, saw_any)),
@@ -227,17 +228,17 @@ impl TagLister {
         }
     }
 
-    /// Returns whether a page without a link may have another after it.
+    /// Returns whether a page without a link may be followed by another.
     ///
-    /// Where tags are sorted, asking costs one small answer. Elsewhere it costs the whole list
-    /// again, so only a page that is full is doubted.
+    /// Where tags are sorted, checking costs one small answer. Elsewhere it costs the whole list
+    /// again, so only a full page is doubted.
     fn may_hide_a_page(&self, is_sorted: bool, count: usize) -> bool {
         let seeking = *self.seeking.lock();
         is_sorted || count >= PAGE_TAG_COUNT || seeking == Seeking::OnlyExisting
     }
 }
 
-/// Checks that tags can be listed; a repository that does not exist yet is as good as empty.
+/// Checks that tags can be listed; a repository that does not exist yet counts as empty.
 pub(super) async fn probe(client: &Client, call: &Call) -> Result<(), RegistryError> {
     let mut url = client.url("tags/list");
     url.set_query(Some("n=1"));
@@ -276,7 +277,7 @@ async fn get_page(client: &Client, call: &Call, url: Url) -> Result<Page, Regist
     Ok(Page { tags: page.tags.unwrap_or_default(), next })
 }
 
-/// Returns whether `tags` ascend strictly in byte order and all lie after `last`.
+/// Returns whether `tags` ascend strictly in byte order and all sort after `last`.
 fn is_sorted_after(tags: &[String], last: Option<&str>) -> bool {
     let first_is_after = match (tags.first(), last) {
         (Some(first), Some(last)) => first.as_str() > last,

@@ -1,7 +1,8 @@
-//! Who speaks about a manifest: the referrers API, and OCI's fallback tag `sha256-<hex>`.
+//! The manifests that refer to a manifest: the referrers API, and OCI's fallback tag
+//! `sha256-<hex>`.
 //!
-//! The tag is read, changed and written by everybody at once, so it is a hint: our writes are
-//! read back and repeated, and nothing breaks when one is lost.
+//! All clients read, change and write the tag concurrently, so it is a hint: our writes are read
+//! back and repeated, and nothing breaks when one is lost.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -24,26 +25,26 @@ use crate::sys::backoff::jitter;
 /// Largest index of referrers in bytes, as for any manifest.
 const INDEX_LEN_MAX: u64 = 4 << 20;
 
-/// Most entries that are looked at or kept.
+/// Most entries that are read or kept.
 const ENTRY_COUNT_MAX: usize = 1_000;
 
 /// Most pages of the referrers API; 1,000 entries fit in one or two.
 const PAGE_COUNT_MAX: usize = 32;
 
-/// Most rounds of write and read back before the entry is given up; each lost round means that
-/// another writer got through.
+/// Most rounds of write and read back before the entry is abandoned; each lost round means that
+/// another writer succeeded.
 const ATTEMPT_COUNT_MAX: u32 = 16;
 
-/// Pause before another round, at most; it lets the other writer finish.
+/// Longest pause before another round; it lets the other writer finish.
 const PAUSE_MAX: Duration = Duration::from_millis(200);
 
-/// Most old entries that are checked one by one, when the registry refuses an index for some.
+/// Most old entries that are checked one by one, if the registry refuses an index because of some.
 const CHECKED_ENTRY_COUNT_MAX: usize = 64;
 
 /// Reads and writes referrers; remembers what the registry can do, and whose turn it is to write.
 #[derive(Default)]
 pub(super) struct Referrers {
-    /// Whether the referrers API is there; none = not known yet.
+    /// Whether the referrers API exists; `None` = not known yet.
     has_api: Mutex<Option<bool>>,
     /// Writers of one subject take turns. A fixed number of locks bounds the memory; two subjects
     /// that share one only wait a little.
@@ -51,7 +52,7 @@ pub(super) struct Referrers {
 }
 
 impl Referrers {
-    /// Lists the manifests that name `subject`, by both ways.
+    /// Lists the manifests that name `subject`, in both ways.
     pub(super) async fn list(
         &self,
         client: &Client,
@@ -65,7 +66,7 @@ impl Referrers {
                 entries.extend(more);
                 entries
             }
-            // One of two ways may fail without hiding what the other found.
+            // One of the two ways may fail without hiding what the other found.
             (Ok(entries), Err(_)) | (Err(_), Ok(entries)) if !entries.is_empty() => entries,
             (Err(error), _) | (_, Err(error)) => return Err(error),
         };
@@ -120,8 +121,8 @@ impl Referrers {
     /// Makes a pushed manifest known as a referrer, unless the registry has done that itself.
     ///
     /// # Errors
-    /// Only what a retry may cure. A registry that will never take the tag (immutable tags, no
-    /// room) does not fail a send: `bundle-` tags are what counts.
+    /// Only what a retry may fix. A registry that will never accept the tag (immutable tags, no
+    /// space) does not fail a send: `bundle-` tags are what counts.
     pub(super) async fn add(
         &self,
         client: &Client,
@@ -149,7 +150,7 @@ impl Referrers {
         Ok(())
     }
 
-    /// Takes a manifest out of the fallback tag of its subject.
+    /// Removes a manifest from the fallback tag of its subject.
     ///
     /// A round that another writer has overtaken is repeated, as when one is added.
     pub(super) async fn remove(
@@ -171,7 +172,7 @@ impl Referrers {
                 Err(RegistryError::NotFound { .. }) => return Ok(()),
                 Err(error) => return Err(error),
             };
-            // Whatever is no index is not ours to change.
+            // Anything that is not an index is not ours to change.
             let mut entries = parse_index(&old.bytes).unwrap_or_default();
             let before = entries.len();
             entries.retain(|entry| digest_of(entry) != Some(*referrer));
@@ -179,13 +180,13 @@ impl Referrers {
                 return Ok(());
             }
             if entries.is_empty() {
-                // By the digest of what was read: an entry that somebody adds now stays, and most
-                // registries refuse to delete a tag by its name.
+                // By the digest of what was read: an entry that another client adds now stays, and
+                // most registries refuse to delete a tag by its name.
                 match client.drop_manifest(call, &old.digest).await {
                     Ok(()) | Err(RegistryError::NotFound { .. }) => {}
                     Err(error) => return Err(error),
                 }
-                // A registry that keeps the tag then takes its name instead.
+                // For a registry that keeps the tag then, the tag's name is used instead.
                 if client.head_tag(call, &tag).await? == Some(old.digest) {
                     client.drop_manifest(call, &tag).await?;
                 }
@@ -208,7 +209,7 @@ impl Referrers {
     }
 }
 
-/// Returns the entries of the fallback tag; a tag that is no index has none.
+/// Returns the entries of the fallback tag; a tag that is not an index has none.
 async fn get_by_tag(
     client: &Client,
     call: &Call,
@@ -306,7 +307,8 @@ fn parse_entries(entries: &[Value]) -> Vec<Descriptor> {
 
 /// Encodes an index of the newest entries that fit.
 ///
-/// What others wrote is kept as it is. When somebody filled the index with junk, the oldest go.
+/// What others wrote is kept as it is. If another client filled the index with junk, the oldest
+/// entries are dropped.
 fn encode_index(mut entries: Vec<Value>) -> Bytes {
     entries.drain(..entries.len().saturating_sub(ENTRY_COUNT_MAX));
     loop {

@@ -1,6 +1,6 @@
 //! One HTTP exchange with bounds: every wait has a deadline, every body and header a limit.
 //!
-//! It knows no login and follows no redirect: `client.rs` decides what is sent next, `auth.rs`
+//! It handles no login and follows no redirect: `client.rs` decides what is sent next, `auth.rs`
 //! fetches tokens. Start at [`Transport::send`].
 //!
 //! **Must never:** add an `Authorization` of its own.
@@ -41,7 +41,7 @@ pub(super) enum Redirects {
     Anywhere,
 }
 
-/// A request, complete but for the authorization.
+/// A request, complete except for the authorization.
 pub(super) struct Request {
     method: Method,
     pub(super) url: Url,
@@ -72,7 +72,7 @@ impl Request {
         self.with(ACCEPT, HeaderValue::from_static(types))
     }
 
-    /// Asks for the bytes from `start` on.
+    /// Requests the bytes from `start` on.
     pub(super) fn range_from(self, start: usize) -> Self {
         let value = HeaderValue::try_from(format!("bytes={start}-"));
         self.with(RANGE, value.expect("digits are a header value"))
@@ -165,8 +165,8 @@ impl Transport {
         &self.deadlines
     }
 
-    /// Sends `request` to `url` with no authorization but the one given; returns the answer whatever
-    /// its status.
+    /// Sends `request` to `url` with no authorization except the given one; returns the answer
+    /// whatever its status.
     pub(super) async fn send(
         &self,
         request: &Request,
@@ -177,7 +177,7 @@ impl Transport {
             .http
             .request(request.method.clone(), url.clone())
             .headers(request.headers.clone())
-            // A compressed answer would have another size and digest than the one asked for.
+            // A compressed answer would have another size and digest than the requested bytes.
             .header(ACCEPT_ENCODING, "identity");
         if let Some(header) = authorization {
             builder = builder.header(AUTHORIZATION, header);
@@ -193,7 +193,7 @@ impl Transport {
         let response = loop {
             match timeout(window, &mut response).await {
                 Ok(result) => break result.map_err(transport_error)?,
-                // An upload takes as long as it moves.
+                // An upload takes as long as it makes progress.
                 Err(_elapsed) => {
                     let now_len = sent_len.load(Ordering::Relaxed);
                     if Deadlines::is_too_slow(now_len - seen_len, window) {
@@ -216,7 +216,7 @@ enum Roots {
     None,
 }
 
-/// Turns `body` into a stream that counts what the connection has taken, at the pace given.
+/// Turns `body` into a stream that counts what the connection has accepted, at the given pace.
 fn metered(body: Bytes, sent_len: Arc<AtomicU64>, pace: Option<Arc<Pace>>) -> Body {
     let starts = (0..body.len()).step_by(PIECE_LEN);
     let pieces = starts.map(move |start| {

@@ -15,7 +15,7 @@ use crate::registry::RegistryError;
 const SESSION_COUNT_MAX: usize = 3;
 
 impl Client {
-    /// Pushes a blob; a session that the registry lost is begun anew.
+    /// Pushes a blob; a session that the registry lost is started again.
     pub(super) async fn upload_blob(
         &self,
         call: &Call,
@@ -31,7 +31,7 @@ impl Client {
         match self.upload_once(call, digest, bytes).await? {
             Upload::Done => Ok(()),
             Upload::SessionLost => {
-                Err(RegistryError::Unreachable("the registry loses its uploads".into()))
+                Err(RegistryError::Unreachable("the registry keeps losing its uploads".into()))
             }
         }
     }
@@ -51,7 +51,7 @@ impl Client {
             reason: "an upload has no location".into(),
         })?;
         let mut url = self.resolve(answer.url(), location)?;
-        // The session's state may be in the query, so it is only added to.
+        // The session's state may be in the query, so parameters are only appended.
         url.query_pairs_mut().append_pair("digest", &digest.to_string());
         let request = Request::new(Method::PUT, url).body(BLOB_TYPE, bytes.clone());
         let answer = self.send(call, request).await?;
@@ -68,7 +68,7 @@ impl Client {
             if actual != *digest {
                 return Err(RegistryError::DigestMismatch { expected: *digest, actual });
             }
-            // Our bytes are right, so they were damaged on the way.
+            // Our bytes are right, so they were damaged in transit.
             return Ok(Upload::SessionLost);
         }
         Err(refusal.into_error(digest))

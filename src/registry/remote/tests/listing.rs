@@ -24,7 +24,7 @@ enum Order {
     Insertion,
 }
 
-/// What it takes as `last`.
+/// What it accepts as `last`.
 #[derive(Clone, Copy, PartialEq)]
 enum Last {
     Anything,

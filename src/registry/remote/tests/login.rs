@@ -1,4 +1,4 @@
-//! Who sees the password: the registry and its own token server, nobody else.
+//! Where the password goes: to the registry and its own token server, and nowhere else.
 
 use bytes::Bytes;
 
@@ -275,7 +275,7 @@ async fn a_refusal_names_the_helper_that_failed() {
     }
     let basic = Server::start(|_seen| unauthorized("Basic realm=\"r\"".to_owned())).await;
     let bearer = Server::start(guarded(|_seen| Reply::new(401, ""))).await;
-    // Lets anybody in to read, and nobody to do this.
+    // Grants anyone read access, and no one this.
     let reading = guarded(|_seen| Reply::json(r#"{"token":"reads"}"#));
     let forbidden = Server::start(move |seen| match seen.header("authorization") {
         Some("Bearer reads") => Reply::new(403, ""),

@@ -200,7 +200,7 @@ async fn the_api_and_the_tag_are_united_page_by_page() {
         }
         match seen.query("page") {
             None => Reply::json(index(&[entry(1)])).with("Link", "<?page=2>; rel=\"next\""),
-            // It links to itself for ever.
+            // It links to itself endlessly.
             Some(_) => Reply::json(index(&[entry(2)])).with("Link", "<?page=2>; rel=\"next\""),
         }
     })

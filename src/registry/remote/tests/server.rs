@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
-/// A request as it came.
+/// A request as received.
 #[derive(Debug, Clone)]
 pub(super) struct Seen {
     pub(super) method: String,
@@ -42,9 +42,9 @@ pub(super) enum Reply {
     Full { status: u16, headers: Vec<(String, String)>, body: Vec<u8> },
     /// These bytes, then the end of the connection.
     Raw(Vec<u8>),
-    /// A head, then the same piece for ever, with a pause in between.
+    /// A head, then the same piece endlessly, with a pause in between.
     Endless { head: &'static str, piece: Vec<u8>, pause: Duration },
-    /// Nothing, for ever.
+    /// Nothing, ever.
     Hang,
 }
 
@@ -64,7 +64,7 @@ impl Reply {
         self
     }
 
-    /// An endless body as fast as it is taken.
+    /// An endless body as fast as it is read.
     pub(super) fn endless(head: &'static str) -> Self {
         Self::Endless { head, piece: vec![b'x'; 64 << 10], pause: Duration::ZERO }
     }

@@ -223,7 +223,7 @@ async fn h24_a_token_that_expires_in_the_middle_of_an_upload_or_download_is_rene
     assert_eq!(fetched, content);
     let seen = server.seen();
     let count = |method: &str| seen.iter().filter(|seen| seen.method == method).count();
-    // The session was begun once; the body and both halves of the download found a token spent.
+    // The session was started once; the body and both halves of the download found a token spent.
     assert_eq!((count("POST"), count("PUT")), (2, 2), "{seen:?}");
     assert_eq!(seen.iter().filter(|seen| seen.path() == "/token").count(), 4);
 }
@@ -354,7 +354,7 @@ async fn transfers_are_not_faster_than_their_limits() {
         ..anonymous()
     };
     let repository = open(&server, &limited);
-    // Time that passed before is not saved up for later, but for what makes up for late timers.
+    // Unused time is not saved for later, except to make up for late timers.
     let least = Duration::from_millis(150);
 
     let begin = tokio::time::Instant::now();

@@ -285,7 +285,7 @@ fn serve(
 async fn end(mount: &fs::Mount, mailbox: &Mailbox) -> Result<(), Failure> {
     let unmounted = mount.unmount().map_err(|error| mount_failure(&error));
     if tokio::time::timeout(OPEN_FILES_TIMEOUT, mount.wait_unmounted()).await.is_err() {
-        mount.let_go();
+        mount.interrupt_waiters();
     }
     mailbox.shutdown(SHUTDOWN_TIMEOUT).await;
     unmounted

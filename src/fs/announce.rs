@@ -1,13 +1,13 @@
-//! Makes inotify speak of arrivals: file managers show new mail without being asked.
+//! Generates inotify events for arrivals, so that file managers show new mail by themselves.
 //!
-//! The kernel tells watchers of what processes do in a mount, never of what its daemon decides. So
-//! a short-lived helper "creates" each new name in the mount; the daemon hides the name from the
-//! helper alone, answers the creation with the entry that has been there all along, and the kernel
-//! says `IN_CREATE`. Start at [`Announcer`].
+//! The kernel notifies watchers of what processes do in a mount, never of what its daemon decides.
+//! So a short-lived helper "creates" each new name in the mount; the daemon hides the name from the
+//! helper alone, answers the creation with the entry that has existed all along, and the kernel
+//! sends `IN_CREATE`. Start at [`Announcer`].
 //!
 //! **Must never:** create from a thread of the daemon. A thread that waits for an answer of its own
-//! process holds the connection open when the process is killed: both would wait for ever. The
-//! helper holds nothing of the connection, so its request fails with the daemon.
+//! process keeps the connection open when the process is killed: both would hang. The helper holds
+//! no part of the connection, so its request fails with the daemon.
 
 use std::ffi::OsStr;
 use std::io::{self, Read as _};
@@ -31,8 +31,8 @@ use crate::mailbox::Snapshot;
 /// The hidden verb of the command line that calls [`create_from_stdin`].
 const VERB: &str = "__announce";
 
-/// Most names announced at once. A mailbox that fills with more is looked at again anyway, and
-/// watchers' queues hold 16,384 events.
+/// Most names announced at once. A mailbox that gains more is listed again anyway, and watchers'
+/// queues hold 16,384 events.
 const ARRIVAL_COUNT_MAX: usize = 4096;
 
 /// How long a helper may take; later arrivals and their listings wait for it.
@@ -41,7 +41,7 @@ const HELPER_MAX: Duration = Duration::from_secs(2);
 /// Most bytes that a helper reads: every arrival with two names of 255 bytes.
 const INPUT_LEN_MAX: u64 = 4 << 20;
 
-/// Where and by which program arrivals are announced.
+/// The program that announces arrivals, and where.
 #[derive(Debug)]
 pub(super) struct Announcer {
     /// The program whose hidden verb creates the names; `None` announces nothing.
@@ -51,9 +51,9 @@ pub(super) struct Announcer {
 }
 
 impl Announcer {
-    /// Announces what differs, in directories that the kernel knows: nobody watches another one.
+    /// Announces the differences, in directories that the kernel knows: no others can be watched.
     ///
-    /// Best effort: without it a watcher only learns of an arrival when it looks again.
+    /// Best effort: without it a watcher only learns of an arrival when it lists again.
     pub(super) async fn announce(&self, fs: &Fs, before: &Snapshot, after: &Snapshot) {
         let Some(program) = &self.program else { return };
         let mut arrivals = arrivals(before, after);
@@ -92,7 +92,7 @@ impl Announcer {
     }
 }
 
-/// One record for each arrival: `d` or `f`, the path from the mount point on, a zero byte.
+/// One record per arrival: `d` or `f`, the path from the mount point on, a zero byte.
 fn encode(arrivals: &[Arrival]) -> Vec<u8> {
     let mut bytes = Vec::new();
     for arrival in arrivals {
@@ -107,17 +107,17 @@ fn encode(arrivals: &[Arrival]) -> Vec<u8> {
 
 /// Creates the names from standard input in the mount at `mount_point`.
 ///
-/// Nothing is ever made elsewhere: every directory must be reached inside that one mount.
+/// Nothing is ever created elsewhere: every directory must be reached inside that one mount.
 ///
 /// # Errors
-/// When nothing of ours is mounted there, or standard input cannot be read.
+/// When no mailbox is mounted there, or standard input cannot be read.
 pub(crate) fn create_from_stdin(mount_point: &Path) -> io::Result<()> {
     let path = absolute(mount_point)?;
     let root = open_root(&path)?;
     let mut input = Vec::new();
     io::stdin().take(INPUT_LEN_MAX).read_to_end(&mut input)?;
     for record in input.split(|&byte| byte == 0) {
-        // What is gone again, or was seen by others already, needs no announcement.
+        // Names that are gone again, or were already seen by others, need no announcement.
         create(&root, record).ok();
     }
     Ok(())

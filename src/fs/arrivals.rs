@@ -82,12 +82,12 @@ impl Announcements {
         thread != 0 && self.helper.load(Ordering::Acquire) == thread
     }
 
-    /// Returns whether the helper must not find `name` yet.
+    /// Returns whether `name` must still be hidden from the helper.
     pub(crate) fn is_pending(&self, dir: &Dir, name: &str) -> bool {
         self.pending.lock().contains(&(dir.clone(), name.to_owned()))
     }
 
-    /// Takes a name that the helper creates; `false` when it was not to be announced.
+    /// Takes a name that the helper creates; `false` if it was not to be announced.
     pub(crate) fn take(&self, dir: &Dir, name: &str) -> bool {
         self.pending.lock().remove(&(dir.clone(), name.to_owned()))
     }
@@ -99,7 +99,7 @@ impl Announcements {
         self.helper.store(helper, Ordering::Release);
     }
 
-    /// Hides nothing any longer.
+    /// Stops hiding names.
     pub(crate) fn end(&self) {
         self.helper.store(0, Ordering::Release);
         self.pending.lock().clear();

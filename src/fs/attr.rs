@@ -1,4 +1,4 @@
-//! Attributes of nodes, and for how long the kernel may believe them.
+//! Attributes of nodes, and how long the kernel may cache them.
 
 use std::time::{Duration, SystemTime};
 
@@ -6,13 +6,13 @@ use super::node::{Dir, Node};
 use super::tree;
 use crate::mailbox::{OutboxFile, Snapshot};
 
-/// How long names and attributes of `inbox/` are believed; every change is announced.
+/// How long names and attributes of `inbox/` are cached; every change is announced.
 const INBOX_TTL: Duration = Duration::from_hours(1);
 
-/// How long a listing is believed that changes without announcement.
+/// How long a listing that changes without announcement is cached.
 const LISTING_TTL: Duration = Duration::from_secs(1);
 
-/// The size that programs see as the natural unit; larger ones confuse the page cache.
+/// The block size reported to programs; larger ones confuse the page cache.
 pub(crate) const BLOCK_LEN: u32 = 4096;
 
 /// What `stat` shows.
@@ -24,15 +24,15 @@ pub(crate) struct Attr {
     pub len: u64,
     /// Modification time; the other times show it too.
     pub mtime: SystemTime,
-    /// Whether it is a directory; all else is a regular file.
+    /// Whether it is a directory; everything else is a regular file.
     pub is_dir: bool,
     /// Permission bits.
     pub mode: u16,
     /// Link count; 0 once a file has no name.
     pub link_count: u32,
-    /// How long the kernel may believe the attributes.
+    /// How long the kernel may cache the attributes.
     pub ttl: Duration,
-    /// How long the kernel may believe that the name leads here.
+    /// How long the kernel may cache that the name leads here.
     pub entry_ttl: Duration,
 }
 
@@ -41,11 +41,11 @@ pub(crate) struct Attr {
 pub(crate) struct Context<'a> {
     /// The listings.
     pub snapshot: &'a Snapshot,
-    /// Time of directories that nothing else dates.
+    /// Time of directories that have no other.
     pub mounted_at: SystemTime,
     /// Last change of a name in `outbox/`.
     pub outbox_changed_at: SystemTime,
-    /// Now, for texts that are made anew.
+    /// Now, for texts that are generated on demand.
     pub now: SystemTime,
 }
 

@@ -1,7 +1,7 @@
 //! When a file in `outbox/` counts as complete: the commit rule, as pure functions
 //! (src/fs/README.md "The commit rule").
 //!
-//! Programs never say "done"; they close. These functions turn what is known at a close, a rename
+//! Programs never say "done"; they close. These functions turn the facts known at a close, a rename
 //! or an fsync into one step; `ops` gathers the facts and carries the step out. Start at
 //! [`on_flush`].
 //!
@@ -17,17 +17,17 @@ pub(crate) struct FlushFacts {
     pub is_dirty: bool,
     /// An earlier write through this handle failed.
     pub write_failed: bool,
-    /// Where the file is on its way.
+    /// The delivery state of the file.
     pub state: SendState,
     /// What a close of files to this recipient waits for.
     pub delivery: Delivery,
-    /// The caller is exiting with a code that is not 0, or by a signal.
+    /// The caller is exiting with a code other than 0, or by a signal.
     pub dies: bool,
     /// Bytes in the file.
     pub len: u64,
-    /// The name is one that stays local.
+    /// The name stays local.
     pub is_temporary: bool,
-    /// The file has no name any more.
+    /// The file no longer has a name.
     pub is_unlinked: bool,
 }
 
@@ -36,9 +36,9 @@ pub(crate) struct FlushFacts {
 pub(crate) enum FlushStep {
     /// Nothing to do; the close succeeds.
     Nothing,
-    /// The earlier error once more; the file is not sent.
+    /// Return the earlier error again; the file is not sent.
     RepeatError,
-    /// Never to be sent: its writer died.
+    /// Mark as never to be sent: its writer died.
     Abandon,
     /// The content becomes durable on the local disk only.
     SyncSpool,
@@ -50,14 +50,14 @@ pub(crate) enum FlushStep {
 
 /// Decides what closing a descriptor does; the numbers are those of the commit rule.
 ///
-/// `has_other_writers` costs a walk through `/proc` and is asked last.
+/// `has_other_writers` costs a walk through `/proc` and is evaluated last.
 pub(crate) fn on_flush(facts: FlushFacts, has_other_writers: impl FnOnce() -> bool) -> FlushStep {
     // 1: also the flush that every `dup2` of a shell causes before anything was written.
     if facts.is_unlinked || (!facts.is_dirty && !facts.write_failed) {
         return FlushStep::Nothing;
     }
     // 2: programs that ignored ENOSPC at write must not send a truncated file. A file whose writer
-    // died stays unsent until somebody writes to it again.
+    // died stays unsent until a program writes to it again.
     if facts.write_failed || facts.state == SendState::Abandoned {
         return FlushStep::RepeatError;
     }
@@ -86,8 +86,8 @@ pub(crate) fn on_flush(facts: FlushFacts, has_other_writers: impl FnOnce() -> bo
 
 /// Returns whether a release must mark the file as never to be sent.
 ///
-/// A close that failed told its program that the file was not sent, so the background must not
-/// send it after all. Failed files are kept from sending by their state; a Prepared one was
+/// A close that failed reported to its program that the file was not sent, so the background must
+/// not send it after all. Failed files are kept from sending by their state; a Prepared one was
 /// promised by a later close.
 pub(crate) fn abandons_on_release(close_failed: bool, state: SendState, is_unlinked: bool) -> bool {
     close_failed && !is_unlinked && matches!(state, SendState::Draft | SendState::Preparing)
@@ -100,7 +100,7 @@ pub(crate) enum RenameStep {
     Nothing,
     /// An empty file waits in its settle window under the new name.
     Settle,
-    /// What nobody completed is not completed by a new name.
+    /// A new name does not complete what no writer completed.
     StayAbandoned,
     /// The new name is final: push everything now; the result is the rename's result.
     Prepare,
@@ -110,7 +110,7 @@ pub(crate) enum RenameStep {
 
 /// Decides what a rename does, by the new name, the state before it and the content.
 ///
-/// A file that failed is tried again; an abandoned one is not completed by a new name.
+/// A failed file is tried again; an abandoned one is not completed by a new name.
 pub(crate) fn on_rename(
     to_is_temporary: bool,
     state: SendState,
@@ -136,7 +136,7 @@ pub(crate) fn on_rename(
 /// What fsync does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum FsyncStep {
-    /// There is nothing that could be lost.
+    /// Nothing could be lost.
     Nothing,
     /// The content becomes durable on the local disk.
     SyncSpool,
@@ -150,7 +150,7 @@ pub(crate) enum FsyncStep {
 ///
 /// Never sends unfinished content: vim, sqlite and git call it midway. Never waits for a tag that
 /// is published only after the caller's own release, or for the queue, which may take days: what
-/// `close` promised is durable already.
+/// `close` promised is already durable.
 pub(crate) fn on_fsync(state: SendState, writer_count: u32, is_queued: bool) -> FsyncStep {
     match state {
         SendState::Sent => FsyncStep::Nothing,
@@ -170,7 +170,7 @@ pub(crate) fn on_fsync(state: SendState, writer_count: u32, is_queued: bool) -> 
 mod tests {
     use super::*;
 
-    /// A finished copy: everything written, nobody else holds the file.
+    /// A finished copy: everything written, no other process has the file open.
     const COMPLETE: FlushFacts = FlushFacts {
         is_dirty: true,
         write_failed: false,
@@ -283,7 +283,7 @@ mod tests {
             FlushFacts { len: 0, ..COMPLETE },
             FlushFacts { is_temporary: true, ..COMPLETE },
         ] {
-            on_flush(facts, || panic!("asked for other writers with {facts:?}"));
+            on_flush(facts, || panic!("checked for other writers with {facts:?}"));
         }
     }
 

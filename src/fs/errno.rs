@@ -1,6 +1,6 @@
 //! The one table from error class to errno (src/README.md "Errors").
 //!
-//! Exhaustive on purpose: a new class does not compile until somebody chose what people see.
+//! Exhaustive on purpose: a new class does not compile until it has an errno that users will see.
 
 use super::error::FsError;
 use crate::protocol::ErrorClass;
@@ -98,7 +98,7 @@ mod tests {
 
     #[test]
     fn no_error_is_answered_enosys() {
-        // The kernel remembers ENOSYS for the life of the mount and stops asking.
+        // The kernel remembers ENOSYS for the lifetime of the mount and stops asking.
         for error in [FsError::NotSupported, FsError::NotPermitted, FsError::EarlierWrite(28)] {
             assert_ne!(of(&error), libc::ENOSYS);
         }

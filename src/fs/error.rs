@@ -5,17 +5,17 @@ use crate::protocol::ErrorClass;
 
 /// Why an operation on the mounted tree failed.
 ///
-/// Most variants are words of the VFS that no [`ErrorClass`] has; `errno` translates them.
+/// Most variants are terms of the VFS that no [`ErrorClass`] has; `errno` translates them.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub(crate) enum FsError {
     /// The mailbox failed; its class decides the errno.
     #[error(transparent)]
     Mailbox(#[from] MailboxError),
-    /// No such name in the directory.
+    /// There is no such name in the directory.
     #[error("no such file or directory")]
     NoEntry,
-    /// The inode or the handle is not one that we gave out.
+    /// The inode or the handle is not one that we issued.
     #[error("stale handle")]
     BadHandle,
     /// A directory was needed.
@@ -30,7 +30,7 @@ pub(crate) enum FsError {
     /// The name is taken.
     #[error("file exists")]
     Exists,
-    /// Tools answer this by copying, which is what a message needs.
+    /// Tools respond to this by copying, which is what a message needs.
     #[error("different mailbox")]
     CrossDevice,
     /// The name is longer than 255 bytes.
@@ -42,14 +42,13 @@ pub(crate) enum FsError {
     /// The name or a value has characters or a form that cannot be sent.
     #[error("invalid name or value")]
     Invalid,
-    /// The operation has no meaning here: a message is immutable, a directory has no moment of
-    /// completion.
+    /// The operation has no meaning here: a message is immutable, and a directory never completes.
     #[error("operation not permitted")]
     NotPermitted,
     /// This part of the tree belongs to the senders.
     #[error("read-only")]
     ReadOnly,
-    /// The operation is not offered.
+    /// The operation is not supported.
     #[error("not supported")]
     NotSupported,
     /// More bytes than a message can carry.
@@ -58,7 +57,7 @@ pub(crate) enum FsError {
     /// More attributes than one file may keep.
     #[error("no space for attributes")]
     AttributesFull,
-    /// No such extended attribute.
+    /// There is no such extended attribute.
     #[error("no such attribute")]
     NoAttribute,
     /// The caller has a signal pending, or died.
@@ -81,7 +80,7 @@ pub(crate) enum FsError {
     /// The kernel or `fusermount3` refused.
     #[error("cannot mount: {reason}")]
     Mount {
-        /// What was tried, and the text of `fusermount3`.
+        /// What was attempted, and the text of `fusermount3`.
         reason: String,
         /// The system's error.
         #[source]
@@ -100,7 +99,7 @@ impl FsError {
             | Self::NotEmpty
             | Self::CrossDevice
             | Self::NotPermitted
-            // A machine without FUSE is no defect of ours.
+            // A machine without FUSE is not a defect of ours.
             | Self::Mount { .. } => ErrorClass::NotPermitted,
             Self::Exists => ErrorClass::Exists,
             Self::NameTooLong | Self::NotUtf8 | Self::Invalid => ErrorClass::InvalidName,
@@ -115,14 +114,14 @@ impl FsError {
         }
     }
 
-    /// Returns what to do next, one sentence.
+    /// Returns what to do next, in one sentence.
     pub(crate) fn hint(&self) -> Option<String> {
         match self {
             Self::Mailbox(error) => error.hint(),
             Self::MountPoint { class: ErrorClass::Busy, .. } => {
                 Some("run `dockercomms umount DIR` first, or choose another directory".into())
             }
-            Self::MountPoint { .. } => Some("mount on an empty directory of yours".into()),
+            Self::MountPoint { .. } => Some("mount on an empty directory that you own".into()),
             Self::Mount { .. } => {
                 Some("check that /dev/fuse exists and that the package fuse3 is installed".into())
             }

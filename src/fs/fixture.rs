@@ -93,7 +93,7 @@ pub(super) fn snapshot() -> Snapshot {
     }
 }
 
-/// So many messages of one sender.
+/// This many messages of one sender.
 pub(super) fn crowd(count: usize) -> Snapshot {
     let names: Vec<String> = (0..count).map(|number| format!("{number}.txt")).collect();
     let files = names.iter().map(|name| (name.as_str(), message(name, 1000))).collect();

@@ -1,8 +1,8 @@
 //! The FUSE adapter: kernel requests to [`Fs`] operations and back, nothing else.
 //!
-//! A request is answered on the event thread when it needs no waiting; otherwise its reply moves
-//! into a task. Either way every reply is used exactly once: dropping one answers `EIO`. How
-//! results become replies is in `reply.rs`.
+//! A request that needs no waiting is answered on the event thread; otherwise its reply moves into
+//! a task. Either way every reply is used exactly once: dropping one answers `EIO`. `reply.rs`
+//! turns results into replies.
 
 use std::ffi::OsStr;
 use std::future::Future;
@@ -36,7 +36,7 @@ pub(super) struct FuseAdapter {
     runtime: Handle,
     owner: Owner,
     permissions: Permissions,
-    /// Whether the kernel keeps readers right beside writes that bypass its cache.
+    /// Whether the kernel keeps readers consistent with writes that bypass its cache.
     may_bypass: bool,
 }
 
@@ -52,7 +52,7 @@ impl FuseAdapter {
         Self { fs, tasks, runtime, owner, permissions, may_bypass: false }
     }
 
-    /// Runs `work` as a task; its reply went with it.
+    /// Runs `work` as a task, which owns its reply.
     fn later<W>(&self, work: impl FnOnce(Arc<Fs>) -> W)
     where
         W: Future<Output = ()> + Send + 'static,

@@ -17,9 +17,8 @@ use super::error::FsError;
 const PROGRAM: &str = "fusermount3";
 
 /// Mounts at `path` and returns the connection to the kernel.
-///
-/// The helper hands it over through a socket that it is told of by `_FUSE_COMMFD`; the socket is
-/// its standard input, because that is the one descriptor that can be passed on safely.
+/// The helper passes it over a socket named by `_FUSE_COMMFD`; the socket is its standard input,
+/// because that is the one descriptor that can be passed on safely.
 pub(super) fn mount(path: &Path, options: &str) -> Result<OwnedFd, FsError> {
     let failed = |source: io::Error| FsError::Mount { reason: PROGRAM.to_owned(), source };
     let (own, theirs) = UnixStream::pair().map_err(failed)?;
@@ -47,7 +46,7 @@ pub(super) fn mount(path: &Path, options: &str) -> Result<OwnedFd, FsError> {
     }
 }
 
-/// Detaches whatever is mounted at `path`: its name is free at once, open files stay usable.
+/// Detaches anything mounted at `path`: its name is free at once, open files stay usable.
 pub(super) fn detach(path: &Path) -> io::Result<()> {
     match umount2(path, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW) {
         Ok(()) => Ok(()),

@@ -11,29 +11,29 @@ use super::error::FsError;
 use super::node::{Dir, Node};
 use crate::mailbox::{MessageReader, OutboxFile};
 
-/// What an open file or directory remembers.
+/// The state of an open file or directory.
 #[derive(Debug)]
 pub(crate) enum Handle {
     /// A directory.
     Dir(DirHandle),
     /// A message in `inbox/`.
     Message(OpenMessage),
-    /// A text as it was when it was opened.
+    /// A text as it was at the open.
     Text(Bytes),
     /// A file in `outbox/` opened for reading only.
     OutgoingReader(OutgoingReader),
     /// A file in `outbox/` opened for writing.
     Writer(Arc<Writer>),
-    /// A sent file opened for writing; it becomes a writer once it is cut to nothing.
+    /// A sent file opened for writing; it becomes a writer once it is truncated to nothing.
     Sealed(Sealed),
 }
 
-/// A reader with its own read-ahead, and what an error is about.
+/// A reader with its own read-ahead, and the subject of its errors.
 #[derive(Clone)]
 pub(crate) struct OpenMessage {
     /// The reader.
     pub reader: MessageReader,
-    /// Where the file lies, for `.dockercomms/errors`.
+    /// The file's path, for `.dockercomms/errors`.
     pub subject: Arc<str>,
 }
 
@@ -46,8 +46,8 @@ impl std::fmt::Debug for OpenMessage {
 /// Entries by name, shared between the reads of one directory stream.
 pub(crate) type Entries = Arc<Vec<(String, Node)>>;
 
-/// An open directory: the listing as it was at the last rewind, so that a reader sees no entry
-/// twice and misses none that stayed, whatever arrives meanwhile.
+/// An open directory: the listing as of the last rewind, so that a reader sees no entry twice and
+/// misses none that stayed, whatever arrives in the meantime.
 #[derive(Debug)]
 pub(crate) struct DirHandle {
     /// Which directory.
@@ -83,7 +83,7 @@ impl DirHandle {
 pub(crate) struct OutgoingReader {
     /// The inode.
     pub ino: u64,
-    /// The reader of a sent message whose staged copy is gone; made once for its read-ahead.
+    /// The reader of a sent message whose staged copy is gone; created once, for its read-ahead.
     pub reader: OnceLock<OpenMessage>,
 }
 
@@ -113,14 +113,14 @@ impl Writer {
         }
     }
 
-    /// Notes a write that succeeded: what an earlier close said about the file is void.
+    /// Notes a write that succeeded: the result of an earlier close no longer applies.
     pub(crate) fn note_written(&self) {
         self.close_failed.store(false, Ordering::Relaxed);
     }
 
     /// Notes a write that failed; the first error sticks until the handle is released.
     pub(crate) fn note_write_error(&self, errno: i32) {
-        // Failing means that an earlier error is there already.
+        // A failure means that an earlier error is already stored.
         self.write_errno.compare_exchange(0, errno, Ordering::Relaxed, Ordering::Relaxed).ok();
     }
 
@@ -129,7 +129,7 @@ impl Writer {
         Some(self.write_errno.load(Ordering::Relaxed)).filter(|&errno| errno != 0)
     }
 
-    /// Notes what the last close told its program.
+    /// Notes what the last close reported to its program.
     pub(crate) fn note_close(&self, failed: bool) {
         self.close_failed.store(failed, Ordering::Relaxed);
     }
@@ -142,8 +142,8 @@ impl Writer {
 
 /// A handle of a sent file that may become a new message, as long as nothing was written.
 ///
-/// vim opens a file for writing, looks whether it is still the same, and truncates it then. A
-/// refusal of the open makes it remove the file and give up over an empty one.
+/// vim opens a file for writing, checks that it is still the same, and then truncates it. If the
+/// open were refused, it would remove the file and give up over an empty one.
 #[derive(Debug)]
 pub(crate) struct Sealed {
     /// The inode.
@@ -154,7 +154,7 @@ pub(crate) struct Sealed {
 }
 
 impl Sealed {
-    /// Returns a handle through which nothing was tried yet.
+    /// Returns a handle through which nothing was attempted yet.
     pub(crate) fn new(ino: u64, opener: Option<u32>) -> Self {
         Self { ino, opener, was_refused: AtomicBool::new(false) }
     }
@@ -193,12 +193,12 @@ impl Handles {
     /// Returns a handle.
     ///
     /// # Errors
-    /// `BadHandle` when it was released or never given out.
+    /// `BadHandle` when it was released or never issued.
     pub(crate) fn get(&self, number: u64) -> Result<Arc<Handle>, FsError> {
         self.handles.read().get(&number).cloned().ok_or(FsError::BadHandle)
     }
 
-    /// Lets a sealed handle be a writer from now on; `false` when it is no sealed one (any more).
+    /// Turns a sealed handle into a writer; `false` when it is not (or no longer) sealed.
     pub(crate) fn unseal(&self, number: u64, writer: Arc<Writer>) -> bool {
         let mut handles = self.handles.write();
         let sealed =
@@ -208,7 +208,7 @@ impl Handles {
         true
     }
 
-    /// Takes a handle out of the table.
+    /// Removes a handle from the table.
     pub(crate) fn remove(&self, number: u64) -> Option<Arc<Handle>> {
         self.handles.write().remove(&number)
     }

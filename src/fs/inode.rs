@@ -6,7 +6,7 @@ use parking_lot::RwLock;
 
 use super::node::{Dir, Node, ROOT_INO, preferred_ino};
 
-/// Inode numbers by identity: stable over restarts, checked for collisions, never given to
+/// Inode numbers by identity: stable across restarts, checked for collisions, never reused for
 /// something else while the kernel may still use them.
 #[derive(Debug)]
 pub(crate) struct Inodes(RwLock<Table>);
@@ -14,8 +14,8 @@ pub(crate) struct Inodes(RwLock<Table>);
 #[derive(Debug, Default)]
 struct Table {
     entries: HashMap<u64, Entry>,
-    /// Where an identity lives when it is not at its preferred number: after a collision, or when
-    /// a new message took over the inode of the sent file that it replaced.
+    /// The number of an identity that is not at its preferred one: after a collision, or when a new
+    /// message took over the inode of the sent file that it replaced.
     moved: HashMap<String, u64>,
 }
 
@@ -34,7 +34,7 @@ impl Inodes {
         table
     }
 
-    /// Returns the inode of `node` and counts one lookup, which `forget` must give back.
+    /// Returns the inode of `node` and counts one lookup, which `forget` must return.
     pub(crate) fn acquire(&self, node: &Node) -> u64 {
         let mut table = self.0.write();
         let identity = node.identity();
@@ -67,7 +67,7 @@ impl Inodes {
         self.0.read().entries.get(&ino).map(|entry| entry.node.clone())
     }
 
-    /// Lets an inode show another node from now on, as truncating a file does: the kernel's inode
+    /// Makes an inode show another node from now on, as truncating a file does: the kernel's inode
     /// stays, its content is new.
     pub(crate) fn replace(&self, ino: u64, node: &Node) {
         let mut table = self.0.write();
@@ -79,7 +79,7 @@ impl Inodes {
         table.moved.insert(identity, ino);
     }
 
-    /// Gives back `count` lookups; the inode leaves the table with the last one.
+    /// Returns `count` lookups; the inode leaves the table with the last one.
     pub(crate) fn forget(&self, ino: u64, count: u64) {
         if ino == ROOT_INO {
             return;
@@ -177,7 +177,7 @@ mod tests {
     fn a_taken_number_moves_the_second_identity_and_keeps_it_there() {
         let inodes = Inodes::new();
         let bob = inodes.acquire(&sender("bob"));
-        // Alice takes bob's number over, as a replaced file would; bob must get another one.
+        // Alice takes over bob's number, as a replaced file would; bob must get another one.
         inodes.replace(bob, &sender("alice"));
 
         let moved = inodes.acquire(&sender("bob"));

@@ -1,7 +1,7 @@
 //! Waiting on behalf of a process that may be interrupted.
 //!
 //! fuser 0.18 does not pass `FUSE_INTERRUPT` on, so the kernel stops sending it and a caller waits
-//! in the kernel, deaf even to SIGKILL, until we answer. Looking at its pending signals ourselves
+//! in the kernel, deaf even to SIGKILL, until we answer. Checking its pending signals ourselves
 //! frees it within a second.
 
 use std::future::Future;
@@ -12,19 +12,20 @@ use tokio_util::sync::CancellationToken;
 use super::error::FsError;
 use super::requester::Requester;
 
-/// Most requests are answered before this; the others are worth a look into `/proc`.
+/// Most requests are answered before this; for the others reading `/proc` is worth the cost.
 const FIRST_LOOK: Duration = Duration::from_millis(200);
 
-/// Time between two looks: 25 us of work, and Ctrl-C feels immediate.
+/// Time between two checks: 25 us of work, and Ctrl-C feels immediate.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
-/// How long cancelled work may take to put its things in order before the caller is let go.
+/// How long cancelled work may take to clean up before its caller is released.
 const WIND_DOWN: Duration = Duration::from_millis(400);
 
 /// Runs `work` until it ends, the requester has a signal pending, or the mount stops.
 ///
 /// # Errors
-/// `Interrupted` when `work` did not end by itself; it was told through `cancel` and then dropped.
+/// `Interrupted` when `work` did not end by itself; it is signalled through `cancel` and then
+/// dropped.
 pub(super) async fn until_interrupted<T>(
     requester: Requester,
     stop: &CancellationToken,
@@ -39,7 +40,7 @@ pub(super) async fn until_interrupted<T>(
     }
     cancel.cancel();
     match tokio::time::timeout(WIND_DOWN, work).await {
-        // It was done at the same moment; the caller may as well know.
+        // It finished at the same moment; the caller may as well get the result.
         Ok(Ok(value)) => Ok(value),
         Ok(Err(_)) | Err(_) => Err(FsError::Interrupted),
     }
@@ -76,7 +77,7 @@ mod tests {
     async fn work_of_a_living_caller_may_take_its_time() {
         let (stop, cancel) = (CancellationToken::new(), CancellationToken::new());
         let work = async {
-            // Past the first looks at the caller.
+            // Past the first checks of the caller.
             interruption_looks(3).await;
             Ok(7)
         };

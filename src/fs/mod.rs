@@ -1,9 +1,9 @@
 //! The mailbox as a directory tree, and its FUSE adapter.
 //!
-//! `tree` says what exists, `attr` and `xattr` how it looks, `commit` when a file counts as
-//! complete, `ops` what each system call does; `fuse` only translates, `mount` owns the mount's
-//! life. Start at [`mount()`] for the outside and at [`ops::Fs`] for the inside; what each operation
-//! means is in `README.md` beside this file.
+//! `tree` defines what exists, `attr` and `xattr` how it looks, `commit` when a file counts as
+//! complete, `ops` what each system call does; `fuse` only translates, `mount` owns the lifetime of
+//! the mount. Start at [`mount()`] for the outside and at [`ops::Fs`] for the inside; `README.md`
+//! beside this file describes what each operation means.
 //!
 //! **Must never:** answer metadata from the network, touch a path inside the mount, send a file
 //! whose writer died, or leave a request without an answer.

@@ -1,4 +1,4 @@
-//! The mount's life: making it, serving it, noticing its end.
+//! The lifetime of the mount: making it, serving it, noticing its end.
 //!
 //! fuser can mount by itself, but its unmounting leaves dead mounts behind and a second mount
 //! silently hides the first, so the mount is made here and handed over.
@@ -31,7 +31,7 @@ use crate::protocol::ErrorClass;
 use crate::sys::{Clock, SystemClock};
 
 /// Threads that read requests. None of them waits for the network, so a few keep up with many
-/// processors; one would let a slow disk write delay every `ls`.
+/// processors; a single one would let a slow disk write delay every `ls`.
 const EVENT_THREAD_COUNT: usize = 4;
 
 /// Read-ahead of the mount, settable by root only: larger requests on a cold sequential read.
@@ -42,12 +42,12 @@ const READ_AHEAD_KIB: &str = "1024";
 pub(crate) struct MountOptions {
     /// An empty directory.
     pub mount_point: PathBuf,
-    /// Lets root, and nobody else, use a mount of an ordinary user.
+    /// Lets root, and no other user, use a mount of an ordinary user.
     pub allow_other: bool,
     /// Directories that the mount must not hide: state, cache, configuration.
     pub private_dirs: Vec<PathBuf>,
     /// The program whose hidden verbs detach the mount when this process is killed, and announce
-    /// arrivals to those who watch a directory; `None` starts no such helpers.
+    /// arrivals to programs that watch a directory; `None` starts no such helpers.
     pub watchdog: Option<PathBuf>,
     /// Where file times come from.
     pub clock: Arc<dyn Clock>,
@@ -80,11 +80,11 @@ pub(crate) struct Mount {
 /// Mounts `mailbox` and returns when the kernel has finished its handshake: everything below the
 /// mount point works from then on.
 ///
-/// A dead mount of ours at the same place is detached first. Blocks for milliseconds.
+/// First detaches a dead mount of ours at the same place. Blocks for milliseconds.
 ///
 /// # Errors
-/// [`FsError::MountPoint`] when the place cannot be used, `Busy` when a mailbox is mounted there;
-/// [`FsError::Mount`] when the kernel or `fusermount3` refused.
+/// [`FsError::MountPoint`] when the mount point cannot be used, `Busy` when a mailbox is mounted
+/// there; [`FsError::Mount`] when the kernel or `fusermount3` refused.
 pub(crate) fn mount(
     options: &MountOptions,
     mailbox: Mailbox,
@@ -92,7 +92,7 @@ pub(crate) fn mount(
 ) -> Result<Mount, FsError> {
     let path = prepare_mount_point(options)?;
     let (connection, permissions) = connect(&path, options.allow_other)?;
-    // From here on the mount exists; an error must take it away again.
+    // From here on the mount exists; an error must remove it again.
     serve(&path, connection, permissions, options, mailbox, runtime).inspect_err(|_error| {
         fusermount::detach(&path).ok();
     })
@@ -183,18 +183,18 @@ impl Mount {
                 source,
             })?;
         }
-        // Its work is done; later it could hit the next mount at this place.
+        // Its work is done; later it could detach the next mount at this place.
         if let Some(watchdog) = &*self.watchdog {
             watchdog.end();
         }
         Ok(())
     }
 
-    /// Waits until the file system is gone, by whomever it was unmounted, and every request that
-    /// was under way is answered.
+    /// Waits until the file system is gone, whoever unmounted it, and every request in progress is
+    /// answered.
     ///
-    /// A detached mount lives on while files are open; give this a deadline, then call
-    /// [`Mount::let_go`].
+    /// A detached mount stays alive while files are open; give this a deadline, then call
+    /// [`Mount::interrupt_waiters`].
     pub(crate) async fn wait_unmounted(&self) {
         self.ended.cancelled().await;
         self.tasks.close();
@@ -205,7 +205,7 @@ impl Mount {
         }
     }
 
-    /// Answers everybody who waits in the mount with `EINTR`; unfinished files stay unsent.
+    /// Answers every waiting caller in the mount with `EINTR`; unfinished files stay unsent.
     pub(crate) fn let_go(&self) {
         self.stop.cancel();
     }
@@ -213,13 +213,13 @@ impl Mount {
 
 impl Drop for Mount {
     fn drop(&mut self) {
-        // Nobody is left who could be told.
+        // There is no caller left to report an error to.
         self.unmount().ok();
         self.stop.cancel();
     }
 }
 
-/// Returns the absolute mount point when a mailbox can be mounted there.
+/// Returns the absolute mount point if a mailbox can be mounted there.
 fn prepare_mount_point(options: &MountOptions) -> Result<PathBuf, FsError> {
     let path = absolute(&options.mount_point).map_err(|error| FsError::MountPoint {
         reason: format!("{}: {error}", options.mount_point.display()),
@@ -241,7 +241,7 @@ fn prepare_mount_point(options: &MountOptions) -> Result<PathBuf, FsError> {
     Ok(path)
 }
 
-/// A mount whose daemon died says so at once; a live one answers from memory.
+/// A mount whose daemon died fails at once; a live one answers from memory.
 fn is_dead(path: &Path) -> bool {
     fs::symlink_metadata(path).is_err_and(|error| error.raw_os_error() == Some(libc::ENOTCONN))
 }
@@ -254,8 +254,8 @@ fn connect(path: &Path, allow_other: bool) -> Result<(OwnedFd, Permissions), FsE
         return Ok((connection, Permissions::Kernel));
     }
     let options = "nosuid,nodev,noexec,fsname=dockercomms,subtype=dockercomms";
-    // The kernel's own check would refuse an owner the truncation of a sent file, which is 0444,
-    // and answer EACCES where we say EROFS. Alone on a mount, the owner needs no check.
+    // The kernel's own check would keep the owner from truncating a sent file, which is 0444, and
+    // answer EACCES where we answer EROFS. Alone on a mount, the owner needs no check.
     if !allow_other {
         return Ok((fusermount::mount(path, options)?, Permissions::Unchecked));
     }

@@ -1,4 +1,4 @@
-//! The kernel's table of mounts, and what a mount point must be like.
+//! The kernel's table of mounts, and the requirements for a mount point.
 
 use std::ffi::OsString;
 use std::fs;
@@ -13,13 +13,13 @@ use crate::sys::durable::read_bounded;
 /// Largest table that is read: container hosts have thousands of mounts of 200 bytes.
 const TABLE_LEN_MAX: u64 = 16 << 20;
 
-/// The type under which our mounts appear.
+/// The type that our mounts have in it.
 pub(super) const FILE_SYSTEM_TYPE: &str = "fuse.dockercomms";
 
 /// One line of `/proc/self/mountinfo`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct MountEntry {
-    /// `major:minor` of the file system; one number for each FUSE connection.
+    /// `major:minor` of the file system; one number per FUSE connection.
     pub(super) device: String,
     /// Where it is mounted.
     pub(super) path: PathBuf,
@@ -32,7 +32,7 @@ pub(crate) fn is_mounted(path: &Path) -> bool {
     absolute(path).ok().and_then(|path| ours_at(&path)).is_some()
 }
 
-/// Returns the topmost mount at `path` when it is one of ours.
+/// Returns the topmost mount at `path` if it is one of ours.
 pub(super) fn ours_at(path: &Path) -> Option<MountEntry> {
     let table = read_bounded(Path::new("/proc/self/mountinfo"), TABLE_LEN_MAX).ok()?;
     topmost(&table, path).filter(|entry| entry.kind == FILE_SYSTEM_TYPE)
@@ -52,7 +52,7 @@ fn parse_line(line: &[u8]) -> Option<MountEntry> {
     Some(MountEntry { device, path, kind: String::from_utf8(kind.to_vec()).ok()? })
 }
 
-/// Undoes `\040` and its like.
+/// Undoes `\040` and the like.
 fn unescape(field: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(field.len());
     let mut rest = field;
@@ -72,8 +72,8 @@ fn unescape(field: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// Returns the absolute path of a directory without touching the directory itself, which may be
-/// a dead mount.
+/// Returns the absolute path of a directory without touching the directory itself, which may be a
+/// dead mount.
 pub(super) fn absolute(path: &Path) -> io::Result<PathBuf> {
     match (path.parent(), path.file_name()) {
         (Some(parent), Some(name)) => {
@@ -84,7 +84,7 @@ pub(super) fn absolute(path: &Path) -> io::Result<PathBuf> {
     }
 }
 
-/// Checks that `path` is an empty directory, no link, and not above one of `private_dirs`.
+/// Checks that `path` is an empty directory, not a link, and not above one of `private_dirs`.
 ///
 /// # Errors
 /// [`FsError::MountPoint`] with a sentence for people.

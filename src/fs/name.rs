@@ -1,4 +1,4 @@
-//! Names as the kernel hands them over: bytes, to a safe component or an errno.
+//! Names as the kernel passes them: bytes, to a safe component or an errno.
 
 use std::ffi::OsStr;
 
@@ -10,8 +10,8 @@ use crate::protocol::{FileName, Identity};
 
 /// Reads the name of a file that a program wants to create.
 ///
-/// A name that is not in NFC (what macOS tools write) is taken as its NFC form, so both forms
-/// find the same file (P7).
+/// A name that is not in NFC (what macOS tools write) is converted to NFC, so both forms find the
+/// same file (P7).
 ///
 /// # Errors
 /// `NotUtf8`, `NameTooLong`, or `Invalid` for control and bidirectional characters.
@@ -22,7 +22,7 @@ pub(crate) fn file_name(name: &OsStr) -> Result<FileName, FsError> {
 /// Reads the name of a recipient's directory.
 ///
 /// # Errors
-/// As [`file_name`], and `Invalid` when the name encodes no identity.
+/// As [`file_name`], and `Invalid` when the name does not encode an identity.
 pub(crate) fn recipient(name: &OsStr) -> Result<Identity, FsError> {
     if name.len() > NAME_LEN_MAX {
         return Err(FsError::NameTooLong);
@@ -31,7 +31,7 @@ pub(crate) fn recipient(name: &OsStr) -> Result<Identity, FsError> {
     Identity::from_dir_name(name).map_err(|_source| FsError::Invalid)
 }
 
-/// Returns the NFC form of a name, in which listings keep file names.
+/// Returns the NFC form of a name, as listings store file names.
 ///
 /// # Errors
 /// `NotUtf8` or `NameTooLong`.

@@ -7,12 +7,12 @@ use sha2::{Digest as _, Sha256};
 
 use crate::mailbox::{FailureNote, InboxItem, OutboxFile, QuarantineItem, ReceiptItem};
 
-/// Whose receipts a directory of `receipts/` holds.
+/// Which receipts a directory of `receipts/` holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum ReceiptSide {
-    /// Receipts that came back for what I sent.
+    /// Receipts received for what I sent.
     Sent,
-    /// Receipts that I gave.
+    /// Receipts that I issued.
     Issued,
 }
 
@@ -43,7 +43,7 @@ pub(crate) enum Dir {
     Claimed(String),
 }
 
-/// A text that is made anew whenever somebody looks.
+/// A text that is generated on every access.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum LiveText {
     /// `.dockercomms/status`
@@ -85,14 +85,14 @@ impl ListedText {
     }
 }
 
-/// What an inode shows. Cheap to clone; keeps alive what it shows.
+/// What an inode shows. Cheap to clone; keeps what it shows alive.
 #[derive(Debug, Clone)]
 pub(crate) enum Node {
     /// A directory.
     Dir(Dir),
     /// A verified message in `inbox/`.
     Message(Arc<InboxItem>),
-    /// A file in `outbox/`, whatever its state.
+    /// A file in `outbox/`, in any state.
     Outgoing(Arc<OutboxFile>),
     /// A status file.
     Live(LiveText),
@@ -101,11 +101,12 @@ pub(crate) enum Node {
 }
 
 impl Node {
-    /// Returns the text that identifies what the inode shows, whatever it currently says.
+    /// Returns the text that identifies what the inode shows, regardless of its current content.
     ///
-    /// A message is its digest, a file being sent its staged file's random name, all else its place.
-    /// A row's number would do inside one mailbox, but the search for other writers tells files by
-    /// their inode numbers, and there may be several mounts.
+    /// A message is identified by its digest, a file being sent by its staged file's random name,
+    /// everything else by its path. A row's number would suffice inside one mailbox, but the search
+    /// for other writers distinguishes files by their inode numbers, and there may be several
+    /// mounts.
     pub(crate) fn identity(&self) -> String {
         match self {
             Self::Dir(dir) => dir.path(),
@@ -130,7 +131,7 @@ impl Node {
 }
 
 impl Dir {
-    /// Returns where the directory lies, from the mount point on.
+    /// Returns the path of the directory from the mount point on.
     pub(super) fn path(&self) -> String {
         match self {
             Self::Root => "/".into(),
@@ -163,7 +164,7 @@ impl Dir {
         }
     }
 
-    /// Returns whether files and directories below belong to me, so that tools may adorn them.
+    /// Returns whether files and directories below belong to me, so that tools may add attributes.
     pub(crate) fn is_outbox(&self) -> bool {
         matches!(self, Self::Outbox | Self::Recipient(_))
     }
@@ -172,10 +173,10 @@ impl Dir {
 /// The inode number of the mount point, by the FUSE protocol.
 pub(crate) const ROOT_INO: u64 = 1;
 
-/// Returns the inode number that an identity has unless another one took it.
+/// Returns the inode number of an identity unless another one took it.
 ///
-/// A hash, so that the number survives restarts; 0 and the root's number are left out, and the top
-/// bit is clear because some programs keep inode numbers in signed integers.
+/// A hash, so that the number survives restarts; 0 and the root's number are skipped, and the top
+/// bit is clear because some programs store inode numbers in signed integers.
 pub(crate) fn preferred_ino(identity: &str) -> u64 {
     if identity == "/" {
         return ROOT_INO;

@@ -1,5 +1,5 @@
-//! Tells the kernel what changed in `inbox/`, which it may otherwise believe for an hour, and those
-//! who watch a directory what arrived.
+//! Reports changes in `inbox/` to the kernel, which may otherwise cache it for an hour, and
+//! arrivals to programs that watch a directory.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -15,13 +15,13 @@ use super::node::{Dir, Node};
 use super::ops::Fs;
 use crate::mailbox::{InboxItem, Mailbox, Snapshot};
 
-/// How many times as long as a look at what changed the rest after it is. A first poll lists
-/// thousands of messages one by one; to look at each, at the listing of all, would cost their
-/// square. After a short look it is short: who reads a message before the kernel was told of its
-/// name reads it a second time from the mailbox, and not from the page cache.
+/// Length of the pause after computing a change, as a multiple of the time that took. A first poll
+/// lists thousands of messages one by one; comparing the whole listing after each would cost their
+/// square. After a short computation the pause is short: a program that reads a message before the
+/// kernel learns of its name reads it again from the mailbox later, not from the page cache.
 const REST_FACTOR: u32 = 4;
 
-/// What the kernel keeps and can be told to drop.
+/// The kernel's cache, whose entries can be dropped.
 pub(crate) trait KernelCache: Send + 'static {
     /// Drops a name in a directory.
     fn drop_entry(&self, dir: u64, name: &str);
@@ -32,7 +32,7 @@ pub(crate) trait KernelCache: Send + 'static {
 
 impl KernelCache for Notifier {
     fn drop_entry(&self, dir: u64, name: &str) {
-        // The kernel may have forgotten it, or be gone; there is nothing to be done about either.
+        // The kernel may have forgotten it, or be gone; nothing can be done about either.
         self.inval_entry(INodeNo(dir), OsStr::new(name)).ok();
     }
 
@@ -41,16 +41,16 @@ impl KernelCache for Notifier {
     }
 }
 
-/// A directory and the names in it that no longer lead where they led.
+/// A directory and the names in it that changed their meaning.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Changed {
     /// The directory.
     pub dir: Dir,
-    /// Names that came, went or lead elsewhere.
+    /// Names that appeared, disappeared or lead elsewhere.
     pub names: Vec<String>,
 }
 
-/// Returns what differs in `inbox/`. Everything else is believed for a second at most.
+/// Returns what differs in `inbox/`. Everything else is cached for a second at most.
 pub(crate) fn differences(before: &Snapshot, after: &Snapshot) -> Vec<Changed> {
     let mut changed = Vec::new();
     let senders = differing(&before.inbox, &after.inbox, |_, _| true);
@@ -96,13 +96,13 @@ pub(super) fn watch(
     let mut changes = mailbox.changes();
     let mut before = mailbox.snapshot();
     loop {
-        let goes_on = runtime.block_on(async {
+        let has_news = runtime.block_on(async {
             tokio::select! {
                 news = changes.changed() => news.is_ok(),
                 () = stop.cancelled() => false,
             }
         });
-        if !goes_on {
+        if !has_news {
             return;
         }
         let begin = Instant::now();
@@ -112,13 +112,13 @@ pub(super) fn watch(
         }
         let rest = begin.elapsed() * REST_FACTOR;
         runtime.block_on(async {
-            let telling = async {
-                // After the kernel forgot what it believed: a watcher looks at once.
+            let announcing = async {
+                // After the kernel dropped its caches: a watcher reads at once.
                 announcer.announce(fs, &before, &after).await;
                 sleep(rest).await;
             };
             tokio::select! {
-                () = telling => {}
+                () = announcing => {}
                 () = stop.cancelled() => {}
             }
         });

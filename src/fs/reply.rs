@@ -1,4 +1,4 @@
-//! Results to replies: attributes, errnos, flags and listings in the kernel's words.
+//! Turns results into replies: attributes, errnos, flags and listings as the kernel expects them.
 
 use fuser::{
     Errno, FileAttr, FileHandle, FileType, FopenFlags, Generation, INodeNo, ReplyAttr,
@@ -11,10 +11,10 @@ use super::error::FsError;
 use super::ops::{Caching, DOT_COUNT, Fs, Listing, Opened, Space};
 use crate::protocol::limits::NAME_LEN_MAX;
 
-/// Inode numbers are never used for something else, so one generation is enough.
+/// Inode numbers are never reused, so one generation is enough.
 pub(super) const GENERATION: Generation = Generation(0);
 
-/// To whom all files belong.
+/// The owner of all files.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Owner {
     /// The user.
@@ -51,7 +51,7 @@ pub(super) fn to_errno(error: &FsError) -> Errno {
     Errno::from_i32(errno::of(error))
 }
 
-/// `may_bypass` says whether the kernel drops what readers have cached of what is written past it.
+/// `may_bypass`: the kernel drops what readers have cached when a write bypasses its cache.
 pub(super) fn fopen_flags(opened: Opened, may_bypass: bool) -> FopenFlags {
     match opened.caching {
         Caching::Written if may_bypass => FopenFlags::FOPEN_DIRECT_IO,
@@ -108,7 +108,7 @@ pub(super) fn answer_xattr(reply: ReplyXattr, size: u32, result: Result<Vec<u8>,
 }
 
 pub(super) fn answer_statfs(reply: ReplyStatfs, result: Result<Space, FsError>) {
-    /// Inodes to show: there is no such limit, and 0 would look full.
+    /// The number of inodes to show: there is no limit, and 0 would look full.
     const FILE_COUNT: u64 = 1 << 32;
     let name_len = u32::try_from(NAME_LEN_MAX).unwrap_or(255);
     match result {

@@ -1,8 +1,8 @@
-//! Who calls: facts about the process behind a request, from `/proc`.
+//! The caller: facts about the process behind a request, from `/proc`.
 //!
-//! The kernel passes a thread id and nothing else; fuser 0.18 does not even pass on that the
-//! caller was interrupted. Everything here reads procfs, which never blocks on a disk, and never
-//! resolves a path that could lie in our own mount.
+//! The kernel passes only a thread id; fuser 0.18 does not even report that the caller was
+//! interrupted. Everything here reads procfs, which never blocks on a disk, and never resolves a
+//! path that could be in our own mount.
 //!
 //! **Must never:** read `stat`, `wchan` or another file that waits for the end of an `execve`. A
 //! program that is started with one of our files open and close-on-exec closes it in the middle of
@@ -11,7 +11,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Most descriptors looked at in one walk: far above a desktop, and still only a second.
+/// Most descriptors checked in one walk: far above a desktop, and still only a second.
 const DESCRIPTOR_COUNT_MAX: usize = 200_000;
 
 /// `PF_EXITING`: the thread is inside `exit(2)`, closing its files.
@@ -29,8 +29,8 @@ const HARMLESS_BY_DEFAULT: u64 = set(&[
     libc::SIGTTOU,
 ]);
 
-/// Signals that mean "stop what you do" even to a program that handles them. Other handled ones
-/// (a child ended, a window was resized) must not make a `close` fail.
+/// Signals that mean "stop what you are doing" even to a program that handles them. Other handled
+/// ones (a child ended, a window was resized) must not make a `close` fail.
 const STOPPING: u64 =
     set(&[libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM, libc::SIGALRM, libc::SIGKILL]);
 
@@ -44,7 +44,7 @@ const fn set(signals: &[i32]) -> u64 {
     mask
 }
 
-/// The thread behind a request. Cheap; every fact is read when asked for.
+/// The thread behind a request. Cheap; every fact is read on demand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Requester {
     thread: u32,
@@ -63,9 +63,9 @@ impl Requester {
 
     /// Returns whether the thread is closing its files because its process failed or was killed.
     ///
-    /// Field 9 of `stat` says that it exits, field 52 with which code. Without permission to read
-    /// the code it is 0, which counts as success. `stat` is read only of a thread that has given up
-    /// its memory: such a one exits, and cannot be in an `execve`.
+    /// Field 9 of `stat` shows that it is exiting, field 52 with which code. Without permission to
+    /// read the code it is 0, which counts as success. `stat` is read only of a thread that has
+    /// released its memory: such a thread is exiting, and cannot be in an `execve`.
     pub(crate) fn dies(self) -> bool {
         let Some(status) = self.read("status") else { return false };
         if status_field(&status, "VmSize:").is_some() {
@@ -76,7 +76,7 @@ impl Requester {
             && stat_field(&stat, 52).is_some_and(|exit_code| exit_code != 0)
     }
 
-    /// Returns whether the caller should be let go: it has a signal pending that ends or stops
+    /// Returns whether the caller should stop waiting: it has a signal pending that ends or stops
     /// what it does, or it no longer exists.
     pub(crate) fn is_interrupted(self) -> bool {
         if self.thread == 0 {
@@ -93,7 +93,7 @@ impl Requester {
             return None;
         }
         let path = PathBuf::from(format!("/proc/{}/{file}", self.thread));
-        // A command name may be any bytes; only ASCII fields are looked at.
+        // A command name may be any bytes; only ASCII fields are read.
         fs::read(path).ok().map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
     }
 }
@@ -111,24 +111,24 @@ fn has_stopping_signal(status: &str) -> bool {
     pending & (STOPPING | !(handled | HARMLESS_BY_DEFAULT)) != 0
 }
 
-/// Whose descriptors are looked at.
+/// Which processes' descriptors are checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Scope {
-    /// Every process that we may look at; costs about 100 ms on a desktop.
+    /// Every process that we may inspect; costs about 100 ms on a desktop.
     Everybody,
-    /// Processes in the sessions of these ones: a shell, its jobs and their children. Costs one
-    /// small read for each process.
+    /// Processes in the sessions of these: a shell, its jobs and their children. Costs one small
+    /// read per process.
     SessionsOf([Option<u32>; 2]),
 }
 
 /// Returns whether a process in `scope` holds a descriptor that may write to inode `ino`.
 ///
-/// Our inode numbers are 64-bit hashes, which no other file system hands out, so the number alone
-/// names the file, also through bind mounts and in other mount namespaces.
+/// Our inode numbers are 64-bit hashes, which no other file system uses, so the number alone
+/// identifies the file, also through bind mounts and in other mount namespaces.
 pub(crate) fn is_written_by(scope: Scope, ino: u64) -> bool {
     let Ok(processes) = fs::read_dir("/proc") else { return false };
     let sessions = match scope {
-        Scope::Everybody => None,
+        Scope::EveryProcess => None,
         Scope::SessionsOf(processes) => Some(processes.map(|process| session_of(process?))),
     };
     let own = std::process::id();
@@ -148,7 +148,7 @@ pub(crate) fn is_written_by(scope: Scope, ino: u64) -> bool {
         })
 }
 
-/// Returns the session as our own namespace numbers it; 0 is one from outside.
+/// Returns the session as numbered in our own namespace; 0 is one from outside.
 fn session_of(process: u32) -> Option<u64> {
     let status = Requester::new(process).read("status")?;
     status_field(&status, "NSsid:")?.split_ascii_whitespace().next()?.parse().ok()
@@ -156,7 +156,7 @@ fn session_of(process: u32) -> Option<u64> {
 
 /// Returns a numeric field of `stat`, counted as in proc(5).
 fn stat_field(stat: &str, number: usize) -> Option<u64> {
-    // The command name in field 2 may hold blanks and parentheses.
+    // The command name in field 2 may contain blanks and parentheses.
     let (_, fields) = stat.rsplit_once(')')?;
     fields.split_ascii_whitespace().nth(number.checked_sub(3)?)?.parse().ok()
 }
@@ -192,7 +192,7 @@ mod tests {
     use super::*;
 
     /// A shell that did its work and now waits for a line; killed at the end of the test. It has a
-    /// session of its own, whoever runs the tests: some run them in the session of process 1.
+    /// session of its own, however the tests are run: some runners use the session of process 1.
     struct Shell(Child);
 
     impl Shell {
@@ -315,11 +315,11 @@ mod tests {
 
         let in_session_of = |shell: &Shell| Scope::SessionsOf([None, Some(shell.0.id())]);
         assert!(is_written_by(in_session_of(&writer), ino));
-        assert!(is_written_by(Scope::Everybody, ino));
+        assert!(is_written_by(Scope::EveryProcess, ino));
         assert!(!is_written_by(in_session_of(&reader), ino));
         drop(writer);
         assert!(!is_written_by(in_session_of(&reader), ino));
-        assert!(!is_written_by(Scope::Everybody, ino));
+        assert!(!is_written_by(Scope::EveryProcess, ino));
     }
 
     #[test]

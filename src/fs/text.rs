@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use crate::mailbox::{ErrorLine, Status};
 use crate::sys::{Counted, Untrusted};
 
-/// Returns `.dockercomms/errors`: one line for each error, newest last.
+/// Returns `.dockercomms/errors`: one line per error, newest last.
 pub(super) fn errors(lines: &[ErrorLine]) -> String {
     let mut text = String::new();
     for line in lines {

@@ -68,7 +68,7 @@ pub(crate) fn child(snapshot: &Snapshot, dir: &Dir, name: &str) -> Option<Node> 
 
 /// Returns all entries of `dir` in listing order, without `.` and `..`.
 ///
-/// The root does not list `.dockercomms`: backups and searches would walk into it.
+/// The root does not list `.dockercomms`: backups and searches would descend into it.
 pub(crate) fn entries(snapshot: &Snapshot, dir: &Dir) -> Vec<(String, Node)> {
     let fixed = |names: &[&str]| {
         names
@@ -93,7 +93,7 @@ pub(crate) fn entries(snapshot: &Snapshot, dir: &Dir) -> Vec<(String, Node)> {
             let Some(recipient) = snapshot.outbox.get(recipient) else { return Vec::new() };
             let files = &recipient.files;
             let notes = files.values().filter_map(|file| failure(dir, file));
-            // A file of the user's own has the name first.
+            // A real file has priority for the name.
             let notes = notes.filter(|(name, _note)| !files.contains_key(name));
             let file =
                 |(name, file): (&String, &Arc<_>)| (name.clone(), Node::Outgoing(Arc::clone(file)));
@@ -140,8 +140,8 @@ pub(crate) fn subdir_count(snapshot: &Snapshot, dir: &Dir) -> usize {
     }
 }
 
-/// Returns when something last arrived in a directory that others fill, so that programs that
-/// watch its time notice arrivals.
+/// Returns when something last arrived in a directory that others fill, so that programs that watch
+/// its time notice arrivals.
 pub(crate) fn newest(snapshot: &Snapshot, dir: &Dir) -> Option<SystemTime> {
     let messages = |sender: &Arc<BTreeMap<_, Arc<crate::mailbox::InboxItem>>>| {
         sender.values().map(|item| item.arrived_at).max()

@@ -1,8 +1,8 @@
 //! A helper process that detaches the mount when the daemon dies.
 //!
-//! After `kill -9` of the daemon every access would say "Transport endpoint is not connected".
-//! The helper holds the reading end of a pipe whose other end only the daemon has; the end of the
-//! pipe is the daemon's death.
+//! After `kill -9` of the daemon every access would fail with "Transport endpoint is not
+//! connected". The helper holds the reading end of a pipe whose other end only the daemon has; the
+//! end of the pipe is the daemon's death.
 
 use std::io::{self, Read as _};
 use std::os::unix::process::CommandExt as _;
@@ -23,7 +23,7 @@ pub(super) struct Watchdog(Mutex<Option<Child>>);
 
 impl Watchdog {
     /// Starts `program __watchdog DIR` in a process group of its own, so that Ctrl-C at the
-    /// daemon's terminal does not take it away first.
+    /// daemon's terminal does not end it first.
     pub(super) fn start(program: &Path, mount_point: &Path) -> io::Result<Self> {
         let child = Command::new(program)
             .arg(VERB)
@@ -40,7 +40,7 @@ impl Watchdog {
     /// Ends the helper: the mount is gone, and another one may take its place.
     pub(super) fn end(&self) {
         if let Some(mut child) = self.0.lock().take() {
-            // It may be gone already.
+            // It may already be gone.
             child.kill().ok();
             child.wait().ok();
         }
@@ -64,7 +64,7 @@ pub(crate) fn watch_stdin(mount_point: &Path) -> io::Result<()> {
             Err(_) => break,
         }
     }
-    // A daemon that was started anew may have mounted there in the meantime.
+    // A restarted daemon may have mounted there in the meantime.
     if ours_at(&path).is_some_and(|now| now.device == watched.device) {
         detach(&path)?;
     }

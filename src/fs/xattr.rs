@@ -1,36 +1,36 @@
 //! Extended attributes: `user.dockercomms.*` that we show, `user.*` that tools keep in `outbox/`.
 //!
 //! Pure: what a name means and what a node shows. Answered from memory, because `ls -l` and file
-//! managers ask for several on every file.
+//! managers read several of every file.
 
 use super::error::FsError;
 use super::node::Node;
 use crate::mailbox::{InboxItem, OutboxFile};
 use crate::protocol::{Identity, ReceiptStatus};
 
-/// What we show; nobody else can give these names a value.
+/// The attributes that we show; users cannot set them.
 const OURS: &str = "user.dockercomms.";
 
 /// The one attribute of ours that may be written: on an inbox file it issues a receipt.
 const RECEIPT: &str = "user.dockercomms.receipt";
 
-/// Written on a file in `outbox/` that failed or waits, it is tried again; never shown, so that no
-/// tool copies it along.
+/// Writing it on a file in `outbox/` that failed or waits tries the file again; never shown, so
+/// that no tool copies it along.
 pub(crate) const RETRY: &str = "user.dockercomms.retry";
 
-/// Written on a file in `outbox/` with its message id or number, it is given up if it is that file
-/// and was not sent; never shown either.
+/// Writing its message id or number on a file in `outbox/` gives the file up if it matches and was
+/// not sent; never shown either.
 pub(crate) const CANCEL: &str = "user.dockercomms.cancel";
 
-/// Most attributes kept for one file; `cp -p` and file managers bring two or three.
+/// Most attributes kept for one file; `cp -p` and file managers write two or three.
 pub(crate) const ATTRIBUTE_COUNT_MAX: usize = 64;
 
-/// What a write of an attribute asks for.
+/// What writing an attribute requests.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Write {
     /// Keep it locally with the file in `outbox/`.
     Keep,
-    /// Accept and forget: `mv` and `cp -a` copy what we show for one message to the next.
+    /// Accept and ignore: `mv` and `cp -a` copy what we show for one message to the next.
     Ignore,
     /// Try to send the file again.
     Retry,
@@ -43,8 +43,8 @@ pub(crate) enum Write {
 /// Decides what setting `name` to `value` on `node` means.
 ///
 /// # Errors
-/// `NotSupported` for everything but `user.*`: ACLs and labels would promise what a message
-/// cannot carry, and tools skip them silently on this answer.
+/// `NotSupported` for everything but `user.*`: ACLs and labels would promise what a message cannot
+/// carry, and tools silently skip them on this answer.
 pub(crate) fn on_set(node: &Node, name: &str, value: &[u8]) -> Result<Write, FsError> {
     if !name.starts_with("user.") {
         return Err(FsError::NotSupported);
@@ -78,7 +78,7 @@ pub(crate) fn on_remove(node: &Node, name: &str) -> Result<(), FsError> {
     }
 }
 
-/// Reads `accepted`, `rejected` or `rejected:<reason>`; a final newline is forgiven.
+/// Parses `accepted`, `rejected` or `rejected:<reason>`; a final newline is allowed.
 fn parse_receipt(value: &[u8]) -> Result<Write, FsError> {
     let text = str::from_utf8(value).map_err(|_source| FsError::Invalid)?.trim_end();
     let (status, reason) = match text.split_once(':') {

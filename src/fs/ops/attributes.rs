@@ -13,16 +13,16 @@ use crate::protocol::{Digest, ReceiptStatus};
 /// Access control lists, which no file has.
 const ACL: &str = "system.posix_acl_";
 
-/// What somebody asked for by writing an attribute, and what takes a while.
+/// A request made by writing an attribute, which takes a while.
 #[derive(Debug)]
 pub(crate) enum Wanted {
     /// A receipt.
     Acknowledgement {
         /// For which message.
         message: Digest,
-        /// What it says.
+        /// Its status.
         status: ReceiptStatus,
-        /// And why.
+        /// Its reason.
         reason: Option<String>,
     },
     /// Another attempt to send a file.
@@ -35,13 +35,13 @@ impl Fs {
     /// Returns the value of an attribute.
     pub(crate) fn getxattr(&self, ino: u64, name: &OsStr) -> Result<Vec<u8>, FsError> {
         let name = name.to_str().ok_or(FsError::NoAttribute)?;
-        // The kernel asks, too, where a mode lets a group in, and would take "not supported" for a
-        // refusal; nobody but the user of a file in `outbox/` sets such modes.
+        // The kernel also queries it if a mode allows a group in, and would take "not supported" as
+        // a refusal; only the owner of a file in `outbox/` sets such modes.
         if name.starts_with(ACL) && matches!(self.node(ino)?, Node::Outgoing(_)) {
             return Err(FsError::NoAttribute);
         }
         if !name.starts_with("user.") {
-            // On "no such attribute" `ls -l` would ask every file for its label and its ACL; it
+            // On "no such attribute" `ls -l` would query every file for its label and its ACL; it
             // takes this answer for all.
             return Err(FsError::NotSupported);
         }
@@ -56,7 +56,7 @@ impl Fs {
         Ok(xattr::encode_names(&self.attributes(ino)?))
     }
 
-    /// Sets an attribute; what takes a while comes back, to be done with [`Fs::carry_out`].
+    /// Sets an attribute; returns what takes a while, to be done with [`Fs::carry_out`].
     pub(crate) fn setxattr(
         &self,
         ino: u64,
@@ -93,7 +93,7 @@ impl Fs {
             {
                 Ok(Some(Wanted::Cancel(Arc::clone(file))))
             }
-            // Another file has the name by now.
+            // Another file has taken the name since.
             (xattr::Write::Cancel(_), _) => Err(FsError::NoEntry),
             _ => Err(FsError::NotSupported),
         }

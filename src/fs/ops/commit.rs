@@ -20,7 +20,7 @@ use crate::sys::blocking::{self, TaskLost};
 const SENT_WAIT_MAX: Duration = Duration::from_mins(1);
 
 impl Fs {
-    /// Answers the closes that need no thought: nothing was written.
+    /// Answers the closes that need no decision: nothing was written.
     pub(crate) fn flush_now(&self, handle: u64) -> Option<Result<(), FsError>> {
         match self.handles.get(handle).as_deref() {
             Ok(Handle::Writer(writer)) => {
@@ -117,14 +117,14 @@ impl Fs {
         }
     }
 
-    /// Promises the delivery; the mailbox keeps its errors for `.dockercomms/errors`.
+    /// Promises the delivery; the mailbox records its errors in `.dockercomms/errors`.
     ///
-    /// Local and short, so nobody is let go before it ends.
+    /// Local and short, so callers are not interrupted before it ends.
     pub(super) async fn enqueue(&self, file: &Arc<OutboxFile>) -> Result<(), FsError> {
         Ok(self.mailbox.outbox().enqueue(file).await?)
     }
 
-    /// Pushes everything but the tag; the mailbox keeps its errors for `.dockercomms/errors`.
+    /// Pushes everything but the tag; the mailbox records its errors in `.dockercomms/errors`.
     pub(super) async fn prepare(
         &self,
         file: &Arc<OutboxFile>,
@@ -154,10 +154,10 @@ fn flush_step(writer: &Writer, delivery: Delivery, requester: Requester) -> Flus
         is_unlinked: file.is_unlinked(),
     };
     on_flush(facts, || {
-        // One open file description can be shared only by `dup` and by `fork`, which stay inside
-        // a session; several may belong to anybody.
+        // One open file description can be shared only by `dup` and by `fork`, which stay inside a
+        // session; with several, the others may belong to any process.
         let scope = if file.writer_count() > 1 {
-            Scope::Everybody
+            Scope::EveryProcess
         } else {
             Scope::SessionsOf([requester.process(), writer.opener])
         };

@@ -1,8 +1,8 @@
-//! The operations on the tree, without a word of FUSE.
+//! The operations on the tree, independent of FUSE.
 //!
-//! Metadata is answered at once from the mailbox's snapshot; what must wait is an `async fn` that
-//! the adapter runs as a task. One file for each group of system calls:
-//! [`open`](self) and reading, writing, committing (`close`, `fsync`), names, attributes.
+//! Metadata is answered at once from the mailbox's snapshot; anything that must wait is an `async
+//! fn` that the adapter runs as a task. One file per group of system calls: [`open`](self) and
+//! reading, writing, committing (`close`, `fsync`), names, attributes.
 //!
 //! **Must never:** wait for the network in a function that is not async, touch a path inside the
 //! mount, or hold a lock across an await.
@@ -62,7 +62,7 @@ pub(crate) struct Fs {
 pub(crate) struct Listing {
     /// All entries, of which the kernel wants those from its offset on.
     pub entries: Arc<Vec<(String, Node)>>,
-    /// `.` and `..`, unless the offset lies behind them.
+    /// `.` and `..`, unless the offset is past them.
     pub dots: Vec<(&'static str, Attr)>,
 }
 
@@ -79,7 +79,7 @@ pub(crate) struct Space {
 }
 
 impl Fs {
-    /// Makes the tree; cancelling `stop` lets everybody go who waits in it.
+    /// Makes the tree; cancelling `stop` wakes every waiting caller.
     pub(crate) fn new(mailbox: Mailbox, clock: Arc<dyn Clock>, stop: CancellationToken) -> Self {
         let now = clock.now();
         Self {
@@ -101,12 +101,13 @@ impl Fs {
         &self.inodes
     }
 
-    /// Returns the arrivals that a helper is creating in the kernel's eyes.
+    /// Returns the arrivals that a helper is about to create.
     pub(crate) fn announcements(&self) -> &Announcements {
         &self.announcements
     }
 
-    /// As [`Fs::lookup`], by a thread; the helper that announces a name must not find it yet.
+    /// As [`Fs::lookup`], for a given thread; a name is still hidden from the helper that announces
+    /// it.
     pub(crate) fn lookup_by(
         &self,
         thread: u32,
@@ -122,7 +123,7 @@ impl Fs {
         self.lookup(parent, name)
     }
 
-    /// Returns what the helper "creates" when it announces a name, and nothing for anybody else.
+    /// Returns what the helper "creates" when it announces a name; for any other caller nothing.
     pub(crate) fn announced(
         &self,
         thread: u32,
@@ -141,7 +142,7 @@ impl Fs {
         let dir = self.dir(parent)?;
         let name = match name::normalized(name) {
             Ok(name) => name,
-            // Such a name cannot exist, and asking for it is not an error.
+            // Such a name cannot exist, and looking it up is not an error.
             Err(FsError::NotUtf8) => return Err(FsError::NoEntry),
             Err(error) => return Err(error),
         };
@@ -149,7 +150,7 @@ impl Fs {
         Ok(self.acquire(&node))
     }
 
-    /// Gives back references that the kernel held.
+    /// Returns references that the kernel held.
     pub(crate) fn forget(&self, ino: u64, count: u64) {
         self.inodes.forget(ino, count);
     }
@@ -167,7 +168,7 @@ impl Fs {
         let snapshot = self.mailbox.snapshot();
         let entries = open.listing(offset, || tree::entries(&snapshot, &open.dir));
         let mut dots = Vec::new();
-        // A directory's time is that of its newest entry: to look for it at every page would cost
+        // A directory's time is that of its newest entry: searching for it at every page would cost
         // the square of the entries.
         if offset < DOT_COUNT {
             let above = Node::Dir(open.dir.parent());
@@ -195,7 +196,7 @@ impl Fs {
         Ok(Space { block_count: blocks(total), free_block_count: blocks(free) })
     }
 
-    /// Decides `access(2)` where the kernel leaves it to us.
+    /// Decides `access(2)` if the kernel leaves it to us.
     pub(crate) fn access(
         &self,
         ino: u64,
@@ -255,8 +256,8 @@ impl Fs {
         *self.outbox_changed_at.lock() = self.clock.now();
     }
 
-    /// Passes a result of the mailbox on; an error that a person will see as an errno is kept for
-    /// `.dockercomms/errors`.
+    /// Passes on a result of the mailbox; an error that a person will see as an errno is recorded
+    /// in `.dockercomms/errors`.
     fn noted<T>(&self, subject: &str, result: Result<T, MailboxError>) -> Result<T, FsError> {
         if let Err(error) = &result
             && !error.is_plain_answer()

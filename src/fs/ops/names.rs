@@ -1,4 +1,4 @@
-//! `mkdir`, `rmdir`, `unlink`, `rename`, and what a mailbox has no use for.
+//! `mkdir`, `rmdir`, `unlink`, `rename`, and what a mailbox does not support.
 
 use std::ffi::OsStr;
 
@@ -16,7 +16,7 @@ impl Fs {
     pub(crate) async fn mkdir(&self, parent: u64, name: &OsStr) -> Result<Attr, FsError> {
         match self.dir(parent)? {
             Dir::Outbox => {}
-            // A directory below a recipient has no moment of completion.
+            // A directory below a recipient never completes.
             Dir::Root | Dir::Recipient(_) => return Err(FsError::NotPermitted),
             _ => return Err(FsError::ReadOnly),
         }
@@ -31,7 +31,7 @@ impl Fs {
         Ok(self.acquire(&Node::Dir(Dir::Recipient(dir_name))))
     }
 
-    /// Forgets an empty recipient directory.
+    /// Removes an empty recipient directory.
     pub(crate) async fn rmdir(&self, parent: u64, name: &OsStr) -> Result<(), FsError> {
         let name = name::normalized(name)?;
         match self.dir(parent)? {
@@ -46,7 +46,8 @@ impl Fs {
                 self.note_outbox_change();
                 Ok(())
             }
-            // `rm -r inbox/alice` dismisses every message; the directory went with the last one.
+            // `rm -r inbox/alice` dismisses every message; the directory disappears with the last
+            // one.
             Dir::Inbox if !self.mailbox.snapshot().inbox.contains_key(&name) => Ok(()),
             Dir::Inbox => Err(FsError::NotEmpty),
             Dir::Root => Err(FsError::NotPermitted),
@@ -54,7 +55,7 @@ impl Fs {
         }
     }
 
-    /// Dismisses a message, or takes a file out of `outbox/`.
+    /// Dismisses a message, or removes a file from `outbox/`.
     pub(crate) async fn unlink(&self, parent: u64, name: &OsStr) -> Result<(), FsError> {
         let dir = self.dir(parent)?;
         let name = name::normalized(name)?;
@@ -82,7 +83,7 @@ impl Fs {
 
     /// Renames inside one recipient; a final name sends.
     ///
-    /// Everywhere else the answer makes tools copy instead, with ordinary errors.
+    /// Everywhere else ordinary errors make tools copy instead.
     pub(crate) async fn rename(
         &self,
         from: (u64, &OsStr),
@@ -133,11 +134,11 @@ impl Fs {
         };
         if let Err(error) = sent {
             if matches!(error, FsError::Interrupted) {
-                // The caller was told that it failed; nothing else would end the draft.
+                // The caller got an error; nothing else would end the draft.
                 self.mailbox.outbox().abandon(&file, "its rename was interrupted");
             }
             let back = self.mailbox.outbox().rename_back(&file, &old_name).await;
-            // The first error is the one that the caller can do something about.
+            // The first error is the one that the caller can act on.
             self.noted(&subject_of(&file), back).ok();
             self.note_outbox_change();
             return Err(error);

@@ -1,4 +1,4 @@
-//! `open`, `read`, `release` of what is not written.
+//! `open`, `read`, `release` of files that are not written.
 
 use std::sync::{Arc, OnceLock};
 
@@ -18,15 +18,16 @@ use crate::mailbox::OutboxFile;
 pub(crate) enum Caching {
     /// Nothing special: cached while open, checked at the next open.
     None,
-    /// Written and never read through this handle: not cached, where readers beside it stay right.
+    /// Written and never read through this handle: not cached, if readers beside it stay
+    /// consistent.
     Written,
     /// Read only: a close needs no flush.
     ReadOnly,
-    /// Immutable and verified: pages stay for ever, a close needs no flush.
+    /// Immutable and verified: pages stay indefinitely, a close needs no flush.
     Immutable,
     /// A directory whose changes are announced.
     Listing,
-    /// Not cached, and of no fixed length: a text made anew at every open.
+    /// Not cached, and of no fixed length: a text generated at every open.
     Direct,
 }
 

@@ -1,4 +1,4 @@
-//! `create`, `open` for writing, `write`, `truncate`, `fallocate`, `chmod` and their like.
+//! `create`, `open` for writing, `write`, `truncate`, `fallocate`, `chmod` and the like.
 
 use std::ffi::OsStr;
 use std::sync::Arc;
@@ -18,24 +18,23 @@ use crate::mailbox::{MailboxError, OutboxFile};
 use crate::protocol::limits::PAYLOAD_LEN_MAX;
 use crate::protocol::{ErrorClass, FileName, Identity};
 
-/// Bits that would make a file run as somebody; a message never does.
+/// Bits that would make a file run as another user; a message never does.
 const SET_ID_BITS: u32 = 0o6000;
 
 /// Longest time that the answer to a write is held back.
 const HOLD_BACK_MAX: Duration = Duration::from_secs(5);
 
-/// Bits that a new file takes from `open`: mail is private until somebody says otherwise by
-/// `chmod`.
+/// Bits that a new file takes from `open`: mail is private until `chmod` says otherwise.
 const CREATE_MODE: u32 = 0o700;
 
-/// What `setattr` asks for, except the size.
+/// What `setattr` requests, except the size.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Changes {
     /// New permission bits.
     pub mode: Option<u32>,
     /// New modification time.
     pub mtime: Option<SystemTime>,
-    /// Whether any other attribute was to be changed (owner, access time): accepted, not kept.
+    /// Whether another attribute was to be changed (owner, access time): accepted, not kept.
     pub others: bool,
 }
 
@@ -61,7 +60,7 @@ impl Fs {
         let created = self.mailbox.outbox().create(&recipient, &name, mode & CREATE_MODE).await;
         let file = match created {
             Err(error) if error.class() == ErrorClass::Exists && flags & libc::O_EXCL == 0 => {
-                // Somebody else was faster between the kernel's lookup and this.
+                // Another process was faster between the kernel's lookup and this.
                 let snapshot = self.mailbox.snapshot();
                 let dir = Dir::Recipient(recipient_dir);
                 let Some(Node::Outgoing(file)) = tree::child(&snapshot, &dir, name.as_str()) else {
@@ -97,11 +96,11 @@ impl Fs {
     /// Opens a file in `outbox/` for writing.
     ///
     /// A sent file opened with `O_TRUNC` becomes a new message behind the same inode: the kernel
-    /// keeps its inode over a truncation and would otherwise show the old size.
+    /// keeps its inode across a truncation and would otherwise show the old size.
     ///
-    /// Without `O_TRUNC`, an open with `O_WRONLY` and without `O_APPEND` succeeds all the same, since
-    /// editors (vim) truncate after they looked at the open file. The message stays immutable:
-    /// through such a handle only a cut to 0 has an effect, and makes a new message; a write or
+    /// Without `O_TRUNC`, an open with `O_WRONLY` and without `O_APPEND` still succeeds, since
+    /// editors (vim) truncate after examining the open file. The message stays immutable: through
+    /// such a handle only a truncation to 0 has an effect, and makes a new message; a write or
     /// another length is `EPERM`, and so is the close after it. All other opens for writing are
     /// `EPERM`.
     pub(crate) async fn open_writer(
@@ -155,8 +154,8 @@ impl Fs {
         })
     }
 
-    /// Holds the answer to a write back until the registry has caught up, or its caller is
-    /// interrupted; the bytes are written either way.
+    /// Delays the answer to a write until the registry has caught up, or its caller is interrupted;
+    /// the bytes are written either way.
     pub(crate) async fn hold_back(&self, file: Arc<OutboxFile>, requester: Requester) {
         let cancel = CancellationToken::new();
         let caught_up = async {
@@ -179,7 +178,8 @@ impl Fs {
         matches!(self.handles.get(handle).as_deref(), Ok(Handle::Sealed(_)))
     }
 
-    /// Changes the length through a handle of a sent file: cut to nothing it is a new message.
+    /// Changes the length through a handle of a sent file: truncated to nothing it is a new
+    /// message.
     pub(crate) async fn unseal(&self, handle: u64, len: u64) -> Result<(), FsError> {
         let open = self.handles.get(handle)?;
         let Handle::Sealed(sealed) = &*open else { return self.ftruncate(handle, len) };
@@ -191,7 +191,8 @@ impl Fs {
         let opened = self.noted(&subject_of(&file), opened)?;
         let writer = Writer::new(sealed.ino, Arc::clone(&opened), sealed.opener);
         if !self.handles.unseal(handle, Arc::new(writer)) {
-            // Released meanwhile, or unsealed by another thread, which holds its own reference.
+            // Released in the meantime, or unsealed by another thread, which holds its own
+            // reference.
             self.mailbox.outbox().release_writer(&opened);
         }
         Ok(())
@@ -206,7 +207,7 @@ impl Fs {
         error.into()
     }
 
-    /// Changes the length by name: a short opening for writing.
+    /// Changes the length by name: opens for writing briefly.
     pub(crate) async fn truncate(&self, ino: u64, len: u64) -> Result<(), FsError> {
         let file = match self.node(ino)? {
             Node::Outgoing(file) => file,
@@ -243,7 +244,7 @@ impl Fs {
     /// Changes attributes other than the length, and returns all.
     ///
     /// In `outbox/` everything is accepted, so that `cp -p`, `mv` and `rsync -a` work without a
-    /// warning; what is not kept (owner, access time) is silently the same afterwards.
+    /// warning; attributes that are not kept (owner, access time) silently stay the same.
     pub(crate) fn setattr(&self, ino: u64, changes: Changes) -> Result<Attr, FsError> {
         let node = self.node(ino)?;
         match &node {
@@ -297,7 +298,7 @@ impl Fs {
         Opened { handle, caching: if is_write_only { Caching::Written } else { Caching::None } }
     }
 
-    /// Returns directory name, identity and file name for a new file, or why there can be none.
+    /// Returns directory name, identity and file name for a new file, or why it is not possible.
     fn place_for_file(
         &self,
         parent: u64,
@@ -310,7 +311,7 @@ impl Fs {
                 let recipient = snapshot.outbox.get(&dir).ok_or(FsError::NoEntry)?;
                 Ok((dir, recipient.recipient.clone(), name))
             }
-            // A file has to lie below a recipient.
+            // A file has to be below a recipient.
             Dir::Root | Dir::Outbox => Err(FsError::NotPermitted),
             _ => Err(FsError::ReadOnly),
         }
@@ -321,8 +322,9 @@ fn is_immutable(error: &MailboxError) -> bool {
     error.class() == ErrorClass::NotPermitted
 }
 
-/// Returns whether a program that opened like this may begin anew by `ftruncate`. Who appends or
-/// reads does not; and without reading there can be no shared mapping, whose stores fail silently.
+/// Returns whether a program that opened like this may start over with `ftruncate`. Appending or
+/// reading programs may not; and without reading there can be no shared mapping, whose stores fail
+/// silently.
 fn may_truncate_next(flags: i32) -> bool {
     flags & (libc::O_ACCMODE | libc::O_APPEND) == libc::O_WRONLY
 }
@@ -331,7 +333,7 @@ fn check_len(len: u64) -> Result<(), FsError> {
     if len > PAYLOAD_LEN_MAX { Err(FsError::TooLarge) } else { Ok(()) }
 }
 
-/// Lets the handle remember how a write ended (rule 2 of the commit rule).
+/// Makes the handle remember how a write ended (rule 2 of the commit rule).
 fn note(writer: &Writer, written: Result<(), FsError>) -> Result<(), FsError> {
     match &written {
         Ok(()) => writer.note_written(),

@@ -36,7 +36,7 @@ fn me() -> Requester {
     Requester::new(std::process::id())
 }
 
-/// A process that exited with code 1 and whose exit nobody has looked at yet.
+/// A process that exited with code 1 and has not been waited for yet.
 struct Failing(std::process::Child);
 
 impl Failing {
@@ -100,7 +100,7 @@ impl Scene {
         self.fs.rename(from, to, flags, me()).await
     }
 
-    /// What bob has once everything under way has ended: names and contents.
+    /// What bob has once all work in progress has ended: names and contents.
     async fn received(&self) -> Vec<(String, Vec<u8>)> {
         self.alice.settle().await;
         let mut received = Vec::new();
@@ -311,7 +311,7 @@ async fn a_sent_file_is_overwritten_by_a_new_message_and_not_changed() {
     let truncated = scene.fs.truncate(sent.ino, 0).await;
     let flags = libc::O_WRONLY | libc::O_TRUNC;
     let opened = scene.fs.open_writer(sent.ino, flags, me()).await.unwrap();
-    // The kernel keeps its inode over the truncation and asks it for the new size.
+    // The kernel keeps its inode across the truncation and requests the new size.
     assert_eq!(scene.fs.getattr(sent.ino).unwrap().len, 0);
     scene.fs.write(opened.handle, 0, b"second!").unwrap();
     scene.fs.flush(opened.handle, me()).await.unwrap();
@@ -331,7 +331,7 @@ async fn a_sent_file_opened_and_then_cut_to_nothing_is_a_new_message() {
     scene.received().await;
     let sent = scene.find("note.txt").unwrap();
 
-    // As vim does: nothing is lost should it stop in between.
+    // As vim does: nothing is lost if it stops in between.
     let open = scene.fs.open_writer(sent.ino, libc::O_WRONLY, me()).await.unwrap().handle;
     assert!(scene.fs.is_sealed(open));
     scene.fs.unseal(open, 0).await.unwrap();

@@ -89,7 +89,7 @@ async fn attributes_of_tools_are_kept_and_ours_are_not_theirs() {
     assert_eq!(code(scene.fs.removexattr(attr.ino, OsStr::new("user.note"))), 0);
     let get = |name: &str| code(scene.fs.getxattr(attr.ino, OsStr::new(name)));
     assert_eq!(get("user.note"), libc::ENODATA);
-    // `ls -l` asks of every file unless it learns that there is no such thing here.
+    // `ls -l` queries every file unless it learns that there is no such attribute here.
     assert_eq!(get("security.selinux"), libc::EOPNOTSUPP);
     assert_eq!(get("system.posix_acl_access"), libc::ENODATA);
     scene.fs.release(handle);

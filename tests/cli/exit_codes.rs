@@ -242,7 +242,7 @@ fn f11_eight_for_a_second_mount_naming_the_first() {
     let pid = first.server().pid().to_string();
     let text = failure(&ran, 8);
     assert!(text.contains(&pid), "process {pid}: {text}");
-    // The first one goes on as if nothing had happened.
+    // The first one continues as if nothing had happened.
     assert!(first.path().join("inbox").exists());
 }
 

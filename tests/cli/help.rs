@@ -1,4 +1,4 @@
-//! Help teaches: what a verb does, how it is called, a line to copy.
+//! Help teaches: what a verb does, how to call it, a line to copy.
 
 use crate::common::{Home, run};
 

@@ -1,4 +1,4 @@
-//! `--json`: every verb prints objects, one a line, with the members that scripts rely on.
+//! `--json`: every verb prints objects, one per line, with the members that scripts rely on.
 
 use serde_json::Value;
 

@@ -1,4 +1,4 @@
-//! `ls`, `ack`, `status`, `doctor`: what people look at.
+//! `ls`, `ack`, `status`, `doctor`: what people read.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! The command line: help, output, exit codes, JSON. The real binary, no mount unless it must be.
+//! The command line: help, output, exit codes, JSON. The real binary, without a mount if possible.
 
 mod exit_codes;
 mod help;

@@ -1,4 +1,4 @@
-//! Where files lie: `--home`, `DOCKERCOMMS_HOME`, the XDG directories, and none of them (F22).
+//! Where files are: `--home`, `DOCKERCOMMS_HOME`, the XDG directories, and none of them (F22).
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;

@@ -1,4 +1,4 @@
-//! What must not be seen: secrets in any output, and terminal escapes of other people.
+//! What must not be shown: secrets in any output, and terminal escapes of other people.
 
 use std::path::Path;
 use std::sync::Arc;

@@ -121,7 +121,7 @@ fn a_key_that_others_may_read_is_closed_with_a_message() {
     assert_eq!(ran.code(), 0, "{ran:?}");
     assert_eq!(mode(&key), 0o600);
     assert!(ran.stderr.contains("key.pem"), "{ran:?}");
-    assert_eq!(alice.run(["key", "show"]).stderr, "", "said once, not for ever");
+    assert_eq!(alice.run(["key", "show"]).stderr, "", "said only once");
 }
 
 #[test]

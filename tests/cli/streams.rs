@@ -1,4 +1,4 @@
-//! Standard input, output and error that are closed, full, or whose other end went away.
+//! Standard input, output and error that are closed, full, or whose other end is gone.
 
 use std::fs::File;
 use std::process::Stdio;
@@ -6,7 +6,7 @@ use std::process::Stdio;
 use super::send;
 use crate::common::{ALICE, BOB, Home, alice_and_bob, repository, run, shell, temp_dir};
 
-/// Runs the program with a standard output that nobody reads; returns the exit code.
+/// Runs the program with a standard output that no process reads; returns the exit code.
 fn unread(home: &Home, arguments: &[&str]) -> (i32, String) {
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);

@@ -21,7 +21,7 @@ fn several_files_with_odd_names_arrive_whole() {
         ("-dash", b"dash".to_vec()),
         ("empty", Vec::new()),
         ("100% 'quoted' \"$HOME\" \\.log", log_like(100_000)),
-        (".hidden.part", b"what send is told, it sends".to_vec()),
+        (".hidden.part", b"send sends what it is given".to_vec()),
     ];
     for (name, content) in &files {
         write(alice.dir().join(name), content);
@@ -162,7 +162,10 @@ fn a_directory_that_is_not_there_costs_no_message() {
 
     failure(&bob.run(["recv", "--out", "missing"]), 5);
 
-    assert!(alice.json(["ls", "receipts"]).is_empty(), "a receipt for what nobody has");
+    assert!(
+        alice.json(["ls", "receipts"]).is_empty(),
+        "a receipt for a file that was not received"
+    );
     assert_eq!(bob.receive().len(), 1);
 }
 

@@ -1,4 +1,4 @@
-//! `trust`: asking before trusting, contact cards by bad people, forgetting.
+//! `trust`: confirming before trusting, contact cards by bad people, forgetting.
 
 use std::path::Path;
 

@@ -18,7 +18,7 @@ use super::{ALICE, BOB, temp_dir};
 /// Whose process runs the program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum User {
-    /// Who runs the tests.
+    /// The user who runs the tests.
     Own,
     /// `nobody`, when root runs the tests: mounts through `fusermount3` then.
     Nobody,
@@ -30,7 +30,7 @@ const RECEIVE_DEADLINE: Duration = Duration::from_mins(8);
 /// The user and group `nobody` of Debian.
 const NOBODY: u32 = 65534;
 
-/// One person's `--home`, with whatever else is theirs beside it; removed when dropped.
+/// One person's `--home`, with everything else that is theirs beside it; removed when dropped.
 pub(crate) struct Home {
     dir: TempDir,
     user: User,
@@ -44,7 +44,7 @@ impl Home {
         Self::in_dir(temp_dir())
     }
 
-    /// As [`Self::new`], in a directory that lies on a disk of the test's choice.
+    /// As [`Self::new`], in a directory on a disk of the test's choice.
     pub(crate) fn in_dir(dir: TempDir) -> Self {
         let variables = RefCell::default();
         Self { dir, user: User::Own, program: binary(), variables }
@@ -56,7 +56,7 @@ impl Home {
             return Self::new();
         }
         let dir = temp_dir();
-        // The checkout may lie where others cannot look.
+        // The checkout may be where other users have no access.
         let program = dir.path().join("dockercomms");
         std::fs::copy(binary(), &program).unwrap();
         std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o700)).unwrap();

@@ -1,7 +1,7 @@
 //! Fixtures: homes, mounts, registries, waiting with a deadline.
 //!
 //! Everything is real: the built program, the kernel's FUSE, registries on loopback. What a fixture
-//! starts it ends when it is dropped, also when the test panics. Start at [`alice_and_bob`].
+//! starts ends when it is dropped, also when the test panics. Start at [`alice_and_bob`].
 
 #![expect(
     clippy::needless_pass_by_value,
@@ -28,8 +28,8 @@ pub(crate) use registry::{LOGIN, Registry};
 pub(crate) use tools::{is_skipped, need_root, tool};
 pub(crate) use wait::{DEADLINE, Stopwatch, wait_for, wait_until, wait_until_within};
 
-/// Who sends in most tests.
+/// The sender in most tests.
 pub(crate) const ALICE: &str = "alice@example.com";
 
-/// Who receives in most tests.
+/// The recipient in most tests.
 pub(crate) const BOB: &str = "bob@example.com";

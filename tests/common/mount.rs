@@ -1,4 +1,4 @@
-//! A real mount: started, waited for, and taken down whatever happens.
+//! A real mount: started, waited for, and removed in any case.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -33,7 +33,7 @@ pub(crate) struct TestMount {
     path: PathBuf,
     server: Option<Running>,
     umount: Command,
-    /// Its end tells the guard of the server that there is nothing left to guard.
+    /// Closing it signals the guard of the server that there is nothing left to guard.
     guard: Option<Sender<()>>,
 }
 
@@ -244,7 +244,7 @@ impl TestMount {
 
 impl Drop for TestMount {
     fn drop(&mut self) {
-        // Killing first frees whoever waits for an answer; nothing of a dropped mount is kept.
+        // Killing first frees every waiting caller; nothing of a dropped mount is kept.
         self.server = None;
         let unmounted = try_wait(Duration::from_secs(5), || {
             if is_mounted(&self.path) {

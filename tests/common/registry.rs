@@ -1,4 +1,4 @@
-//! Real registries on loopback, with storage that goes with the test.
+//! Real registries on loopback, with storage that is removed with the test.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
@@ -39,7 +39,7 @@ pub(crate) struct Registry {
     program: PathBuf,
     /// For the configuration.
     dir: TempDir,
-    /// Where blobs and tags lie; another registry may use it too.
+    /// The directory of blobs and tags; another registry may use it too.
     data: PathBuf,
     /// More YAML for docker-registry's configuration.
     settings: Settings,
@@ -158,7 +158,7 @@ impl Registry {
         self.signal(Signal::SIGSTOP);
     }
 
-    /// Lets a paused registry go on.
+    /// Resumes a paused registry.
     pub(crate) fn resume(&self) {
         self.signal(Signal::SIGCONT);
     }

@@ -47,7 +47,7 @@ pub(super) fn search_path() -> Vec<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::iter::once(unpacked)
         .chain(std::env::split_paths(&path))
-        // Version managers' shims look at the environment that tests clear.
+        // Version managers' shims read environment variables that tests clear.
         .filter(|dir| !dir.ends_with("shims"))
         .collect()
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 /// How long a condition may take before the test fails: generous, it only ends what hangs.
 pub(crate) const DEADLINE: Duration = Duration::from_mins(1);
 
-/// Time between two looks at a condition.
+/// Time between two checks of a condition.
 const INTERVAL: Duration = Duration::from_millis(10);
 
 /// How long something has taken, for deadlines only.

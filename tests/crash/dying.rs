@@ -1,4 +1,4 @@
-//! Dying at one place, and the figures over all of them.
+//! Dying at one crash point, and the figures over all of them.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,26 +10,26 @@ use crate::common::{Home, Ran, ended_by, temp_dir};
 /// Where the program dies: `name`, or `name:3` for the third passing.
 const CRASH_AT: &str = "DOCKERCOMMS_CRASH_AT";
 
-/// A file that gets the name of each place that is passed.
+/// A file to which the name of each passed point is written.
 const CRASH_LOG: &str = "DOCKERCOMMS_CRASH_LOG";
 
-/// Set for every passing of every place; otherwise the first and the last.
+/// Set for every passing of every point; otherwise the first and the last.
 const EVERY: &str = "DOCKERCOMMS_CRASH_EVERY";
 
-/// One passing of one place, as `DOCKERCOMMS_CRASH_AT` takes it.
+/// One passing of one point, as `DOCKERCOMMS_CRASH_AT` takes it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Place {
+pub(super) struct Point {
     pub(super) name: String,
     pub(super) passing: usize,
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for Point {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.name, self.passing)
     }
 }
 
-/// Runs `act` with the places that `home`'s program passes noted; returns them with their counts.
+/// Runs `act` and notes the points that `home`'s program passes; returns them with their counts.
 pub(super) fn passed(home: &Home, act: impl FnOnce()) -> BTreeMap<String, usize> {
     let dir = temp_dir();
     let log = dir.path().join("passed");
@@ -44,31 +44,31 @@ pub(super) fn passed(home: &Home, act: impl FnOnce()) -> BTreeMap<String, usize>
 }
 
 /// Returns where to die, given what was passed.
-pub(super) fn places(passed: &BTreeMap<String, usize>) -> Vec<Place> {
+pub(super) fn points(passed: &BTreeMap<String, usize>) -> Vec<Point> {
     let every = std::env::var_os(EVERY).is_some();
-    let mut places: Vec<Place> = Vec::new();
+    let mut points: Vec<Point> = Vec::new();
     for (name, &count) in passed {
         let passings = (1..=count).filter(|passing| every || [1, count].contains(passing));
-        places.extend(passings.map(|passing| Place { name: name.clone(), passing }));
+        points.extend(passings.map(|passing| Point { name: name.clone(), passing }));
     }
-    places
+    points
 }
 
-/// Lets every later run of `home`'s program die at `place`; `None` lets it live.
-pub(super) fn die_at(home: &Home, place: Option<&Place>) {
-    let text = place.map(ToString::to_string);
+/// Makes every later run of `home`'s program die at `point`; `None` lets it live.
+pub(super) fn die_at(home: &Home, point: Option<&Point>) {
+    let text = point.map(ToString::to_string);
     home.set_variable(CRASH_AT, text.as_deref().map(AsRef::as_ref));
 }
 
-/// Runs a verb of `home` that dies at `place`; returns whether it died, and not a run that timing
-/// led past the place.
+/// Runs a verb of `home` that dies at `point`; returns whether it died there, unless timing led the
+/// run past the point.
 #[track_caller]
-pub(super) fn dies(home: &Home, place: &Place, arguments: &[&str]) -> Ran {
-    die_at(home, Some(place));
+pub(super) fn dies(home: &Home, point: &Point, arguments: &[&str]) -> Ran {
+    die_at(home, Some(point));
     let ran = home.run(arguments);
     die_at(home, None);
     let died = ended_by(&ran) == Some(Signal::SIGKILL);
-    assert!(died || ran.status.success(), "neither died at {place} nor succeeded: {ran:?}");
+    assert!(died || ran.status.success(), "neither died at {point} nor succeeded: {ran:?}");
     ran
 }
 
@@ -89,7 +89,7 @@ impl Tally {
         self.crashes += usize::from(ended_by(ran) == Some(Signal::SIGKILL));
     }
 
-    /// Counts a crash of something that is no verb.
+    /// Counts a crash of something that is not a verb.
     pub(super) fn crash_elsewhere(&mut self) {
         self.crashes += 1;
     }
@@ -97,42 +97,42 @@ impl Tally {
     /// Compares what arrived with what was acknowledged or promised: each name once, whole.
     pub(super) fn compare(
         &mut self,
-        place: &Place,
+        point: &Point,
         wanted: &[(String, Vec<u8>)],
         arrived: &[(String, Vec<u8>)],
     ) {
         for (name, bytes) in wanted {
             let same: Vec<_> = arrived.iter().filter(|(arrived, _)| arrived == name).collect();
             match same.as_slice() {
-                [] => self.lose(place, name),
+                [] => self.lose(point, name),
                 [(_, arrived)] if arrived != bytes => {
                     self.partial += 1;
-                    self.complaints.push(format!("{place}: {name} is not what was sent"));
+                    self.complaints.push(format!("{point}: {name} is not what was sent"));
                 }
                 _ => {}
             }
         }
         for (name, _) in arrived {
             if !wanted.iter().any(|(wanted, _)| wanted == name) {
-                self.double(place, &format!("{name} came from nowhere"));
+                self.double(point, &format!("{name} came from nowhere"));
             }
         }
     }
 
-    pub(super) fn lose(&mut self, place: &Place, what: &str) {
+    pub(super) fn lose(&mut self, point: &Point, what: &str) {
         self.lost += 1;
-        self.complaints.push(format!("{place}: lost {what}"));
+        self.complaints.push(format!("{point}: lost {what}"));
     }
 
-    pub(super) fn double(&mut self, place: &Place, what: &str) {
+    pub(super) fn double(&mut self, point: &Point, what: &str) {
         self.doubled += 1;
-        self.complaints.push(format!("{place}: doubled: {what}"));
+        self.complaints.push(format!("{point}: doubled: {what}"));
     }
 
     /// Counts files that should have gone.
-    pub(super) fn expect_clean(&mut self, place: &Place, left: &[String]) {
+    pub(super) fn expect_clean(&mut self, point: &Point, left: &[String]) {
         self.litter += left.len();
-        self.complaints.extend(left.iter().map(|left| format!("{place}: left behind: {left}")));
+        self.complaints.extend(left.iter().map(|left| format!("{point}: left behind: {left}")));
     }
 
     /// Prints the figures and fails unless everything survived.

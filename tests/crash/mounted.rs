@@ -1,18 +1,18 @@
-//! The mount dies while programs copy into it: what `cp` was told is what happens.
+//! The mount dies while programs copy into it: what was reported to `cp` is what happens.
 
 use nix::sys::signal::Signal;
 
-use super::dying::{Place, Tally, die_at, passed, places};
+use super::dying::{Point, Tally, die_at, passed, points};
 use super::world::{World, three_chunks};
 use crate::common::{ALICE, BOB, Ran, Running, TestMount, names_in, run, shell, wait_until};
 
-/// Mounts alice's mailbox until the server dies at `place`; returns whether it did.
-pub(super) fn dies_while_mounting(world: &World, place: &Place) -> bool {
+/// Mounts alice's mailbox until the server dies at `point`; returns whether it did.
+pub(super) fn dies_while_mounting(world: &World, point: &Point) -> bool {
     let dir = world.alice.dir().join("mnt");
     std::fs::create_dir_all(&dir).unwrap();
     let mut command = world.alice.command();
     command.args(["--json", "mount", "--foreground", "--poll", "1"]).arg(&dir);
-    command.env("DOCKERCOMMS_CRASH_AT", place.to_string());
+    command.env("DOCKERCOMMS_CRASH_AT", point.to_string());
     let mut server = Running::start(command);
     // Undisturbed, a recovery ends with the unmount.
     wait_until("the server is dead or up", || {
@@ -26,7 +26,7 @@ pub(super) fn dies_while_mounting(world: &World, place: &Place) -> bool {
         }
     }
     let ran = server.end();
-    // Who dies while it mounts may leave a dead mount point; the next mount starts over it.
+    // A program that dies while it mounts may leave a dead mount point; the next mount replaces it.
     wait_until("the mount is gone", || {
         run(shell("umount -l \"$1\" 2>&1", &[&dir]));
         !crate::common::is_mounted(&dir)
@@ -43,9 +43,9 @@ const REMOVE_COPY_RENAME: &str =
 
 /// Runs a script that ends with `f` in alice's mount, and waits until it is sent or the server is
 /// dead; returns how the script ended and whether the server died.
-pub(super) fn run_in_mount(world: &World, script: &str, place: Option<&Place>) -> (Ran, bool) {
+pub(super) fn run_in_mount(world: &World, script: &str, point: Option<&Point>) -> (Ran, bool) {
     let file = world.source("f", &three_chunks());
-    die_at(&world.alice, place);
+    die_at(&world.alice, point);
     let mut mount = TestMount::doomed(&world.alice);
     die_at(&world.alice, None);
     // Without a mount there the script must not succeed.
@@ -74,24 +74,24 @@ pub(super) fn world_with_history() -> World {
 }
 
 /// Judges what became of `f` after `script` in a mount ended with or without success.
-pub(super) fn judge(tally: &mut Tally, place: &Place, world: &World, succeeded: bool) {
+pub(super) fn judge(tally: &mut Tally, point: &Point, world: &World, succeeded: bool) {
     world.recover();
     let sent = world.outbox().iter().any(|(name, state)| name == "f" && state == "sent");
     world.receive();
     if succeeded && !sent {
-        tally.lose(place, "f, for which the program had a 0");
+        tally.lose(point, "f, for which the program had a 0");
     }
     let mut wanted = vec![("first".to_owned(), b"first".to_vec())];
     wanted.extend(sent.then(|| ("f".to_owned(), three_chunks())));
-    tally.compare(place, &wanted, &world.received());
+    tally.compare(point, &wanted, &world.received());
     world.age();
-    tally.expect_clean(place, &world.litter());
+    tally.expect_clean(point, &world.litter());
 }
 
 /// Reads `f` in bob's mount and waits until its receipt is given or the server is dead; returns
 /// what was read and whether the server died.
-fn read_in_mount(world: &World, place: Option<&Place>) -> (Vec<u8>, bool) {
-    die_at(&world.bob, place);
+fn read_in_mount(world: &World, point: Option<&Point>) -> (Vec<u8>, bool) {
+    die_at(&world.bob, point);
     let mut mount = TestMount::doomed(&world.bob);
     die_at(&world.bob, None);
     let dir = mount.inbox(ALICE);
@@ -118,27 +118,27 @@ fn a_mount_that_dies_anywhere_in_a_read_gives_its_receipt_once_in_the_end() {
     let mut tally = Tally::default();
 
     let wanted = ["inbox.", "receipt.", "cache."];
-    let all = places(&passed).into_iter();
-    for place in all.filter(|place| wanted.iter().any(|start| place.name.starts_with(start))) {
+    let all = points(&passed).into_iter();
+    for point in all.filter(|point| wanted.iter().any(|start| point.name.starts_with(start))) {
         let world = template.copy();
-        let (_, died) = read_in_mount(&world, Some(&place));
+        let (_, died) = read_in_mount(&world, Some(&point));
         if died {
             tally.crash_elsewhere();
         }
         let (again, _) = read_in_mount(&world, None);
         let named = |bytes: Vec<u8>| vec![("f".to_owned(), bytes)];
-        tally.compare(&place, &named(three_chunks()), &named(again));
+        tally.compare(&point, &named(three_chunks()), &named(again));
         world.alice.run(["ls", "receipts"]).ok();
         let (received, issued) = world.receipts();
         for names in [received, issued] {
             match names.as_slice() {
-                [] => tally.lose(&place, "the receipt"),
+                [] => tally.lose(&point, "the receipt"),
                 [_] => {}
-                _ => tally.double(&place, "the receipt"),
+                _ => tally.double(&point, "the receipt"),
             }
         }
         world.age();
-        tally.expect_clean(&place, &world.litter());
+        tally.expect_clean(&point, &world.litter());
     }
 
     tally.finish("reading in a mount");
@@ -152,12 +152,12 @@ fn die_everywhere(scenario: &str, script: &str) {
     });
     let mut tally = Tally::default();
 
-    for place in places(&passed).into_iter().filter(|place| place.name.starts_with("outbox.")) {
+    for point in points(&passed).into_iter().filter(|point| point.name.starts_with("outbox.")) {
         let world = template.copy();
-        let (ran, died) = run_in_mount(&world, script, Some(&place));
-        assert!(died, "{place} was passed before, and now nothing died there: {ran:?}");
+        let (ran, died) = run_in_mount(&world, script, Some(&point));
+        assert!(died, "{point} was passed before, and now nothing died there: {ran:?}");
         tally.crash_elsewhere();
-        judge(&mut tally, &place, &world, ran.status.success());
+        judge(&mut tally, &point, &world, ran.status.success());
     }
 
     tally.finish(scenario);
@@ -187,10 +187,10 @@ fn every_place_is_passed_by_what_these_tests_do() {
 
     watch(&fresh, &|| fresh.initialise("carol@example.com", "oci:repository"));
     watch(&fresh, &|| fresh.trust(&world.bob));
-    let staged = Place { name: "outbox.create.staged".into(), passing: 1 };
+    let staged = Point { name: "outbox.create.staged".into(), passing: 1 };
     super::dying::dies(&world.alice, &staged, &["send", &file, "--to", BOB]);
     watch(&world.alice, &|| world.recover());
-    let recorded = Place { name: "outbox.create.recorded".into(), passing: 1 };
+    let recorded = Point { name: "outbox.create.recorded".into(), passing: 1 };
     super::dying::dies(&world.alice, &recorded, &["send", &file, "--to", BOB]);
     watch(&world.alice, &|| drop(world.alice.run(["send", &file, "--to", BOB]).ok()));
     let first = world.source("first", b"first");

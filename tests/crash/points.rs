@@ -1,12 +1,12 @@
-//! No place without a test: the source names them, the scenarios reach them.
+//! Every crash point is tested: the source names them, the scenarios reach them.
 
 use std::collections::BTreeSet;
 use std::path::Path;
 
-/// Fewer would mean that the search below finds nothing any more.
+/// Fewer would mean that the search below no longer finds anything.
 const COUNT_MIN: usize = 60;
 
-/// Returns the names of all places in the source, each as often as it stands there.
+/// Returns the names of all points in the source, each as often as it occurs there.
 pub(super) fn in_source() -> Vec<String> {
     let mut names = Vec::new();
     let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];

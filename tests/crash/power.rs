@@ -1,23 +1,23 @@
-//! The power fails: the disk forgets all that was not made durable; what was acknowledged stays.
+//! The power fails: the disk forgets everything not made durable; what was acknowledged stays.
 //!
-//! Everything lies on an ext4 image of its own. The program dies or ends, the file system is shut
-//! down without writing anything more, and mounted again, which replays its journal.
+//! Everything is on an ext4 image of its own. The program dies or ends, the file system is shut
+//! down without writing anything else, and mounted again, which replays its journal.
 
 use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
-use super::dying::{Place, Tally, dies, passed, places};
+use super::dying::{Point, Tally, dies, passed, points};
 use super::mounted::{run_in_mount, world_with_history};
 use super::world::{World, three_chunks};
 use super::{mounted, receiving, sending};
 use crate::common::{BOB, is_skipped, need_root, run, shell, temp_dir, tool, wait_until};
 
-/// Tells ext4 to stop at once, without flushing its log: `EXT4_IOC_SHUTDOWN` with `NOLOGFLUSH`.
+/// Makes ext4 stop at once, without flushing its log: `EXT4_IOC_SHUTDOWN` with `NOLOGFLUSH`.
 const SHUT_DOWN: &str = "exec python3 -c 'import fcntl, os, struct, sys
 fcntl.ioctl(os.open(sys.argv[1], os.O_RDONLY), 0x8004587d, struct.pack(\"I\", 2))' \"$1\"";
 
-/// Mounts so that nothing is written out by the clock: only what was asked for is durable.
+/// Mounts so that nothing is written out by the clock: only what was requested is durable.
 const MOUNT: &str = "exec mount -o loop,commit=300 \"$1\" \"$2\"";
 
 /// A disk that can lose its power.
@@ -73,7 +73,7 @@ impl Disk {
     #[track_caller]
     fn cut(&self) {
         run(shell(SHUT_DOWN, &[self.path()])).ok();
-        wait_until("nobody uses the dead disk", || {
+        wait_until("no process uses the dead disk", || {
             run(shell("exec umount \"$1\"", &[self.path()])).status.success()
         });
         self.mount();
@@ -96,13 +96,13 @@ fn power_cuts_while_sending_lose_nothing_that_was_promised() {
     let passed = passed(&undisturbed.alice, || drop(undisturbed.alice.run(send).ok()));
     let mut tally = Tally::default();
 
-    for place in places(&passed) {
+    for point in points(&passed) {
         let world = disk.copy(&template);
-        let ran = dies(&world.alice, &place, &send);
+        let ran = dies(&world.alice, &point, &send);
         disk.cut();
         tally.crash(&ran);
         let before = world.outbox();
-        sending::judge(&mut tally, &place, &world, ran.status.success(), &before);
+        sending::judge(&mut tally, &point, &world, ran.status.success(), &before);
     }
 
     tally.finish("sending, with power cuts");
@@ -116,13 +116,13 @@ fn power_cuts_while_receiving_lose_no_file_that_has_a_receipt() {
     let passed = passed(&undisturbed.bob, || undisturbed.receive());
     let mut tally = Tally::default();
 
-    for place in places(&passed) {
+    for point in points(&passed) {
         let world = disk.copy(&template);
         let out = world.received_dir();
-        let ran = dies(&world.bob, &place, &["recv", "--out", &out.to_string_lossy()]);
+        let ran = dies(&world.bob, &point, &["recv", "--out", &out.to_string_lossy()]);
         disk.cut();
         tally.crash(&ran);
-        receiving::judge(&mut tally, &place, &world);
+        receiving::judge(&mut tally, &point, &world);
     }
 
     tally.finish("receiving, with power cuts");
@@ -131,7 +131,7 @@ fn power_cuts_while_receiving_lose_no_file_that_has_a_receipt() {
 #[test]
 fn a_power_cut_right_after_success_loses_nothing() {
     let Some(disk) = Disk::new() else { return };
-    let place = Place { name: "the end".into(), passing: 1 };
+    let point = Point { name: "the end".into(), passing: 1 };
     let mut tally = Tally::default();
 
     let world = disk.copy(&World::new());
@@ -139,17 +139,17 @@ fn a_power_cut_right_after_success_loses_nothing() {
     world.alice.run(["send", &file, "--to", BOB]).ok();
     disk.cut();
     tally.crash_elsewhere();
-    sending::judge(&mut tally, &place, &world, true, &[]);
+    sending::judge(&mut tally, &point, &world, true, &[]);
 
     let world = disk.copy(&receiving::world_with_mail());
     world.receive();
     disk.cut();
     tally.crash_elsewhere();
-    receiving::judge(&mut tally, &place, &world);
+    receiving::judge(&mut tally, &point, &world);
 
     // A mount that dies with the power right after `cp` had its 0, before the tag is published.
     let world = disk.copy(&world_with_history());
-    let tagging = Place { name: "outbox.prepare.journaled".into(), passing: 1 };
+    let tagging = Point { name: "outbox.prepare.journaled".into(), passing: 1 };
     let (copied, died) = run_in_mount(&world, mounted::COPY, Some(&tagging));
     disk.cut();
     assert!(died, "the mount dies in the middle of the close");
@@ -157,7 +157,7 @@ fn a_power_cut_right_after_success_loses_nothing() {
     mounted::judge(&mut tally, &tagging, &world, copied.status.success());
 
     let world = disk.copy(&world_with_history());
-    let tagging = Place { name: "outbox.publish.tagged".into(), passing: 1 };
+    let tagging = Point { name: "outbox.publish.tagged".into(), passing: 1 };
     let (copied, died) = run_in_mount(&world, mounted::COPY, Some(&tagging));
     disk.cut();
     assert!(died && copied.status.success(), "the mount dies after the close: {copied:?}");

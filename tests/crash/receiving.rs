@@ -1,6 +1,6 @@
 //! The recipient dies, or the sender while collecting receipts: each file once, each receipt once.
 
-use super::dying::{Place, Tally, dies, passed, places};
+use super::dying::{Point, Tally, dies, passed, points};
 use super::world::{World, three_chunks};
 use crate::common::BOB;
 
@@ -22,25 +22,25 @@ pub(super) fn world_with_mail() -> World {
     world
 }
 
-pub(super) fn judge(tally: &mut Tally, place: &Place, world: &World) {
+pub(super) fn judge(tally: &mut Tally, point: &Point, world: &World) {
     world.receive();
-    tally.compare(place, &sent(), &world.received());
+    tally.compare(point, &sent(), &world.received());
     let (received, issued) = world.receipts();
     for (who, names) in [("alice", &received), ("bob", &issued)] {
         for (name, _) in sent() {
             let receipt = format!("{name}.accepted.json");
             match names.iter().filter(|listed| **listed == receipt).count() {
-                0 => tally.lose(place, &format!("the receipt {receipt} of {who}")),
+                0 => tally.lose(point, &format!("the receipt {receipt} of {who}")),
                 1 => {}
-                _ => tally.double(place, &format!("the receipt {receipt} of {who}")),
+                _ => tally.double(point, &format!("the receipt {receipt} of {who}")),
             }
         }
         if names.len() > sent().len() {
-            tally.double(place, &format!("receipts of {who}: {names:?}"));
+            tally.double(point, &format!("receipts of {who}: {names:?}"));
         }
     }
     world.age();
-    tally.expect_clean(place, &world.litter());
+    tally.expect_clean(point, &world.litter());
 }
 
 #[test]
@@ -50,12 +50,12 @@ fn a_recv_that_dies_anywhere_has_each_file_and_each_receipt_once_in_the_end() {
     let passed = passed(&undisturbed.bob, || undisturbed.receive());
     let mut tally = Tally::default();
 
-    for place in places(&passed) {
+    for point in points(&passed) {
         let world = template.copy();
         let out = world.received_dir();
-        let ran = dies(&world.bob, &place, &["recv", "--out", &out.to_string_lossy()]);
+        let ran = dies(&world.bob, &point, &["recv", "--out", &out.to_string_lossy()]);
         tally.crash(&ran);
-        judge(&mut tally, &place, &world);
+        judge(&mut tally, &point, &world);
     }
 
     tally.finish("receiving");
@@ -69,11 +69,11 @@ fn collecting_receipts_that_dies_anywhere_lists_each_once() {
     let passed = passed(&undisturbed.alice, || drop(undisturbed.alice.json(["ls", "receipts"])));
     let mut tally = Tally::default();
 
-    for place in places(&passed) {
+    for point in points(&passed) {
         let world = template.copy();
-        let ran = dies(&world.alice, &place, &["ls", "receipts"]);
+        let ran = dies(&world.alice, &point, &["ls", "receipts"]);
         tally.crash(&ran);
-        judge(&mut tally, &place, &world);
+        judge(&mut tally, &point, &world);
     }
 
     tally.finish("collecting receipts");
@@ -88,14 +88,14 @@ fn a_message_of_a_stranger_survives_crashes_until_its_sender_is_trusted() {
     let passed = passed(&undisturbed.bob, || undisturbed.receive());
     let mut tally = Tally::default();
 
-    for place in places(&passed) {
+    for point in points(&passed) {
         let world = template.copy();
         let out = world.received_dir();
-        let ran = dies(&world.bob, &place, &["recv", "--out", &out.to_string_lossy()]);
+        let ran = dies(&world.bob, &point, &["recv", "--out", &out.to_string_lossy()]);
         tally.crash(&ran);
-        tally.compare(&place, &[], &world.received());
+        tally.compare(&point, &[], &world.received());
         world.bob.trust(&world.alice);
-        judge(&mut tally, &place, &world);
+        judge(&mut tally, &point, &world);
     }
 
     tally.finish("receiving from a stranger");

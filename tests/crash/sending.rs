@@ -1,10 +1,10 @@
 //! The sender dies: what was promised arrives exactly once, what was not arrives never.
 
-use super::dying::{Place, Tally, dies, passed, places};
+use super::dying::{Point, Tally, dies, passed, points};
 use super::world::{World, three_chunks};
 use crate::common::BOB;
 
-/// Runs `send FILE` once undisturbed, then dying at each place; `before` happens first each time.
+/// Runs `send FILE` once undisturbed, then dying at each point; `before` happens first each time.
 fn die_everywhere(scenario: &str, before: impl Fn(&World)) {
     let template = World::new();
     before(&template);
@@ -15,12 +15,12 @@ fn die_everywhere(scenario: &str, before: impl Fn(&World)) {
     });
     let mut tally = Tally::default();
 
-    for place in places(&passed) {
+    for point in points(&passed) {
         let world = template.copy();
-        let ran = dies(&world.alice, &place, &["send", &file, "--to", BOB]);
+        let ran = dies(&world.alice, &point, &["send", &file, "--to", BOB]);
         tally.crash(&ran);
         let before = world.outbox();
-        judge(&mut tally, &place, &world, ran.status.success(), &before);
+        judge(&mut tally, &point, &world, ran.status.success(), &before);
     }
 
     tally.finish(scenario);
@@ -28,7 +28,7 @@ fn die_everywhere(scenario: &str, before: impl Fn(&World)) {
 
 pub(super) fn judge(
     tally: &mut Tally,
-    place: &Place,
+    point: &Point,
     world: &World,
     acknowledged: bool,
     before: &[(String, String)],
@@ -36,7 +36,7 @@ pub(super) fn judge(
     let is_in = |rows: &[(String, String)], wanted: &[&str]| {
         rows.iter().any(|(name, state)| name == "f" && wanted.contains(&state.as_str()))
     };
-    // From the journal on a restart keeps the promise, although nobody has heard of it yet.
+    // Once it is in the journal a restart keeps the promise, although it was not reported yet.
     let promised = acknowledged || is_in(before, &["prepared", "sent"]);
 
     world.recover();
@@ -44,12 +44,12 @@ pub(super) fn judge(
     world.receive();
 
     if promised && !sent {
-        tally.lose(place, "f, which was promised");
+        tally.lose(point, "f, which was promised");
     }
     let wanted = if sent { vec![("f".to_owned(), three_chunks())] } else { Vec::new() };
-    tally.compare(place, &wanted, &world.received());
+    tally.compare(point, &wanted, &world.received());
     world.age();
-    tally.expect_clean(place, &world.litter());
+    tally.expect_clean(point, &world.litter());
 }
 
 #[test]
@@ -61,8 +61,8 @@ fn a_first_send_that_dies_anywhere_is_delivered_once_or_not_at_all() {
 fn a_send_that_replaces_an_abandoned_one_and_dies_anywhere_is_delivered_once_or_not_at_all() {
     die_everywhere("sending over an abandoned file", |world| {
         let file = world.source("f", b"abandoned");
-        let place = Place { name: "outbox.create.recorded".into(), passing: 1 };
-        dies(&world.alice, &place, &["send", &file, "--to", BOB]);
+        let point = Point { name: "outbox.create.recorded".into(), passing: 1 };
+        dies(&world.alice, &point, &["send", &file, "--to", BOB]);
     });
 }
 
@@ -73,18 +73,18 @@ fn a_recovery_that_dies_is_done_by_the_next() {
     let mut tally = Tally::default();
 
     for name in ["outbox.create.staged", "outbox.prepare.journaled", "outbox.publish.tagged"] {
-        let place = Place { name: name.into(), passing: 1 };
+        let point = Point { name: name.into(), passing: 1 };
         let left = template.copy();
-        tally.crash(&dies(&left.alice, &place, &["send", &file, "--to", BOB]));
+        tally.crash(&dies(&left.alice, &point, &["send", &file, "--to", BOB]));
         let undisturbed = left.copy();
         let during = passed(&undisturbed.alice, || undisturbed.recover());
-        for place in places(&during) {
+        for point in points(&during) {
             let world = left.copy();
             let before = world.outbox();
-            if super::mounted::dies_while_mounting(&world, &place) {
+            if super::mounted::dies_while_mounting(&world, &point) {
                 tally.crash_elsewhere();
             }
-            judge(&mut tally, &place, &world, false, &before);
+            judge(&mut tally, &point, &world, false, &before);
         }
     }
 

@@ -12,7 +12,7 @@ use crate::common::{
 /// Chunks so small that a short file has several.
 const CHUNK_BYTES: &str = "chunk_bytes = \"64KiB\"";
 
-/// The two homes and the repository between them, none of them used since they were copied.
+/// The two homes and the repository between them, all unused since they were copied.
 pub(super) struct World {
     pub(super) alice: Home,
     pub(super) bob: Home,
@@ -108,7 +108,7 @@ impl World {
         mount.unmount();
     }
 
-    /// Returns what should not be there any more: temporary files of every kind.
+    /// Returns what should no longer exist: temporary files of every kind.
     pub(super) fn litter(&self) -> Vec<String> {
         let unsent = self.outbox().iter().filter(|(_, state)| state != "sent").count();
         let mut left = Vec::new();
@@ -130,9 +130,9 @@ impl World {
         left
     }
 
-    /// Lets a day pass, if anything lies around, and both people do something once more.
+    /// Makes a day pass, if any litter is left, and both people act once more.
     ///
-    /// What a killed writer left in the open is removed once it is old enough to be nobody's.
+    /// What a killed writer left behind is removed once it is old enough to have no owner.
     pub(super) fn age(&self) {
         if self.litter().is_empty() {
             return;

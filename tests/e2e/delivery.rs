@@ -6,7 +6,7 @@ use tempfile::TempDir;
 
 use crate::common::{BOB, Home, Ran, TestMount, mounted_alice_and_bob, run, shell, write};
 
-/// Alice's mount on a layout directory, and bob, who looks with `recv` after it ended.
+/// Alice's mount on a layout directory, and bob, who checks with `recv` after it ended.
 ///
 /// Bob looks last: an unmount publishes whatever is on its way, so nothing can arrive later and
 /// "exactly one message" needs no waiting for a second one.

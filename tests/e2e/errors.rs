@@ -10,7 +10,7 @@ use crate::common::{
 
 // --- a registry that refuses
 
-/// A registry that lets everybody look and nobody push.
+/// A registry that grants everyone read access and no one push access.
 pub(super) fn refusing(status: u16, code: &'static str) -> HttpServer {
     HttpServer::start(move |method, target| match (method, target) {
         ("GET", "/v2/") => (200, "{}".to_owned()),
@@ -95,7 +95,7 @@ fn a_failure_that_the_shell_does_not_report_is_shown_by_the_mount() {
     let server = refusing(403, "DENIED");
     let (alice, mount) = refused_alice(&server);
 
-    // The shell closes the file last, and does not look at the result of that.
+    // The shell closes the file last, and ignores the result.
     try_in(&alice, &mount, "{ echo one; echo two; } > $OUT/list");
 
     mount.wait_for_state(mount.outbox(BOB).join("list"), "failed");

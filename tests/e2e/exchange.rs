@@ -42,7 +42,7 @@ fn exchange(registry: &str, count: usize) {
     assert_eq!(listed(&bob), count);
 }
 
-/// Copies `count` small files, several at once, each with content that tells it from all others.
+/// Copies `count` small files, several at once, each with unique content.
 fn copy_all(home: &Home, outbox: &Path, who: &str, count: usize) -> Running {
     let sources = home.dir().join("sources");
     std::fs::create_dir(&sources).unwrap();
@@ -67,7 +67,7 @@ fn check_inbox(mount: &TestMount, sender: &str, who: &str, count: usize) {
     }
 }
 
-/// Counts the messages that a fresh look at the registry lists.
+/// Counts the messages that a new listing of the registry contains.
 fn listed(home: &Home) -> usize {
     home.json(["ls", "inbox"]).len()
 }

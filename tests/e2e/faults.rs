@@ -1,5 +1,5 @@
-//! Each program that people copy with, times each way to fail: the user hears of it, and nothing
-//! that is not whole is ever sent.
+//! Each program that people copy with, times each way to fail: the user is informed, and nothing
+//! incomplete is ever sent.
 
 use std::path::Path;
 
@@ -94,7 +94,7 @@ fn each_program_that_dies_in_the_middle_sends_nothing() {
             continue;
         }
         write(&source, &bytes);
-        // The kernel kills whoever writes past 512 KiB: in the middle, wherever that is.
+        // The kernel kills any writer past 512 KiB: in the middle, wherever that is.
         let limited = format!("ulimit -c 0; ulimit -f 1024; {script}");
         let ran = run_in(&alice, &mount, &limited);
         expect_failure(&ran, script, None, &alice, &bytes);
@@ -189,7 +189,7 @@ fn vim_over_a_sent_file_sends_a_new_message() {
     mount.wait_for_state(&path, "sent");
     let digest = mount.attribute(&path, "digest");
 
-    // It is read-only, so vim wants to be told twice; and once more with the backup file that it
+    // It is read-only, so vim needs two confirmations; and once more with the backup file that it
     // makes outside of the temporary directory.
     for option in ["", "set backupskip="] {
         run_in(

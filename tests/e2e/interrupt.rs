@@ -1,4 +1,4 @@
-//! A registry that hangs never holds a program: a signal frees whoever waits for us.
+//! A registry that hangs never blocks a program: a signal frees every waiting caller.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! A copy that is killed in its middle sends nothing, is shown as abandoned, and can be repeated.
+//! A copy that is killed midway sends nothing, is shown as abandoned, and can be repeated.
 //!
 //! To a file system the end of a killed program looks like an ordinary close of a shorter file.
 

@@ -1,5 +1,5 @@
 //! The registry is down or hangs: listings answer at once, copies fail in time with the right
-//! words, nothing is lost, and all works again when it is back.
+//! words, nothing is lost, and everything works again when it is back.
 
 use std::time::Duration;
 

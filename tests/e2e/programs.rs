@@ -1,4 +1,4 @@
-//! Each program that people copy with sends exactly one message a file, under the right name.
+//! Each program that people copy with sends exactly one message per file, under the right name.
 //!
 //! The sequences of system calls behind them differ widely: early empty flushes, temporary names,
 //! renames, several writers. Each test is one of them.

@@ -1,4 +1,4 @@
-//! Whatever reads a message sees exactly the sender's bytes, and no more is fetched than needed.
+//! Every reader of a message sees exactly the sender's bytes, and nothing is fetched needlessly.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! `dockercomms umount` while somebody is in the mount.
+//! `dockercomms umount` while a process is in the mount.
 
 use crate::common::{
     ALICE, Home, Running, TestMount, is_mounted, repository, run, shell, temp_dir, wait_until,
@@ -41,7 +41,7 @@ fn f18_somebody_who_stays_is_named_and_the_mount_goes_on() {
 
     assert_eq!(refused.status.code(), Some(8), "{refused:?}");
     assert!(refused.stderr.contains("working directory") && refused.stderr.contains("--force"));
-    assert!(mount.path().join("inbox").is_dir(), "the mount goes on");
+    assert!(mount.path().join("inbox").is_dir(), "the mount stays");
     drop(visitor);
     mount.unmount();
 }

@@ -1,7 +1,7 @@
 //! What each target does with its bytes: one plain function for the fuzzer and for every test run.
 //!
 //! A function panics when an invariant breaks. "No panic" alone would find little in code without
-//! `unsafe`: what is accepted must mean one thing, and no output may exceed what was promised.
+//! `unsafe`: accepted input must have one meaning, and no output may exceed what was promised.
 
 use std::sync::LazyLock;
 
@@ -55,7 +55,7 @@ pub(crate) fn manifest(data: &[u8]) {
         check_name(&message.envelope.filename);
     }
     if let Ok(receipt) = Receipt::parse(data) {
-        assert_eq!(Message::parse(data).ok(), None, "a receipt is no message");
+        assert_eq!(Message::parse(data).ok(), None, "a receipt is not a message");
         assert!(receipt.reason.is_none_or(|reason| !reason.chars().any(char::is_control)));
     }
     parse_bundle_manifest(data, &Digest::of(MANIFEST)).ok();

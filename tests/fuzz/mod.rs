@@ -1,7 +1,7 @@
 //! Every run feeds the fuzz targets with their corpora and with simple damage to them.
 //!
 //! The bodies are those that `scripts/fuzz` runs for hours; an input that once broke something is
-//! committed below `corpus/` and tried for ever.
+//! committed below `corpus/` and tried in every run.
 
 mod bodies;
 

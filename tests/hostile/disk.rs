@@ -1,5 +1,5 @@
-//! The disk of the state refuses at the worst moment (F02 to F07): the errno reaches the program that
-//! writes, nothing of it is sent, then or later, and mail that is there can be read.
+//! The disk of the state fails at the worst moment (F02 to F07): the errno reaches the program that
+//! writes, nothing of it is sent, then or later, and existing mail can be read.
 
 use std::path::{Path, PathBuf};
 

@@ -1,7 +1,7 @@
-//! Letters as an attacker writes them: any manifest, any layers, signed by whom one likes.
+//! Letters as an attacker writes them: any manifest, any layers, signed by anyone.
 //!
 //! The signature is made here from the protocol's text, with the curve alone, so that the tests do
-//! not ask the program's own signer what is right.
+//! not rely on the program's own signer.
 
 use bytes::Bytes;
 use dockercomms::chunk::LayerEncoder;
@@ -21,7 +21,7 @@ use super::registry::Registry;
 /// Bytes of a letter's chunks, unless it says otherwise.
 pub(crate) const CHUNK: usize = 1000;
 
-/// Somebody with a name and a key.
+/// A person with a name and a key.
 pub(crate) struct Author {
     pub(crate) name: Identity,
     key: SigningKey,
@@ -227,7 +227,7 @@ pub(crate) fn attach(registry: &Registry, subject: &Digest, bundle: &[u8]) {
     registry.put_manifest(Some(&tag), &manifest);
 }
 
-/// Posts an `accepted` receipt for a message, signed or not; `nth` tells several apart.
+/// Posts an `accepted` receipt for a message, signed or not; `nth` distinguishes several.
 pub(crate) fn post_receipt(registry: &Registry, message: &[u8], author: Option<&Author>, nth: u32) {
     let parsed = ImageManifest::parse(message).expect("a message");
     let receipt = ReceiptDraft {

@@ -1,7 +1,7 @@
-//! What a registry can answer to somebody who receives (H).
+//! What a registry can answer to a recipient (H).
 //!
 //! The faults are bound to one letter's layer or to a class of requests; the good letter beside it
-//! must arrive, or, when nothing can be had, the exit code must say why.
+//! must arrive, or, when nothing can be fetched, the exit code must say why.
 
 use super::forge::{Letter, Posted, payload};
 use super::registry::{Answer, Class, Fault, Registry};
@@ -22,7 +22,7 @@ fn scene_with_layer() -> (Scene, String) {
     (scene, layer)
 }
 
-/// Returns how often a blob was asked for.
+/// Returns how often a blob was requested.
 fn fetches(scene: &Scene, digest: &str) -> usize {
     scene.registry.seen(Class::BlobGet).iter().filter(|request| request.name() == digest).count()
 }
@@ -163,7 +163,7 @@ fn h07_the_digest_that_a_header_claims_is_ignored() {
 fn h09_h10_endless_bodies_are_cut_at_their_limits() {
     for class in [Class::Tags, Class::ManifestGet, Class::Referrers] {
         let scene = Scene::new();
-        // Without a bundle tag, so that the referrers are asked for.
+        // Without a bundle tag, so that the referrers are requested.
         scene.letter("unsigned").post_unsigned(&scene.registry, BOB);
         scene.registry.fail(class, Fault::Endless);
 
@@ -225,7 +225,7 @@ fn h15_server_errors_are_tried_again_and_then_reported() {
 
         assert_eq!(ran.code(), 0, "{status}: {ran:?}");
         assert_eq!(files.len(), 2);
-        assert_layer_fault("H15 for ever", 7, Fault::status(status));
+        assert_layer_fault("H15 always", 7, Fault::status(status));
         assert_class_fault("H15", Class::Tags, &Fault::status(status), &[7]);
     }
 }

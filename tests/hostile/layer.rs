@@ -1,4 +1,4 @@
-//! Layers that a trusted key has signed and that are no chunk, or too much of one (L).
+//! Layers that a trusted key has signed and that are not a chunk, or too much of one (L).
 
 use std::fs::File;
 use std::io::Read as _;

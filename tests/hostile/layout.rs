@@ -1,5 +1,5 @@
-//! An image-layout directory that somebody else can write to (F27): links, tricks with paths, files
-//! that change, no room and no permission give the answers that a hostile registry gets.
+//! An image-layout directory that other users can write to (F27): links, tricks with paths, files
+//! that change, no space and no permission give the answers that a hostile registry gets.
 
 use std::fs::{create_dir, remove_dir, remove_file};
 use std::os::unix::fs::symlink;

@@ -1,4 +1,4 @@
-//! What a registry can say about which tags and bundles there are (H32 to H38).
+//! What a registry can claim about existing tags and bundles (H32 to H38).
 
 use std::collections::BTreeSet;
 
@@ -72,7 +72,7 @@ fn h33_pages_that_lead_in_a_circle_end() {
         let link = "</v2/mail/tags/list?n=100&last=x>; rel=\"next\"";
         Some(Fault::Answer(page(&tags).with("Link", link)))
     });
-    assert_all_found("for ever", |_, tags| {
+    assert_all_found("endless", |_, tags| {
         let counter = std::sync::atomic::AtomicU64::new(0);
         Some(Fault::script(move |_request| {
             let nth = counter.fetch_add(1, std::sync::atomic::Ordering::Relaxed);

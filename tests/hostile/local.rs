@@ -19,7 +19,7 @@ fn cached_files(scene: &Scene) -> Vec<PathBuf> {
     found.text().lines().map(PathBuf::from).collect()
 }
 
-/// Receives a letter through a mount, so that it lies in the cache, and unmounts.
+/// Receives a letter through a mount, so that it is in the cache, and unmounts.
 fn scene_with_cache() -> Scene {
     let scene = Scene::new();
     scene.letter("kept").post(&scene.registry, &scene.alice, BOB);
@@ -46,7 +46,7 @@ fn flip(path: &PathBuf) {
 fn f08_a_damaged_cache_never_returns_a_wrong_byte() {
     let damages: [(&str, Damage); 5] = [
         ("flipped", flip),
-        ("flipped and sealed by somebody", |path| {
+        ("flipped and sealed by another user", |path| {
             flip(path);
             setxattr(path, "user.dockercomms.seal", &[7; 32], XattrFlags::REPLACE).unwrap();
         }),
@@ -135,7 +135,7 @@ fn f18_however_a_mount_is_taken_away_it_ends_and_can_be_mounted_again() {
         mount.start(&scene.bob, &[]);
         assert_eq!(read(mount.message(ALICE, GOOD)), b"good", "{script}");
     }
-    // Somebody who is in it keeps it up, unless it is taken away lazily.
+    // A process that is in it keeps it mounted, unless it is detached lazily.
     let stay = "cd \"$1/inbox\" && echo there && exec sleep 100";
     let visitor = Running::start(shell(stay, &[mount.path()]));
     wait_until("the visitor is there", || visitor.output().contains("there"));
@@ -202,7 +202,7 @@ fn n35_the_outbox_has_no_links_devices_directories_or_privileges() {
         let ran = run(shell(&script, &[&outbox]));
         assert!(ran.stderr.contains("not permitted"), "{kind}: {ran:?}");
     }
-    // A mode is kept for `cp -p`; on this mount it gives nobody a right.
+    // A mode is kept for `cp -p`; on this mount it grants no rights.
     std::fs::set_permissions(&sent, std::fs::Permissions::from_mode(0o6755)).ok();
     let options = read("/proc/self/mountinfo");
     let options = String::from_utf8(options).unwrap();

@@ -1,8 +1,8 @@
 //! What a hostile registry or sender can try, through the real binary.
 //!
 //! The ids in the names (M, L, N, B, H) are those of the catalogue of hostile inputs: manifest,
-//! layer, name, bundle and trust, HTTP. In every test a correct letter lies beside the bad one, and
-//! must arrive.
+//! layer, name, bundle and trust, HTTP. In every test there is a correct letter beside the bad one,
+//! and it must arrive.
 
 mod disk;
 mod forge;

@@ -30,7 +30,7 @@ fn with_layer(scene: Scene) -> (Scene, String) {
 }
 
 /// Asserts the errno of reading a file while its layer gets `fault`; that the file beside it can be
-/// read, that `errors` tells about it, and that the file can be read once the registry behaves.
+/// read, that `errors` reports it, and that the file can be read once the registry behaves.
 #[track_caller]
 fn assert_read_fails(id: &str, errno: i32, code: &str, fault: Fault) {
     let (scene, layer) = scene_with_layer();
@@ -103,7 +103,7 @@ fn c15_a_hundred_hanging_reads_delay_no_other_file() {
     let hanging = [mount.message(ALICE, "bad"), mount.message(ALICE, "bad too")];
     let script = "for i in $(seq 50); do cat \"$1\" & cat \"$2\" & done; wait";
     let mut readers = Running::start(shell(script, &hanging));
-    wait_until("both layers are asked for", || {
+    wait_until("both layers are requested", || {
         let seen = scene.registry.seen(Class::BlobGet);
         [&layer, &other_layer].iter().all(|digest| seen.iter().any(|r| r.name() == **digest))
     });
@@ -136,7 +136,7 @@ fn c15_layers_that_hang_in_many_files_delay_no_other_file() {
     let script = "for file in \"$@\"; do cat \"$file\" > /dev/null & done; wait";
     let mut readers = Running::start(shell(script, &hanging));
     // Far more than are fetched at once when all goes well.
-    wait_until("all layers are asked for", || {
+    wait_until("all layers are requested", || {
         scene.registry.count(Class::BlobGet) >= before + HUNG_COUNT
     });
 
@@ -162,7 +162,7 @@ fn c16_a_reader_of_a_hanging_layer_can_be_interrupted() {
         let mount = scene.bob.mount();
         let bad = mount.message(ALICE, "bad");
         let reader = Running::start(shell("exec cat \"$1\"", &[&bad]));
-        wait_until("the layer is asked for", || {
+        wait_until("the layer is requested", || {
             scene.registry.seen(Class::BlobGet).iter().any(|request| request.name() == layer)
         });
 
@@ -183,7 +183,7 @@ fn a_registry_that_goes_down_leaves_the_listings_and_comes_back() {
     let bad = mount.message(ALICE, "bad");
     let cached = read(&bad);
     scene.registry.fail(Class::Any, Fault::Close);
-    wait_until("the status tells that the registry is out of reach", || {
+    wait_until("the status reports that the registry is out of reach", || {
         mount.status()["registry"].as_str().is_some_and(|text| text.contains("unreachable"))
     });
 

@@ -1,4 +1,4 @@
-//! Tags that are moved, copied, taken away and brought back (P25, B22, B24, B25).
+//! Tags that are moved, copied, deleted and restored (P25, B22, B24, B25).
 
 use super::forge::{Author, Letter, attach};
 use super::registry::{Class, Registry};

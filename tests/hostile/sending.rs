@@ -1,4 +1,4 @@
-//! What a registry can do to somebody who sends (H21, H40 to H47).
+//! What a registry can do to a sender (H21, H40 to H47).
 
 use super::registry::{Answer, Class, Fault, Registry};
 use super::scene::{PATIENCE, Scene, timed};

@@ -1,5 +1,5 @@
-//! What can become of the state and the key (F10, F25, F26): damage is told and never mended by
-//! forgetting; an old copy sends nothing twice; without the key nothing is lost.
+//! What can happen to the state and the key (F10, F25, F26): damage is reported and never repaired
+//! by forgetting; an old copy sends nothing twice; without the key nothing is lost.
 
 use std::path::{Path, PathBuf};
 
@@ -174,7 +174,7 @@ fn f10_a_bit_that_flips_in_an_unsent_row_is_told_and_the_file_is_neither_sent_no
     assert!(errors.contains("damaged-row") && errors.contains(&before[0]), "{errors}");
     assert_eq!(mount.status()["outbox_damaged"], 1);
     mount.unmount();
-    // Who has seen to the staged file gets rid of the row.
+    // Once the staged file is gone the row can be removed.
     scene.bob.run(["gc"]).ok();
     assert_eq!(names_in(&staged), before);
     std::fs::remove_file(staged.join(&before[0])).unwrap();
@@ -257,7 +257,7 @@ fn f25_a_key_that_goes_away_while_mounted_loses_nothing() {
 
     run(shell("mv \"$1\" \"$2\"", &[&key, &away])).ok();
 
-    // A mount that runs goes on with the key that it has; the next one does not start without.
+    // A running mount continues with the key that it has; the next one does not start without.
     copy(&scene, &mount, BOB, "other.bin").ok();
     mount.unmount();
     let dir = scene.bob.dir().join("mnt");

@@ -1,4 +1,4 @@
-//! Registries that fail now and then, for a while, or for everybody at once (H17, H45 to H53).
+//! Registries that fail now and then, for a while, or for all clients at once (H17, H45 to H53).
 
 use std::collections::BTreeMap;
 use std::time::Duration;

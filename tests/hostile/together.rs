@@ -81,7 +81,7 @@ fn c04_a_reader_that_is_killed_takes_nothing_from_the_others() {
     let path = mount.message(ALICE, "slow");
     let first = Running::start(shell("exec cat \"$1\"", &[&path]));
     let asked = || scene.registry.seen(Class::BlobGet).iter().any(|r| r.name() == layer);
-    wait_until("the layer is asked for", asked);
+    wait_until("the layer is requested", asked);
     let second = Running::start(shell("exec cat \"$1\"", &[&path]));
 
     first.signal(Signal::SIGKILL);
@@ -174,7 +174,7 @@ fn c08_n32_a_directory_of_ten_thousand_lists_each_name_once_while_more_arrive() 
     });
 }
 
-/// Lets bob have `count` messages of alice's; returns their names. They are in no registry any more.
+/// Gives bob `count` messages from alice, which no longer exist in a registry; returns their names.
 fn receive_before(scene: &Scene, count: usize) -> Vec<String> {
     let names: Vec<String> = (0..count).map(|index| format!("{index:05}.txt")).collect();
     let letter = Letter::new(&scene.alice, BOB, "", b"x");

@@ -79,7 +79,7 @@ fn b03_a_flood_of_bundles_delays_a_good_one_and_does_not_hide_it() {
     let scene = Scene::new();
     let letter = scene.letter("flooded");
     letter.post(&scene.registry, &scene.alice, BOB);
-    // Four times as many as one poll looks at, and newer than the good one.
+    // Four times as many as one poll checks, and newer than the good one.
     for index in 0..256_u32 {
         attach(&scene.registry, &letter.digest(), format!("{{\"junk\":{index}}}").as_bytes());
     }

@@ -174,7 +174,7 @@ fn f17_a_mount_that_stood_still_goes_on() {
     wait_until("the upload has begun", || scene.registry.count(Class::UploadPut) > 0);
 
     mount.server().signal(Signal::SIGSTOP);
-    // Connections end while a machine sleeps, and mail goes on coming.
+    // Connections end while a machine sleeps, and mail keeps arriving.
     scene.registry.fail_times(Class::Any, 4, Fault::Close);
     scene.registry.release();
     scene.post_good();

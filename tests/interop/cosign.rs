@@ -1,4 +1,4 @@
-//! `cosign` accepts what we sign, and refuses whatever differs from it.
+//! `cosign` accepts what we sign, and refuses anything that differs from it.
 
 use super::scene::{Posted, Scene, have_tools};
 use crate::common::{ALICE, BOB, Ran, Registry, log_like, read, write};
@@ -120,7 +120,7 @@ fn cosign_refuses_a_signature_that_was_moved_to_another_manifest() {
     scene.save(&posted);
     scene.copy_unsigned(&posted, "moved");
 
-    // The same message for somebody else, with the signature of the first.
+    // The same message for another recipient, with the signature of the first.
     let text = String::from_utf8(read(scene.alice.dir().join("manifest.json"))).unwrap();
     write(scene.alice.dir().join("changed.json"), text.replace(BOB, "eve@example.com"));
     scene.sh("oras manifest push --plain-http $REPO/moved:changed changed.json");

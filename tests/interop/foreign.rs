@@ -1,4 +1,4 @@
-//! A message that stock tools made by src/protocol/README.md is one like ours.
+//! A message that stock tools made by src/protocol/README.md is equivalent to one of ours.
 
 use super::scene::{Scene, have_tools};
 use crate::common::{BOB, Registry, names_in, random_bytes, read, run, tool, write};
@@ -97,7 +97,7 @@ fn is_read(registry: Option<Registry>, compression: &Compression) {
     scene.trust_carol();
     let message = mount.message(CAROL, "plan.bin");
 
-    assert!(before.is_empty(), "nobody vouches for carol's key yet: {before:?}");
+    assert!(before.is_empty(), "carol's key is not trusted yet: {before:?}");
     assert!(read(&message) == bytes, "the bytes differ");
     assert_eq!(mount.attribute(&message, "digest"), Some(digest.clone()));
     assert_eq!(mount.attribute(&message, "sender").as_deref(), Some(CAROL));

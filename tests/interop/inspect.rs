@@ -1,5 +1,4 @@
-//! What `oras`, `skopeo` and `crane` show of a message is exactly what
-//! src/protocol/README.md says.
+//! What `oras`, `skopeo` and `crane` show of a message is exactly what src/protocol/README.md says.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! A registry that asks for a login, over HTTPS with a certificate that nobody else knows.
+//! A registry that requires a login, over HTTPS with a certificate that no other program trusts.
 
 use std::os::unix::fs::PermissionsExt;
 

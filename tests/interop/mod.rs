@@ -1,7 +1,7 @@
-//! Stock tools and we understand each other, on real registries and on a layout directory.
+//! Stock tools and ours understand each other, on real registries and on a layout directory.
 //!
-//! Nothing here is told by our own program what it should see: `cosign` verifies, `oras`, `skopeo`
-//! and `crane` show, and a message that they made is read.
+//! Our own program never supplies the expected result: `cosign` verifies, `oras`, `skopeo` and
+//! `crane` show, and a message that they made is read.
 
 mod cosign;
 mod foreign;

@@ -22,7 +22,7 @@ pub(super) struct Posted {
 }
 
 impl Scene {
-    /// Makes the homes; alice's public key lies in `alice.pub`, bob's in `bob.pub`.
+    /// Makes the homes; alice's public key is in `alice.pub`, bob's in `bob.pub`.
     #[track_caller]
     pub(super) fn on(registry: Registry) -> Self {
         let (alice, bob) = alice_and_bob(&registry.reference("mail"));

@@ -2,7 +2,7 @@
 //!
 //! What fsx does, and more: positioned reads and writes, truncation, appending, a shared mapping,
 //! copies of the descriptor that are closed midway, and children. A program in Python carries them
-//! out, for there is no mapping and no `fork` without `unsafe` in Rust.
+//! out, because Rust has no mapping and no `fork` without `unsafe`.
 
 use std::fmt::Write as _;
 

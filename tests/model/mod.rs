@@ -1,9 +1,9 @@
 //! Random histories of two people against the simplest mailbox that could be right.
 //!
-//! What happens is in [`step`], what should be there afterwards in [`reference`]; [`object`] carries
-//! the steps out on the mailbox as an object, whose clock and repository the test owns, and
+//! What happens is in [`step`], what should be there afterwards in [`reference`]; [`object`]
+//! carries the steps out on the mailbox as an object, whose clock and repository the test owns, and
 //! [`mounted`] through two mounts of the real program. [`drafts`] writes one file in every way that
-//! programs have, and [`soak`] lets both sides die again and again.
+//! programs use, and [`soak`] kills both sides again and again.
 
 mod drafts;
 mod mounted;

@@ -1,8 +1,9 @@
 //! The same histories through two mounts of the real program, over a registry that fails on demand.
 //!
-//! Files are sent by `cp` and `mv`, and everything is seen through the mounts. `DOCKERCOMMS_MODEL_SEED`
-//! says where the histories begin, `DOCKERCOMMS_MODEL_HISTORIES` how many there are; the same seed
-//! is the same history. The clock is the machine's: histories with jumps of it are `object`'s.
+//! Files are sent by `cp` and `mv`, and everything is observed through the mounts.
+//! `DOCKERCOMMS_MODEL_SEED` sets where the histories begin, `DOCKERCOMMS_MODEL_HISTORIES` how many
+//! there are; the same seed is the same history. The clock is the machine's: histories in which it
+//! jumps belong to `object`.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -147,7 +148,9 @@ impl History {
             Step::Storm(seed) => self.registry.misbehave(seed, STORM_ONE_IN),
             Step::Disconnect => self.registry.fail(Class::Any, Fault::Close),
             Step::Heal => self.registry.heal(),
-            Step::Wait(_) | Step::JumpBack(_) => unreachable!("nobody owns the machine's clock"),
+            Step::Wait(_) | Step::JumpBack(_) => {
+                unreachable!("a test does not own the machine's clock")
+            }
         }
     }
 
@@ -185,7 +188,7 @@ impl History {
         number.checked_rem(names.len()).map(|at| (dir.join(&names[at]), names[at].clone()))
     }
 
-    /// Looks at what bob has listed.
+    /// Observes what bob has listed.
     #[track_caller]
     fn look(&self) {
         let dir = self.bob.mount.inbox(ALICE);

@@ -1,7 +1,7 @@
 //! Histories on the mailbox as an object: the test owns its clock and its repository.
 //!
 //! `DOCKERCOMMS_MODEL_CASES` sets how many histories are tried. An object cannot be killed, so a
-//! kill is a restart here; `tests/crash` kills at every place.
+//! kill is a restart here; `tests/crash` kills at every crash point.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,21 +1,21 @@
 //! The simplest mailbox that could be right, in memory: a list of what was sent.
 //!
-//! What alice was told is sent arrives once, under its name, with its bytes. What failed, or was
-//! replaced or removed before it was sent, may arrive, and not twice. Nothing else does. Every
-//! file has a length of its own, by which it is known whatever it is called.
+//! What was reported to alice as sent arrives once, under its name, with its bytes. What failed, or
+//! was replaced or removed before it was sent, may arrive, but not twice. Nothing else does. Every
+//! file has a length of its own, by which it is known whatever its name.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::common::random_bytes;
 
-/// Most files of one history: lengths are told apart modulo this.
+/// Most files of one history: lengths are distinguished modulo this.
 const SENDING_COUNT_MAX: usize = 64;
 
 /// One file that alice tried to send.
 struct Sending {
     name: String,
     bytes: Vec<u8>,
-    /// Alice was told that it is sent, and has not taken that back while she could.
+    /// It was reported to alice as sent, and she did not recall it while she could.
     is_promised: bool,
 }
 
@@ -44,9 +44,9 @@ pub(super) struct Entry {
 /// The whole tree of both, as a driver found it.
 #[derive(Debug)]
 pub(super) struct Tree {
-    /// What lies in bob's inbox.
+    /// The content of bob's inbox.
     pub(super) inbox: Vec<Entry>,
-    /// What lies in alice's outbox, except for temporary names.
+    /// The content of alice's outbox, except for temporary names.
     pub(super) outbox: Vec<Entry>,
     /// Bob's receipts: digest of the message, status.
     pub(super) issued: BTreeSet<(String, String)>,
@@ -193,7 +193,8 @@ impl Reference {
         }
     }
 
-    /// What bob said by hand counts for ever; what he has read is accepted; nothing else is said.
+    /// An answer that bob gave by hand stays; what he has read is accepted; there are no other
+    /// answers.
     fn compare_issued(&self, tree: &Tree) -> Result<(), String> {
         if let Some((_, status)) = self.answers.difference(&tree.issued).next() {
             return Err(format!("a receipt given by hand is missing: {status}"));
@@ -204,7 +205,7 @@ impl Reference {
         }
         let mut unasked = tree.issued.difference(&self.answers);
         match unasked.find(|(_, status)| status != "accepted") {
-            Some((_, status)) => Err(format!("a receipt that nobody gave: {status}")),
+            Some((_, status)) => Err(format!("a receipt that was never issued: {status}")),
             None => Ok(()),
         }
     }

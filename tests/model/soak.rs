@@ -35,8 +35,8 @@ const SETTLE_DEADLINE: Duration = Duration::from_secs(140);
 /// One file that alice tried to send.
 struct Sending {
     bytes: Vec<u8>,
-    /// The program that closed it was told that it is sent.
-    is_told: bool,
+    /// The close reported success, so it must arrive.
+    is_reported: bool,
 }
 
 struct Soak {
@@ -75,7 +75,7 @@ impl Soak {
         soak
     }
 
-    /// Chooses how the registry fails from now on, and when somebody dies next.
+    /// Chooses how the registry fails from now on, and when the next process dies.
     fn disturb(&mut self) {
         self.registry.heal();
         let seed = u32::try_from(self.numbers.below(1 << 31)).unwrap();
@@ -90,7 +90,7 @@ impl Soak {
         self.since_death = Stopwatch::start();
     }
 
-    /// Runs programs to their end, beside whatever dies meanwhile.
+    /// Runs programs to their end, while processes die.
     fn run_beside_death(&mut self, mut programs: Vec<Running>) -> Vec<Ran> {
         wait_until("the programs end", || {
             if self.since_death.elapsed() > self.next_death {
@@ -121,10 +121,10 @@ impl Soak {
             let source = write(self.alice.home.dir().join(format!("f{number}")), &bytes);
             let outbox = self.alice.mount.path().join("outbox").join(BOB);
             programs.push(Running::start(shell("exec cp \"$1\" \"$2\"", &[source, outbox])));
-            self.sendings.push(Sending { bytes, is_told: false });
+            self.sendings.push(Sending { bytes, is_reported: false });
         }
         for (number, ran) in (first..).zip(self.run_beside_death(programs)) {
-            self.sendings[number].is_told = ran.status.success();
+            self.sendings[number].is_reported = ran.status.success();
         }
     }
 
@@ -169,7 +169,7 @@ impl Soak {
         }
         for (number, sending) in self.sendings.iter().enumerate() {
             let has_come = names.contains(&format!("f{number}"));
-            assert!(has_come || !sending.is_told, "f{number} is lost: {}", alice.errors());
+            assert!(has_come || !sending.is_reported, "f{number} is lost: {}", alice.errors());
         }
         let issued = self.bob.mount.path().join("receipts/issued").join(ALICE);
         wait_until_within(SETTLE_DEADLINE, "each has a receipt", || {
@@ -196,10 +196,10 @@ fn x11_what_closes_promised_arrives_once_though_both_sides_die_all_the_time() {
     }
     let arrived = soak.finish();
 
-    let told = soak.sendings.iter().filter(|sending| sending.is_told).count();
-    assert!(soak.death_count > 0 && told > 0, "{} deaths, {told} sent", soak.death_count);
+    let reported = soak.sendings.iter().filter(|sending| sending.is_reported).count();
+    assert!(soak.death_count > 0 && reported > 0, "{} deaths, {reported} sent", soak.death_count);
     println!(
-        "soak: seed {seed}, {secs} s, {} kills, {} closes, {told} returned 0, {arrived} arrived, \
+        "soak: seed {seed}, {secs} s, {} kills, {} closes, {reported} returned 0, {arrived} arrived, \
          {} read meanwhile, 0 lost, 0 doubled",
         soak.death_count,
         soak.sendings.len(),

@@ -1,4 +1,4 @@
-//! What may happen to two people, whatever carries it out.
+//! What may happen to two people, independent of how it is carried out.
 
 use dockercomms::registry::memory::Operation;
 use proptest::collection::{SizeRange, vec};
@@ -54,7 +54,7 @@ pub(super) const OPERATIONS: [Operation; 8] = [
 /// Names that alice uses: few, so that she uses some of them again.
 const NAME_COUNT: usize = 12;
 
-/// Returns histories of `count` steps; steps of the clock only for who owns one.
+/// Returns histories of `count` steps; steps of the clock only for a caller that owns one.
 pub(super) fn history(
     count: impl Into<SizeRange>,
     owns_clock: bool,

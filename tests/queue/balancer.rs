@@ -1,4 +1,4 @@
-//! nginx in front of several registries, as an organisation that wants no downtime has it.
+//! nginx in front of several registries, as in an organisation that wants no downtime.
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 
@@ -49,7 +49,7 @@ impl Balancer {
     }
 }
 
-/// Returns an address on loopback that nobody listens on.
+/// Returns an address on loopback that no process listens on.
 fn free_address() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).unwrap()
 }

@@ -1,4 +1,4 @@
-//! A mount that is told to end: in time, with what is under way sent or handed over.
+//! A mount that is asked to stop: in time, with work in progress sent or handed over.
 
 use std::time::Duration;
 

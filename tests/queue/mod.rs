@@ -1,4 +1,4 @@
-//! Queued delivery: closes that return before the registry has anything, and what comes of them.
+//! Queued delivery: closes that return before the registry has anything, and how they turn out.
 
 mod balancer;
 mod end;

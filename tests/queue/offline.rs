@@ -1,4 +1,4 @@
-//! The registry is away when files are copied: nothing waits for it, and nothing is lost.
+//! The registry is down when files are copied: nothing waits for it, and nothing is lost.
 
 use super::scene::{Scene, name_of};
 use crate::common::{BOB, Fifo, Running, read, run, shell, tool, wait_until};
@@ -175,5 +175,5 @@ fn a_recipient_may_be_synchronous_in_a_queued_profile() {
 
     assert_eq!(ran.code(), 1, "{ran:?}");
     assert!(ran.stderr.contains("No route to host"), "{ran:?}");
-    assert!(!carols.join("bobs.FAILED.txt").exists(), "cp was told");
+    assert!(!carols.join("bobs.FAILED.txt").exists(), "cp got the error");
 }

@@ -1,4 +1,4 @@
-//! The registry refuses for good: a note beside the file says so, and what to do.
+//! The registry refuses permanently: a note beside the file says so, and what to do.
 
 use std::path::PathBuf;
 

@@ -9,7 +9,7 @@ use crate::common::{
 /// So short that attempts at a registry that hangs end while a test waits.
 pub(super) const SHORT_DEADLINE: &str = "deadline = \"2s\"";
 
-/// Alice's mount with queued delivery, and bob, who looks with `recv`.
+/// Alice's mount with queued delivery, and bob, who checks with `recv`.
 pub(super) struct Scene {
     pub(super) mount: TestMount,
     pub(super) alice: Home,
@@ -46,7 +46,7 @@ impl Scene {
         self.copy_to(BOB, name, bytes);
     }
 
-    /// As [`Self::copy`], to somebody else.
+    /// As [`Self::copy`], to another recipient.
     #[track_caller]
     pub(super) fn copy_to(&self, recipient: &str, name: &str, bytes: impl AsRef<[u8]>) {
         let source = write(self.alice.dir().join(name), bytes);

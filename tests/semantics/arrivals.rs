@@ -1,4 +1,4 @@
-//! Arrivals as those see them who watch a directory: file managers, `inotifywait`.
+//! Arrivals as seen by programs that watch a directory: file managers, `inotifywait`.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -21,10 +21,10 @@ impl Watch {
         Self { inotify, seen: BTreeSet::new() }
     }
 
-    /// Waits until the kernel told of a new name.
+    /// Waits until the kernel has reported a new name.
     #[track_caller]
     fn wait_for(&mut self, name: &str, is_dir: bool) {
-        wait_until(&format!("inotify tells of {name}"), || {
+        wait_until(&format!("inotify reports {name}"), || {
             let events: Vec<InotifyEvent> = self.inotify.read_events().unwrap_or_default();
             self.seen.extend(events.into_iter().filter_map(|event| {
                 let name = event.name?.to_string_lossy().into_owned();
@@ -50,7 +50,7 @@ fn a_new_sender_and_each_new_message_reach_those_who_watch() {
     sender.wait_for("three.pdf", false);
     sender.wait_for("two (2).pdf", false);
 
-    // What the kernel was told is what it finds.
+    // Every reported name is found.
     let listed = names_in(receiving.inbox(ALICE));
     assert_eq!(listed, ["one.pdf", "three.pdf", "two (2).pdf", "two.pdf"]);
     assert_eq!(read(receiving.inbox(ALICE).join("three.pdf")), b"333");
@@ -104,7 +104,7 @@ fn nobody_else_creates_in_the_inbox() {
     send(&scene.alice, &[("first", b"first")]);
     receiving.message(ALICE, "first");
 
-    // What the helper does is refused to everybody else, also by the helper's own verb.
+    // Other processes cannot do what the helper does, not even through the helper's own verb.
     let made = scene.bob.foreign("mknod").arg(receiving.inbox(ALICE).join("x")).arg("p").status();
     let mut verb = scene.bob.command();
     verb.arg("__announce").arg(receiving.path());

@@ -1,4 +1,4 @@
-//! What a mailbox has no use for, and the errno that each program can work with.
+//! What a mailbox does not support, and the errno that each program can handle.
 
 use std::ffi::{CStr, OsStr};
 use std::fs::{self, File};

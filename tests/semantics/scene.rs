@@ -8,10 +8,10 @@ use tempfile::TempDir;
 
 use crate::common::{BOB, Home, TestMount, mounted_alice_and_bob, run, write};
 
-/// A window that does not end while a test looks at what happens in it.
+/// A window that outlasts the test.
 pub(super) const LONG_WINDOW: &str = "settle = \"60s\"";
 
-/// Alice's mount on a layout directory, and bob, who receives; the mount goes first.
+/// Alice's mount on a layout directory, and bob, who receives; the mount is dropped first.
 pub(super) struct Scene {
     pub(super) mount: TestMount,
     pub(super) alice: Home,
@@ -80,7 +80,7 @@ pub(super) fn create(path: &Path, bytes: &[u8]) {
     close(file);
 }
 
-/// Closes a file and looks at the result, which dropping it would not.
+/// Closes a file and checks the result, which dropping it would not.
 #[track_caller]
 pub(super) fn close(file: File) {
     nix::unistd::close(file).unwrap();

@@ -1,4 +1,4 @@
-//! A sent file: a message, which nothing changes any more.
+//! A sent file: a message, which no longer changes.
 
 use std::fs::{self, File, Permissions};
 use std::io::Write as _;

@@ -1,4 +1,4 @@
-//! No two files import each other, directly or on a way around: each can be read without the others.
+//! No two files import each other, directly or indirectly: each can be read without the others.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,4 +1,4 @@
-//! Documentation is where it is looked for: on top of each module, in a README, in the help.
+//! Documentation is where readers look for it: on top of each module, in a README, in the help.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;

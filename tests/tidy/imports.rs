@@ -1,7 +1,7 @@
 //! Which file of the product imports which, and for what name.
 //!
-//! An import leads to the file that defines the name, through every `pub use` on the way: a `mod.rs`
-//! that only declares and re-exports stands for nothing, one that defines items is a file like any
+//! An import leads to the file that defines the name, through every `pub use` on the way: a
+//! `mod.rs` that only declares and re-exports is skipped, one that defines items is a file like any
 //! other. Methods are called without an import and are not seen.
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -44,7 +44,7 @@ fn check(file: &str, path: &[&str], text: &str, only_tests: bool) -> Vec<String>
             Some(rank) if rank == from_rank => {
                 Some(format!("{at}: `{from}` and `{to}` are siblings"))
             }
-            Some(_) => Some(format!("{at}: `{from}` imports `{to}`, which lies above it")),
+            Some(_) => Some(format!("{at}: `{from}` imports `{to}`, which is above it")),
         }
     };
     paths(&tokens(text), &owned).iter().filter_map(complaint).collect()

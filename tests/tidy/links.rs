@@ -13,7 +13,7 @@ use super::tree;
 /// Ends of code spans that name a file of the repository.
 const FILE_ENDS: [&str; 4] = [".rs", ".md", ".sql", ".sh"];
 
-/// The page that tells of files as they were, not as they are.
+/// The page that names files as they were, not as they are.
 const HISTORY: &str = "CHANGELOG.md";
 
 /// Names that stood for a page; a citation has to name the page itself.
@@ -34,7 +34,7 @@ impl Repository {
         Self { files, pages }
     }
 
-    /// Tells whether a file or a folder has this path.
+    /// Returns whether a file or a folder has this path.
     fn has(&self, path: &str) -> bool {
         let below = format!("{path}/");
         let next = self.files.range(below.clone()..).next();
@@ -219,7 +219,7 @@ fn spans(line: &str) -> impl Iterator<Item = &str> {
     line.split('`').skip(1).step_by(2)
 }
 
-/// Tells whether a code span names a file or folder of the source.
+/// Returns whether a code span names a file or folder of the source.
 fn names_a_file(span: &str) -> bool {
     let plain =
         span.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '_' | '-'));

@@ -1,4 +1,4 @@
-//! Nothing lies around: every source file is compiled, every script is listed and runs.
+//! No stray files: every source file is compiled, every script is listed and runs.
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt as _;
@@ -55,7 +55,7 @@ fn every_source_file_is_compiled() {
     super::expect_none("every source file is compiled", &complaints);
 }
 
-/// Tells whether `file` belongs to a target of its own: a benchmark or a fuzz target.
+/// Returns whether `file` belongs to a target of its own: a benchmark or a fuzz target.
 fn is_own_target(file: &str) -> bool {
     file.starts_with("tests/benches/") || file.starts_with("tests/fuzz/")
 }

@@ -14,7 +14,7 @@ pub(super) struct Named {
     pub(super) module: Vec<String>,
     /// The name that a `use` gives it; none for a path in an expression.
     pub(super) alias: Option<String>,
-    /// A `pub use` of whatever reach.
+    /// A `pub use` of any reach.
     pub(super) exported: bool,
 }
 

@@ -51,7 +51,7 @@ fn skipped(chars: &[char], at: usize) -> usize {
     }
 }
 
-/// Tells whether the `r` at `at` follows the `b` or `c` of a literal such as `br"..."`.
+/// Returns whether the `r` at `at` follows the `b` or `c` of a literal such as `br"..."`.
 fn is_literal_prefix(chars: &[char], at: usize) -> bool {
     matches!(chars[at - 1], 'b' | 'c') && (at < 2 || !is_word(chars[at - 2]))
 }
@@ -160,7 +160,7 @@ fn starts_attribute(tokens: &[Token], at: usize) -> bool {
     tokens[at].text == "#" && tokens.get(at + 1).is_some_and(|t| t.text == "[")
 }
 
-/// Tells whether an attribute compiles its item for tests only.
+/// Returns whether an attribute compiles its item for tests only.
 fn is_test_attribute(attribute: &[Token]) -> bool {
     let has = |word: &str| attribute.iter().any(|t| t.text == word);
     let cfg = attribute.get(2).is_some_and(|t| t.text == "cfg");

@@ -1,4 +1,4 @@
-//! What must not stand in the text: unfinished work, look-alike letters, traces of one machine.
+//! What must not be in the text: unfinished work, look-alike letters, traces of one machine.
 
 use super::scan::tokens;
 use super::tree;
@@ -12,7 +12,7 @@ const UNFINISHED: [&str; 5] = [
     concat!("HA", "CK:"),
 ];
 
-/// Words that say where or by whom something was made, which is nobody's business.
+/// Words that reveal where or by whom something was made, which readers need not know.
 const TRACES: [&str; 5] = [
     concat!("/wo", "rk/"),
     concat!("/ro", "ot/"),
@@ -40,7 +40,7 @@ const HOSTS: [&str; 15] = [
     "sigstore.dev",
 ];
 
-/// Ends of host names that can belong to nobody (RFC 2606), or to this machine only.
+/// Ends of host names that have no owner (RFC 2606), or belong to this machine only.
 const RESERVED: [&str; 6] =
     [".example", "example.com", "example.org", "example.net", ".invalid", "localhost"];
 
@@ -84,7 +84,7 @@ fn nothing_tells_where_it_was_made() {
     let complaints: Vec<String> =
         all_text().iter().flat_map(|(file, text)| contains_any(file, text, &TRACES)).collect();
 
-    super::expect_none("nothing tells where it was made", &complaints);
+    super::expect_none("nothing reveals where it was made", &complaints);
 }
 
 /// Returns every text file of the repository with its content.
@@ -101,7 +101,7 @@ fn contains_any(file: &str, text: &str, words: &[&str]) -> Vec<String> {
     found.collect()
 }
 
-/// Tells whether `word` stands in `line` and not inside a longer word.
+/// Returns whether `word` occurs in `line` on its own and not inside a longer word.
 fn is_in(line: &str, word: &str) -> bool {
     let in_word = |c: char| c.is_alphanumeric() || c == '_';
     // The start of an absolute path follows no other part of a path.

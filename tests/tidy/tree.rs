@@ -61,7 +61,7 @@ fn relative(path: &Path) -> String {
     below.to_string_lossy().into_owned()
 }
 
-/// Tells whether the name of `file` ends in `.extension`.
+/// Returns whether the name of `file` ends in `.extension`.
 pub(super) fn is_kind(file: &str, extension: &str) -> bool {
     Path::new(file).extension().is_some_and(|found| found == extension)
 }

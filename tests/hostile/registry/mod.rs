@@ -1,7 +1,7 @@
 //! A registry of our own that is correct, and lies on command.
 //!
 //! A threaded HTTP/1.1 server on loopback with its content in memory. Tests put anything into it
-//! past every check ([`Registry::put_manifest`]), look at what clients sent ([`Registry::seen`])
+//! past every check ([`Registry::put_manifest`]), inspect what clients sent ([`Registry::seen`])
 //! and bind a [`Fault`] to a [`Class`] of requests. Without faults it passes the conformance suite.
 
 mod fault;
@@ -124,7 +124,7 @@ impl Registry {
         self.shared.rules.lock().insert(0, Rule { class, path_part, left: count, fault });
     }
 
-    /// Lets the next `count` requests of the class pass whatever faults there are.
+    /// Lets the next `count` requests of the class pass despite any faults.
     pub(crate) fn let_pass(&self, class: Class, count: u64) {
         self.fail_times(class, count, Fault::None);
     }
@@ -135,7 +135,7 @@ impl Registry {
         *self.shared.dice.lock() = Some((seed.wrapping_mul(0x9e37_79b9).max(1), one_in));
     }
 
-    /// Lets the requests go on that [`Fault::Hold`] holds, and all that follow.
+    /// Releases the requests that [`Fault::Hold`] holds, and all that follow.
     pub(crate) fn release(&self) {
         let _woken_after_this = self.shared.is_over.lock();
         self.shared.is_released.store(true, Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! HTTP/1.1 by hand: what no server library would send, this one can.
+//! HTTP/1.1 by hand: it can send what no server library would.
 
 use std::fmt::Write as _;
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};

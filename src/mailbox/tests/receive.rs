@@ -332,7 +332,7 @@ async fn layers_that_hang_in_many_files_delay_no_other_file() {
         readers.push(tasks.spawn(async move { reader.read_at(0, 100).await }));
     }
     let arrivals = gate.wait_for_arrivals(HUNG_COUNT as u64);
-    tokio::time::timeout(patience, arrivals).await.expect("all are asked for");
+    tokio::time::timeout(patience, arrivals).await.expect("all are requested");
 
     let read = tokio::time::timeout(patience, good.unwrap().read_at(0, 100)).await;
 

@@ -169,8 +169,8 @@ fn serve(
 }
 
 impl Mount {
-    /// Detaches the mount point: its name is free at once, files that are open go on until they
-    /// are closed. Nothing happens when somebody else unmounted it already.
+    /// Detaches the mount point: its name is free at once, open files stay usable until they are
+    /// closed. Does nothing if it is already unmounted.
     ///
     /// # Errors
     /// When the kernel or `fusermount3` refuses.
@@ -206,7 +206,7 @@ impl Mount {
     }
 
     /// Answers every waiting caller in the mount with `EINTR`; unfinished files stay unsent.
-    pub(crate) fn let_go(&self) {
+    pub(crate) fn interrupt_waiters(&self) {
         self.stop.cancel();
     }
 }

@@ -115,7 +115,7 @@ fn has_stopping_signal(status: &str) -> bool {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Scope {
     /// Every process that we may inspect; costs about 100 ms on a desktop.
-    Everybody,
+    EveryProcess,
     /// Processes in the sessions of these: a shell, its jobs and their children. Costs one small
     /// read per process.
     SessionsOf([Option<u32>; 2]),

@@ -66,8 +66,8 @@ impl MailboxParts {
     }
 }
 
-/// Where the current trust store comes from; asked before every verification, so that a change
-/// takes effect while mounted.
+/// Where the current trust store comes from; read before every verification, so that a change takes
+/// effect while mounted.
 pub trait TrustSource: Send + Sync + 'static {
     /// Returns the current trust store.
     ///

@@ -11,8 +11,8 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use lru::LruCache;
-use nix::sys::statvfs::statvfs;
 use parking_lot::Mutex;
+use rustix::fs::statvfs;
 
 use super::entry::{self, Miss};
 use super::seal::SealKey;
@@ -281,7 +281,7 @@ fn remove(path: &Path) {
 
 pub(super) fn require_room(dir: &Path, len: u64) -> io::Result<()> {
     let status = statvfs(dir)?;
-    let free = status.blocks_available().saturating_mul(status.fragment_size());
+    let free = status.f_bavail.saturating_mul(status.f_frsize);
     if free < len.saturating_add(FREE_LEN_MIN) {
         return Err(io::ErrorKind::StorageFull.into());
     }

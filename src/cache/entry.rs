@@ -9,12 +9,11 @@ use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
 use bytes::Bytes;
-use nix::errno::Errno;
-use nix::fcntl::{
-    FallocateFlags, FcntlArg, OFlag, PosixFadviseAdvice, fallocate, fcntl, posix_fadvise,
+use rustix::fs::{
+    Advice, FallocateFlags, OFlags, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT, fadvise,
+    fallocate, fcntl_setfl, futimens,
 };
-use nix::sys::stat::futimens;
-use nix::sys::time::TimeSpec;
+use rustix::io::Errno;
 use tokio::sync::Semaphore;
 
 use super::seal::SealKey;
@@ -55,11 +54,11 @@ pub(super) fn read(
     len: u64,
     key: Option<&SealKey>,
 ) -> Result<Bytes, Miss> {
-    let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
-    let opened = OpenOptions::new().read(true).custom_flags(flags.bits()).open(path);
-    let file = opened.map_err(|error| match error.raw_os_error().map(Errno::from_raw) {
+    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
+    let opened = OpenOptions::new().read(true).custom_flags(flags).open(path);
+    let file = opened.map_err(|error| match Errno::from_io_error(&error) {
         // A link, a file that was made unreadable, a socket: nothing that we wrote.
-        Some(Errno::ELOOP | Errno::EACCES | Errno::ENXIO) => Miss::Broken,
+        Some(Errno::LOOP | Errno::ACCESS | Errno::NXIO) => Miss::Broken,
         _ => Miss::Absent,
     })?;
     let broken = |_source: io::Error| Miss::Broken;
@@ -140,24 +139,22 @@ fn fill_directly(file: &File, layer: &[u8]) -> io::Result<()> {
 /// Writes the whole blocks of a layer past the page cache, and the rest through it.
 fn write_blocks(file: &File, layer: &[u8]) -> io::Result<()> {
     let (blocks, rest) = layer.split_at(layer.len() - layer.len() % ALIGNMENT);
-    set_direct(file, OFlag::O_DIRECT)?;
+    set_direct(file, OFlags::DIRECT)?;
     let written = file.write_all_at(blocks, 0);
-    set_direct(file, OFlag::empty())?;
+    set_direct(file, OFlags::empty())?;
     written?;
     file.write_all_at(rest, blocks.len() as u64)
 }
 
 /// Not every file system supports `O_DIRECT`.
-fn set_direct(file: &File, flags: OFlag) -> io::Result<()> {
-    fcntl(file, FcntlArg::F_SETFL(flags))?;
-    Ok(())
+fn set_direct(file: &File, flags: OFlags) -> io::Result<()> {
+    Ok(fcntl_setfl(file, flags)?)
 }
 
 /// Reserves the blocks of a file at once. On ext4 the write itself then costs a fraction.
 fn reserve(file: &File, len: usize) {
-    let len = i64::try_from(len).unwrap_or(i64::MAX);
     // Not every file system can; the write reports any problem with the disk.
-    fallocate(file, FallocateFlags::empty(), 0, len).ok();
+    fallocate(file, FallocateFlags::empty(), 0, len as u64).ok();
 }
 
 /// Releases the pages of a file that was read, for the next one.
@@ -166,13 +163,15 @@ fn reserve(file: &File, len: usize) {
 /// second copy, and the next file would need fresh memory, which takes more than twice as long.
 fn release_pages(file: &File) {
     // A file system that cannot is slower.
-    posix_fadvise(file, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED).ok();
+    fadvise(file, 0, None, Advice::DontNeed).ok();
 }
 
 /// Sets the modification time, by which the next start orders the files.
 fn touch(file: &File) {
     // If the time cannot be set, files are removed in a worse order; nothing else.
-    futimens(file, &TimeSpec::UTIME_OMIT, &TimeSpec::UTIME_NOW).ok();
+    let time = |tv_nsec| Timespec { tv_sec: 0, tv_nsec };
+    let times = Timestamps { last_access: time(UTIME_OMIT), last_modification: time(UTIME_NOW) };
+    futimens(file, &times).ok();
 }
 
 #[cfg(test)]

@@ -14,7 +14,6 @@ use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
-use nix::fcntl::OFlag;
 use rustix::fs::{XattrFlags, fgetxattr, fsetxattr};
 
 use crate::protocol::Digest;
@@ -59,8 +58,8 @@ impl SealKey {
     }
 
     fn load(path: &Path) -> Option<Self> {
-        let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
-        let mut file = OpenOptions::new().read(true).custom_flags(flags.bits()).open(path).ok()?;
+        let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
+        let mut file = OpenOptions::new().read(true).custom_flags(flags).open(path).ok()?;
         let metadata = file.metadata().ok()?;
         let mut key = [0; blake3::KEY_LEN];
         let is_secret = is_plain_file_of_this_user(&metadata) && !is_open_to_others(&metadata);

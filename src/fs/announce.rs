@@ -11,14 +11,15 @@
 
 use std::ffi::OsStr;
 use std::io::{self, Read as _};
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
-use nix::sys::stat::{Mode, SFlag, fstat, major, minor, mkdirat, mknodat};
+use rustix::fs::{
+    FileType, Mode, OFlags, ResolveFlags, fstat, major, minor, mkdirat, mknodat, openat2,
+};
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 
@@ -126,8 +127,8 @@ pub(crate) fn create_from_stdin(mount_point: &Path) -> io::Result<()> {
 fn open_root(path: &Path) -> io::Result<OwnedFd> {
     let not_ours = || io::Error::from(io::ErrorKind::NotFound);
     let entry = ours_at(path).ok_or_else(not_ours)?;
-    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    let root = nix::fcntl::open(path, flags, Mode::empty())?;
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let root = rustix::fs::open(path, flags, Mode::empty())?;
     let device = fstat(&root)?.st_dev;
     // Another file system may have been mounted over it since.
     if format!("{}:{}", major(device), minor(device)) != entry.device {
@@ -141,16 +142,13 @@ fn create(root: &OwnedFd, record: &[u8]) -> io::Result<()> {
     let (kind, path) = record.split_first().ok_or_else(invalid)?;
     let path = Path::new(OsStr::from_bytes(path));
     let (above, name) = path.parent().zip(path.file_name()).ok_or_else(invalid)?;
-    let how = OpenHow::new().flags(OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC).resolve(
-        ResolveFlag::RESOLVE_BENEATH
-            | ResolveFlag::RESOLVE_NO_XDEV
-            | ResolveFlag::RESOLVE_NO_SYMLINKS,
-    );
-    let dir = openat2(root.as_fd(), above, how)?;
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let inside = ResolveFlags::BENEATH | ResolveFlags::NO_XDEV | ResolveFlags::NO_SYMLINKS;
+    let dir = openat2(root, above, flags, Mode::empty(), inside)?;
     if *kind == b'd' {
-        mkdirat(dir.as_fd(), name, Mode::S_IRWXU)?;
+        mkdirat(&dir, name, Mode::RWXU)?;
     } else {
-        mknodat(dir.as_fd(), name, SFlag::S_IFREG, Mode::S_IRUSR, 0)?;
+        mknodat(&dir, name, FileType::RegularFile, Mode::RUSR, 0)?;
     }
     Ok(())
 }
@@ -178,8 +176,8 @@ mod tests {
         let root = dir.path().join("root");
         std::fs::create_dir_all(root.join("inbox")).unwrap();
         std::os::unix::fs::symlink(dir.path(), root.join("link")).unwrap();
-        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY;
-        let open = nix::fcntl::open(&root, flags, Mode::empty()).unwrap();
+        let flags = OFlags::PATH | OFlags::DIRECTORY;
+        let open = rustix::fs::open(&root, flags, Mode::empty()).unwrap();
 
         for record in [&b"f../x"[..], b"flink/x", b"f/x", b"f", b"", b"dinbox/../../x"] {
             assert!(create(&open, record).is_err(), "{record:?}");

@@ -7,8 +7,8 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use nix::errno::Errno;
-use nix::mount::{MntFlags, umount2};
+use rustix::io::Errno;
+use rustix::mount::UnmountFlags;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 
 use super::error::FsError;
@@ -48,9 +48,9 @@ pub(super) fn mount(path: &Path, options: &str) -> Result<OwnedFd, FsError> {
 
 /// Detaches anything mounted at `path`: its name is free at once, open files stay usable.
 pub(super) fn detach(path: &Path) -> io::Result<()> {
-    match umount2(path, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW) {
+    match rustix::mount::unmount(path, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW) {
         Ok(()) => Ok(()),
-        Err(Errno::EPERM) => unmount(path),
+        Err(Errno::PERM) => unmount(path),
         Err(errno) => Err(errno.into()),
     }
 }

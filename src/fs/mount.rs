@@ -3,6 +3,7 @@
 //! fuser can mount by itself, but its unmounting leaves dead mounts behind and a second mount
 //! silently hides the first, so the mount is made here and handed over.
 
+use std::ffi::CString;
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
 use std::os::fd::{AsRawFd as _, OwnedFd};
@@ -11,8 +12,10 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
 use fuser::{Config, Session, SessionACL};
-use nix::mount::MsFlags;
 use parking_lot::Mutex;
+use rustix::io::Errno;
+use rustix::mount::MountFlags;
+use rustix::process::{geteuid, getgid, getuid};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -110,7 +113,7 @@ fn serve(
     let (stop, ended) = (CancellationToken::new(), CancellationToken::new());
     let tasks = TaskTracker::new();
     let fs = Arc::new(Fs::new(mailbox.clone(), Arc::clone(&options.clock), stop.clone()));
-    let owner = Owner { uid: nix::unistd::getuid().as_raw(), gid: nix::unistd::getgid().as_raw() };
+    let owner = Owner { uid: getuid().as_raw(), gid: getgid().as_raw() };
     let adapter =
         FuseAdapter::new(Arc::clone(&fs), tasks.clone(), runtime.clone(), owner, permissions);
     let acl = if options.allow_other { SessionACL::RootAndOwner } else { SessionACL::Owner };
@@ -248,7 +251,7 @@ fn is_dead(path: &Path) -> bool {
 
 /// Makes the mount: as root by `mount(2)`, otherwise through `fusermount3`.
 fn connect(path: &Path, allow_other: bool) -> Result<(OwnedFd, Permissions), FsError> {
-    if nix::unistd::geteuid().is_root()
+    if geteuid().is_root()
         && let Some(connection) = connect_as_root(path, allow_other)?
     {
         return Ok((connection, Permissions::Kernel));
@@ -273,23 +276,17 @@ fn connect_as_root(path: &Path, allow_other: bool) -> Result<Option<OwnedFd>, Fs
     let mut options = format!(
         "fd={},rootmode=40000,user_id={},group_id={},default_permissions",
         device.as_raw_fd(),
-        nix::unistd::getuid(),
-        nix::unistd::getgid()
+        getuid(),
+        getgid()
     );
     if allow_other {
         options.push_str(",allow_other");
     }
-    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
-    let mounted = nix::mount::mount(
-        Some("dockercomms"),
-        path,
-        Some(FILE_SYSTEM_TYPE),
-        flags,
-        Some(options.as_str()),
-    );
-    match mounted {
+    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    let options = CString::new(options).expect("numbers and words have no zero byte");
+    match rustix::mount::mount("dockercomms", path, FILE_SYSTEM_TYPE, flags, options.as_c_str()) {
         Ok(()) => Ok(Some(device.into())),
-        Err(nix::errno::Errno::EPERM) => Ok(None),
+        Err(Errno::PERM) => Ok(None),
         Err(errno) => Err(FsError::Mount { reason: "mount(2)".into(), source: errno.into() }),
     }
 }

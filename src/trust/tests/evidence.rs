@@ -256,7 +256,7 @@ fn b13_statements_for_another_purpose_are_refused_under_a_certificate_too() {
     assert!(verify(&store(), &manifest, &[bytes(&of(&good))]).is_ok());
     assert_refused(&[
         (
-            "another kind",
+            "another predicate type",
             of(&set(&good, "/predicateType", json!("https://slsa.dev/provenance/v1"))),
         ),
         ("another manifest", of(&set(&good, "/subject/0", other))),
@@ -302,7 +302,7 @@ fn b14_b15_certificate_bundles_of_another_form_are_refused() {
     let entries = |count| json!(vec![good.pointer(ENTRY).unwrap().clone(); count]);
     let stamps =
         |count| json!(vec![json!({"signedTimestamp": good.pointer(STAMP).unwrap()}); count]);
-    let unknown = "a member that the format does not know";
+    let unknown = "a member that is not in the format";
     let misplaced = "a list or an object where the format allows none";
     let proof = entry("inclusionProof");
     let checkpoint = entry(CHECKPOINT);

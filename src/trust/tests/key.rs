@@ -82,7 +82,7 @@ fn other_public_keys_are_refused() {
     );
     let cases = [
         (weak, "weak"),
-        (pem_of(&key(1)).to_string(), "never give it away"),
+        (pem_of(&key(1)).to_string(), "never share it"),
         (key(1).public_key().to_pem().replace("PUBLIC", "RSA PUBLIC"), "not a PEM"),
         (key(1).public_key().to_pem().replace("MCo", "MC*"), "damaged"),
         (String::new(), "not a PEM"),

@@ -23,7 +23,7 @@ impl Outbox {
         self.begin_settling(file);
     }
 
-    /// Begins the settle window anew, unless a program may still write.
+    /// Restarts the settle window, unless a program may still write.
     pub fn begin_settling(&self, file: &Arc<OutboxFile>) {
         let Some(window) = file.begin_window() else { return };
         let options = &self.core.options;
@@ -61,7 +61,7 @@ impl Outbox {
 
     /// Pushes every chunk, the manifest by digest and its bundle, and journals Prepared.
     ///
-    /// At once when nothing changed since the last time.
+    /// Immediately if nothing changed since the last time.
     ///
     /// # Errors
     /// `Interrupted` when `cancel` was set: the file is a draft again. Any other error leaves it
@@ -163,10 +163,11 @@ impl Outbox {
         file.sync_staged().await
     }
 
-    /// Ends every settle window of ours, as an unmount does: what is Prepared is published at once,
-    /// what is closed and not prepared yet (empty files, late stores of a mapping) is sent.
+    /// Ends every settle window of this process, as an unmount does: what is Prepared is published
+    /// at once, what is closed and not yet prepared (empty files, late stores of a mapping) is
+    /// sent.
     ///
-    /// The settle window of another process's file is not ours to end.
+    /// The settle windows of other processes' files are left alone.
     pub(in crate::mailbox) async fn publish_all(&self) {
         let snapshot = self.core.listing.snapshot();
         let ours = || snapshot.outbox_files().filter(|file| self.is_ours(file));
@@ -179,7 +180,7 @@ impl Outbox {
                 self.core.record_error(&file.subject(), &error);
             }
         }
-        // Last, because nothing was promised about them, and the time is short.
+        // Last, because nothing was promised about them, and time is short.
         for file in ours() {
             if file.state() == SendState::Draft {
                 self.settle(file, file.window()).await;

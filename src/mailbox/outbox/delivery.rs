@@ -1,8 +1,8 @@
 //! Queued delivery: promised once the file is durable here, sent in the background.
 //!
 //! Each recipient has a lane (`lane.rs`). A lane sends its files in the order in which they were
-//! closed: it prepares several at once, but publishes them one after the other, and a file that must
-//! wait holds up those behind it. Start at [`Outbox::enqueue`].
+//! closed: it prepares several at once, but publishes them one after the other, and a file that
+//! must wait delays those behind it. Start at [`Outbox::enqueue`].
 //!
 //! **Invariant:** a row says `queued` only while the staged file is complete and no program may
 //! write to it, so a crash at any moment delivers what was closed, and never half of something newer.
@@ -44,22 +44,23 @@ impl Outbox {
 
     /// Tries a failed file again in the background, or one that waits in the queue at once.
     ///
-    /// # Errors
     /// `NotPermitted` for a file that was sent, is being written, or was never complete; the
-    /// registry's when it is unknown whether the failed attempt has sent it after all.
+    /// registry's when it is unknown whether the failed attempt has sent it.
     pub async fn retry(&self, file: &Arc<OutboxFile>) -> Result<(), MailboxError> {
         match file.state() {
-            // Perhaps a write into it failed, and its writer has yet to say what it makes of that.
+            // Perhaps a write into it failed, and its writer has not reacted yet.
             SendState::Failed if file.writer_count() > 0 => {
-                return Err(MailboxError::NotPermitted("it is still written to"));
+                return Err(MailboxError::NotPermitted("it is still being written"));
             }
             SendState::Failed => {}
             SendState::Queued | SendState::Preparing | SendState::Prepared => {
                 self.shared.queue.retry_now();
                 return Ok(());
             }
-            SendState::Sent => return Err(MailboxError::NotPermitted("it was sent already")),
-            SendState::Draft => return Err(MailboxError::NotPermitted("it is still written to")),
+            SendState::Sent => return Err(MailboxError::NotPermitted("it is already sent")),
+            SendState::Draft => {
+                return Err(MailboxError::NotPermitted("it is still being written"));
+            }
             SendState::Abandoned => {
                 return Err(MailboxError::NotPermitted("it was never complete; copy it again"));
             }
@@ -74,7 +75,8 @@ impl Outbox {
                 && !sender::is_published(&self.core, file).await?
                 && !sender::is_whole(&self.core, file).await?
             {
-                // What was there when it failed may be gone: a registry forgets what nothing names.
+                // Content that existed when it failed may be gone: a registry forgets what nothing
+                // names.
                 file.unpark().await?;
                 file.forget_pushed();
             }
@@ -88,14 +90,14 @@ impl Outbox {
             self.send_settled(file);
             self.shared.queue.retry_now();
         } else if self.shared.owns_leftovers {
-            // All but the tag is there: nothing of it needs the queue.
+            // Everything but the tag is in the registry: the queue is not needed.
             self.begin_settling(file);
         }
         Ok(())
     }
 
-    /// Gives a file up that is not sent, after asking the registry where an earlier attempt may have
-    /// delivered it.
+    /// Gives up a file that is not sent, after checking with the registry if an earlier attempt may
+    /// have delivered it.
     ///
     /// # Errors
     /// `NotPermitted` when it turns out that it was sent; the registry's when that is unknown.
@@ -113,15 +115,15 @@ impl Outbox {
             sender::publish_once(self, file).await?;
         }
         if file.state() == SendState::Sent {
-            return Err(MailboxError::NotPermitted("it was sent already"));
+            return Err(MailboxError::NotPermitted("it is already sent"));
         }
         self.end(file).await?;
         self.unlist(file);
         Ok(())
     }
 
-    /// Returns whether the journal says that the file was sent, whatever became of it since; for
-    /// the command line, which sees a mount's files as they were a moment ago.
+    /// Returns whether the journal says that the file was sent, even if it is gone since; for the
+    /// command line, which sees a mount's files as they were a moment ago.
     ///
     /// # Errors
     /// The database's.
@@ -130,7 +132,7 @@ impl Outbox {
         Ok(entry.is_some_and(|entry| entry.state == OutboxState::Sent))
     }
 
-    /// Takes the note about a failure away; the file stays as it is.
+    /// Removes the note about a failure; the file stays as it is.
     ///
     /// # Errors
     /// When it cannot be recorded.
@@ -140,7 +142,7 @@ impl Outbox {
         Ok(())
     }
 
-    /// Lets the queue send a file whose settle window is over.
+    /// Allows the queue to send a file whose settle window is over.
     pub(super) fn send_settled(&self, file: &Arc<OutboxFile>) {
         file.settle();
         file.park();
@@ -180,12 +182,12 @@ async fn enqueue(outbox: &Outbox, file: &Arc<OutboxFile>) -> Result<(), MailboxE
     if queued.is_same {
         return Ok(());
     }
-    // Written meanwhile: this content is not what the caller closed.
+    // Written in the meantime: this content is not what the caller closed.
     leave_queue(outbox, file).await?;
     Err(MailboxError::Busy)
 }
 
-/// Takes a file out of the queue because it is about to change: from here on a crash leaves a
+/// Removes a file from the queue because it is about to change: from here on a crash leaves a
 /// draft. The caller holds the delivery lock.
 pub(super) async fn leave_queue(outbox: &Outbox, file: &OutboxFile) -> Result<(), MailboxError> {
     let Some(step) = file.leaving_queue() else { return Ok(()) };
@@ -195,7 +197,7 @@ pub(super) async fn leave_queue(outbox: &Outbox, file: &OutboxFile) -> Result<()
     Ok(())
 }
 
-/// Takes a file out of the queue that changed although it was queued, soon: its writer does not
+/// Soon removes from the queue a file that changed although it was queued: its writer does not
 /// wait.
 pub(super) fn leave_queue_soon(outbox: &Outbox, recipient: Identity, place: i64) {
     let task = outbox.clone();

@@ -30,7 +30,7 @@ pub(super) fn listed(
     snapshot.outbox.get(&recipient.dir_name())?.files.get(name).cloned()
 }
 
-/// Takes `name` off the list of `file`'s recipient, unless it belongs to another file.
+/// Removes `name` from the list of `file`'s recipient, unless it belongs to another file.
 pub(super) fn unlist_name(dir: &mut OutboxDir, name: &str, file: &Arc<OutboxFile>) {
     if dir.files.get(name).is_some_and(|listed| Arc::ptr_eq(listed, file)) {
         dir.files.remove(name);
@@ -38,7 +38,7 @@ pub(super) fn unlist_name(dir: &mut OutboxDir, name: &str, file: &Arc<OutboxFile
 }
 
 impl Outbox {
-    /// Takes a file off the list, unless its name belongs to another one.
+    /// Removes a file from the list, unless its name belongs to another one.
     pub(super) fn unlist(&self, file: &Arc<OutboxFile>) {
         self.core.listing.update(|snapshot| {
             if let Some(dir) = snapshot.outbox.get_mut(&file.recipient().dir_name()) {

@@ -20,13 +20,13 @@ use crate::protocol::{Identity, Timestamp};
 use crate::store::StoreError;
 use crate::sys::backoff::Backoff;
 
-/// Files of one lane that are under way at once: enough to hide the registry's answers.
+/// Files of one lane in progress at once: enough to hide the registry's latency.
 const LANE_WIDTH: usize = 6;
 
-/// Longest pause of our own between two attempts; a registry may ask for more.
+/// Longest pause of our own between two attempts; a registry may request more.
 const PAUSE_MAX: Duration = Duration::from_mins(5);
 
-/// Does the work that a part of the outbox has found; the other end of [`Outbox::wake`].
+/// Does the work that a part of the outbox has found; the receiving side of [`Outbox::wake`].
 pub(super) fn on_wake(outbox: &Outbox, wake: Wake) {
     match wake {
         Wake::Lane(recipient) => start_lane(outbox, recipient),
@@ -67,7 +67,7 @@ async fn run_lane(outbox: &Outbox, recipient: &Identity) {
         };
         attempt += 1;
         let text = describe(&error);
-        // Said once for each run of the same failure: it may last for days.
+        // Recorded once per run of the same failure: it may last for days.
         if said.as_ref() != Some(&text) {
             outbox.core.record_error(&file.subject(), &error);
             note_waiting(outbox, &file, &error).await;
@@ -115,7 +115,7 @@ async fn send_batch(
     (has_sent.into_inner(), waiting.into_inner())
 }
 
-/// Pushes everything but the tag, unless the file was taken out of the queue.
+/// Pushes everything but the tag, unless the file was removed from the queue.
 async fn prepare(
     outbox: &Outbox,
     file: &Arc<OutboxFile>,
@@ -145,7 +145,7 @@ async fn prepare(
     }
 }
 
-/// Publishes the tag, unless the file was taken out of the queue.
+/// Publishes the tag, unless the file was removed from the queue.
 async fn publish(
     outbox: &Outbox,
     file: &Arc<OutboxFile>,
@@ -161,10 +161,10 @@ async fn publish(
     Ok(())
 }
 
-/// Gives a file up whose failure is final; returns the error of one that waits, and else
+/// Gives up a file whose failure is final; returns the error of one that waits, and otherwise
 /// `Interrupted`.
 ///
-/// The caller holds `file.delivery`: as soon as that is free the file may be promised anew, and
+/// The caller holds `file.delivery`: as soon as that is free the file may be promised again, and
 /// nothing that this attempt records may undo that.
 async fn conclude(
     outbox: &Outbox,
@@ -173,7 +173,7 @@ async fn conclude(
     cancel: &CancellationToken,
 ) -> MailboxError {
     if !matches!(file.state(), SendState::Queued | SendState::Preparing | SendState::Prepared) {
-        // Written meanwhile: what became of the old content says nothing about the new.
+        // Written in the meantime: the outcome of the old content says nothing about the new.
         return MailboxError::Interrupted;
     }
     if matches!(error, MailboxError::Interrupted) || cancel.is_cancelled() {
@@ -209,7 +209,7 @@ fn is_worth_waiting(error: &MailboxError) -> bool {
     }
 }
 
-/// Shows with the file why it waits.
+/// Shows on the file why it waits.
 async fn note_waiting(outbox: &Outbox, file: &OutboxFile, error: &MailboxError) {
     let Some(row) = file.note_waiting(error.class(), describe(error)) else { return };
     // Only a note: the row's state is what matters, and is as it was.
@@ -217,7 +217,7 @@ async fn note_waiting(outbox: &Outbox, file: &OutboxFile, error: &MailboxError) 
     outbox.core.listing.touch();
 }
 
-/// Waits before the next attempt; the lane is not busy meanwhile.
+/// Waits before the next attempt; the lane is not busy in the meantime.
 async fn pause(outbox: &Outbox, attempt: u32, error: &MailboxError) {
     let wish = error.retry_after();
     let (core, queue) = (&outbox.core, &outbox.shared.queue);
@@ -229,7 +229,7 @@ async fn pause(outbox: &Outbox, attempt: u32, error: &MailboxError) {
         () = core.stop.cancelled() => {}
         () = tokio::time::sleep(length) => {}
         () = asked => {}
-        // A registry that asked for time gets it.
+        // A registry that requests time gets it.
         () = answered, if wish.is_none() => {}
     }
     queue.note_busy();

@@ -7,8 +7,8 @@
 //! one drives: `writing.rs` and `closing.rs` for programs, `sender.rs` to the registry, `queue.rs`
 //! and `lane.rs` in the background, `recover.rs` at a start.
 //!
-//! **Invariant:** after `prepare` or `enqueue` returned Ok the message is published exactly once,
-//! also after a crash; without it, never.
+//! **Invariant:** once `prepare` or `enqueue` has returned Ok the message is published exactly
+//! once, also after a crash; without it, never.
 
 mod closing;
 mod delivery;

@@ -40,8 +40,8 @@ impl Outbox {
         }
     }
 
-    /// Takes a rename back whose delivery failed: a rename that fails leaves both names as they
-    /// were, and programs continue with the old one. State and error stay.
+    /// Undoes a rename whose delivery failed: a rename that fails leaves both names as they were,
+    /// and programs continue with the old one. State and error stay.
     ///
     /// # Errors
     /// When it cannot be recorded; a restart then shows the new name.
@@ -53,7 +53,7 @@ impl Outbox {
         let _delivery = file.lock_delivery().await;
         let row = self.core.listing.update(|snapshot| {
             let dir = Arc::make_mut(snapshot.outbox.get_mut(&file.recipient().dir_name())?);
-            // Another program has created the old name meanwhile: its file stays.
+            // Another program has created the old name in the meantime: its file stays.
             if dir.files.contains_key(from.as_str()) {
                 return None;
             }

@@ -1,4 +1,4 @@
-//! Puts the outbox together.
+//! Assembles the outbox.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,8 +10,8 @@ use crate::mailbox::reading::Reading;
 use crate::mailbox::staged::StagingArea;
 
 impl Outbox {
-    /// Returns the outbox that stages its files in `dir`; with `owns_leftovers`, those that an
-    /// earlier run has left there belong to this process.
+    /// Returns the outbox that stages its files in `dir`; with `owns_leftovers`, the files that an
+    /// earlier run left there belong to this process.
     pub(in crate::mailbox) fn new(
         core: Arc<Core>,
         reading: Arc<Reading>,

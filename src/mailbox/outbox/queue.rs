@@ -1,8 +1,8 @@
 //! The queue of each recipient, in memory: files whose close has returned, in the order of their
 //! closes.
 //!
-//! The rows are the queue; what is here can be built from them. It sends nothing and wakes no lane:
-//! that is `lane.rs`, which a signal reaches through [`Outbox::wake`](super::Outbox).
+//! The rows are the queue; what is here can be rebuilt from them. It sends nothing and wakes no
+//! lane: that is `lane.rs`, which a signal reaches through [`Outbox::wake`](super::Outbox).
 //!
 //! **Lock order:** the lanes are locked before a staged file, never after.
 
@@ -26,9 +26,9 @@ const BATCH_COUNT_MAX: usize = 64;
 pub(in crate::mailbox) struct Queue {
     lanes: Mutex<HashMap<Identity, Lane>>,
     preparing: Semaphore,
-    /// Ends pauses that are only our own guess.
+    /// Ends pauses that are only our own estimate.
     answers: Notify,
-    /// Ends all pauses: a person asks.
+    /// Ends all pauses: a person requests an attempt.
     asked: Notify,
     /// Lanes that are sending, and not those that pause.
     busy_count: watch::Sender<usize>,
@@ -65,7 +65,7 @@ impl Queue {
         lanes.entry(file.recipient().clone()).or_default().files.insert(place, Arc::clone(file));
     }
 
-    /// Takes `file` out of its place, which may be another one's by now: a place is free again
+    /// Removes `file` from its place, which may be another file's by now: a place is free again
     /// once the row of the file that had it says that it was sent.
     pub(in crate::mailbox) fn forget(&self, file: &OutboxFile, place: i64) {
         if let Some(lane) = self.lanes().get_mut(file.recipient())
@@ -98,7 +98,7 @@ impl Queue {
         self.asked.notify_waiters();
     }
 
-    /// Returns a future that is ready when a person asks for another attempt.
+    /// Returns a future that is ready when a person requests another attempt.
     pub(super) fn asked(&self) -> Notified<'_> {
         self.asked.notified()
     }
@@ -145,7 +145,7 @@ impl Queue {
         batch
     }
 
-    /// Marks the lane as running; false when it is already, or has nothing to send.
+    /// Marks the lane as running; false when it already is, or has nothing to send.
     pub(super) fn begin(&self, recipient: &Identity) -> bool {
         let mut lanes = self.lanes();
         let Some(lane) = lanes.get_mut(recipient) else { return false };

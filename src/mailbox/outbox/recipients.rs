@@ -1,4 +1,4 @@
-//! Whose directories `outbox/` lists: people whom I trust, and those whom I named by `mkdir`.
+//! Whose directories `outbox/` lists: trusted people, and those named by `mkdir`.
 
 use super::directory::empty_dir;
 use super::shared::Outbox;
@@ -10,7 +10,7 @@ impl Outbox {
     /// Lists a directory for `recipient` from now on.
     ///
     /// # Errors
-    /// When it cannot be remembered.
+    /// When it cannot be stored.
     pub async fn add_recipient(&self, recipient: &Identity) -> Result<(), MailboxError> {
         self.core.store.add_recipient(recipient).await?;
         self.core.listing.update(|snapshot| {
@@ -19,7 +19,7 @@ impl Outbox {
         Ok(())
     }
 
-    /// Forgets the directory of `recipient`. That of somebody whom I trust is listed again by the
+    /// Forgets the directory of `recipient`. A trusted recipient's directory is listed again at the
     /// next start.
     ///
     /// # Errors
@@ -39,8 +39,9 @@ impl Outbox {
         Ok(self.core.store.remove_recipient(recipient).await?)
     }
 
-    /// Lists a directory for everybody in `trust` but me, so that whose card I took can be written
-    /// to without a `mkdir`. Nothing is stored: the trust store says it again at the next start.
+    /// Lists a directory for every sender in `trust` except me, so that a message to the owner of
+    /// an added card needs no `mkdir`. Nothing is stored: the next start derives it from the trust
+    /// store again.
     pub(in crate::mailbox) fn list_trusted(&self, trust: &TrustStore) {
         if !self.shared.trust_listed.advance(trust) {
             return;

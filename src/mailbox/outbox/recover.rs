@@ -14,20 +14,19 @@ use crate::sys::crash;
 /// Why a draft of an earlier run is not sent.
 const INTERRUPTED: &str = "the mount ended before the copy was complete; copy the file again";
 
-/// Staged files that are held open at once while their rows are looked for.
+/// Staged files held open at once while their rows are searched for.
 const ORPHAN_COUNT_MAX: usize = 64;
 
 impl Outbox {
-    /// Loads the listing, and takes over what an earlier run left if that is this process's.
+    /// Loads the listing, and takes over what an earlier run left if that belongs to this process.
     ///
-    /// A Queued or Prepared file keeps its promise and is sent. A draft cannot be known to be whole,
-    /// and a queued file that is not as long as its row says is not: they are kept, shown as
-    /// abandoned, and never sent. Files that another process holds are left
-    /// alone.
+    /// A Queued or Prepared file keeps its promise and is sent. A draft cannot be known to be
+    /// complete, and a queued file whose length differs from its row is not: they are kept, shown
+    /// as abandoned, and never sent. Files that another process holds are left alone.
     pub(in crate::mailbox) async fn load(&self) -> Result<(), MailboxError> {
         let (core, recover) = (&self.core, self.shared.owns_leftovers);
         let recipients = core.store.recipients().await?;
-        // Before the rows: what is staged from now on is no leftover, whatever they say.
+        // Before the rows: what is staged from now on is not a leftover, whatever the rows say.
         let staged = if recover { staged_names(self.shared.area.dir())? } else { Vec::new() };
         let rows = core.store.outbox_rows().await?;
         self.note_damaged(&rows);
@@ -58,19 +57,19 @@ impl Outbox {
 
     /// Lists what another process has sent since, such as a `send` beside a mount.
     ///
-    /// What has the name of an older file that is still to be sent is listed after that one, at a
-    /// later call.
+    /// If it has the name of an older file that is still to be sent, it is listed after that one,
+    /// at a later call.
     pub(in crate::mailbox) async fn follow(&self) -> Result<(), MailboxError> {
         let core = &self.core;
         let snapshot = core.listing.snapshot();
         let known: HashSet<i64> = snapshot.outbox_files().map(|file| file.id()).collect();
         let rows = core.store.outbox_rows().await?;
         self.note_damaged(&rows);
-        // A row that is damaged is none that another process has removed.
+        // A damaged row was not removed by another process.
         let ids = rows.entries.iter().map(|entry| entry.id);
         let stored: HashSet<i64> = ids.chain(rows.damaged.iter().copied()).collect();
-        // What is over is never removed but by a collection, and what is queued only by a `send`
-        // of its name, here or in another process.
+        // What is finished is removed only by a collection, and what is queued only by a `send` of
+        // its name, here or in another process.
         let forgotten = |file: &OutboxFile| {
             let state = file.state();
             (state == SendState::Queued || state.is_over())
@@ -102,7 +101,7 @@ impl Outbox {
         self.mark_withdrawn().await
     }
 
-    /// Reports which rows are damaged, each once: what they promised is not kept, and not forgotten.
+    /// Reports which rows are damaged, once each: their promise is not kept, and not forgotten.
     fn note_damaged(&self, rows: &OutboxRows) {
         self.set_damaged_count(rows.damaged.len());
         for id in &rows.damaged {
@@ -110,7 +109,7 @@ impl Outbox {
         }
     }
 
-    /// Shows which sent messages were taken out of the registry again.
+    /// Shows which sent messages were withdrawn from the registry.
     async fn mark_withdrawn(&self) -> Result<(), MailboxError> {
         let withdrawn = self.core.store.withdrawals().await?;
         if withdrawn.is_empty() {
@@ -138,7 +137,7 @@ impl Outbox {
         let spool = if recover && unsent { Spool::adopt(dir, &entry.spool)? } else { None };
         let adopted = spool.is_some();
         let len = spool.as_ref().map(Spool::len).transpose()?;
-        // A removal on a full disk cuts the file before it forgets the row.
+        // A removal on a full disk truncates the file before it forgets the row.
         let staged_len = match entry.state {
             OutboxState::Queued if recover => {
                 Spool::look(dir, &entry.spool)?.map(|spool| spool.len()).transpose()?
@@ -163,8 +162,8 @@ impl Outbox {
         if let Some(displaced) = displaced {
             match displaced.state() {
                 SendState::Sent => displaced.sink_below(&file),
-                // A crash in the middle of replacing an abandoned file left both under one name;
-                // the older one could never be reached again, and it was never whole.
+                // A crash while replacing an abandoned file left both under one name; the older one
+                // could never be reached again, and it was never complete.
                 SendState::Abandoned if recover => self.forget(&displaced).await?,
                 _ => {}
             }
@@ -183,18 +182,18 @@ impl Outbox {
         Ok(())
     }
 
-    /// Removes those of the staged files that no unsent row knows and that are needed by no one: their
-    /// message is sent, or nothing was ever written. One with content may have lost its row.
+    /// Removes the staged files that no unsent row knows and that are not needed: their message is
+    /// sent, or nothing was ever written. One with content may have lost its row.
     async fn remove_orphans(&self, names: &[String]) -> Result<(), MailboxError> {
         let mut orphans = Vec::new();
         for name in names {
-            // One that is locked is being created by another process right now.
+            // A locked one is being created by another process right now.
             orphans.extend(Spool::adopt(self.shared.area.dir(), name)?);
         }
         if orphans.is_empty() {
             return Ok(());
         }
-        // Its creator held the lock until its row was there: no row appears from now on.
+        // Its creator held the lock until its row existed: no row appears from now on.
         let entries = self.core.store.outbox_rows().await?.entries;
         let known = needed(&entries);
         let recorded: HashSet<&str> = entries.iter().map(|entry| entry.spool.as_str()).collect();
@@ -243,7 +242,7 @@ mod tests {
         let core = &alice.mailbox.core;
         let dir = alice.mailbox.outbox().area().dir();
         let orphan = Spool::create(dir).unwrap().name();
-        // As by a `send` beside us, which has failed and ended meanwhile.
+        // As by a `send` beside us, which has failed and ended in the meantime.
         let staged = Spool::create(dir).unwrap().name();
         let new = NewOutbox {
             recipient: bob.identity.clone(),

@@ -1,11 +1,10 @@
-//! One file in the place of another: the promise of the older one ends where that of the newer one
-//! begins.
+//! One file replaces another: the promise of the older one ends where that of the newer one begins.
 //!
-//! A rename over a listed file, a `send` of a listed name and a copy over a sent file take the
-//! older file off the list at once. Its row stays until the newer file is promised, and goes in the
-//! same transaction (`held.rs`). Start at [`Outbox::replace`].
+//! A rename over a listed file, a `send` of a listed name and a copy over a sent file remove the
+//! older file from the list at once. Its row stays until the newer file is promised, and is removed
+//! in the same transaction (`held.rs`). Start at [`Outbox::replace`].
 //!
-//! **Invariant:** a crash at any moment delivers one of the two, and never none.
+//! **Invariant:** a crash at any moment delivers one of the two, never neither.
 
 use std::sync::Arc;
 
@@ -21,7 +20,7 @@ use crate::sys::crash;
 impl Outbox {
     /// Stops `old`, whose name `file` has taken, until `file` is promised.
     ///
-    /// Waits for a publish that is under way: its message is sent then, and only hidden.
+    /// Waits for a publish in progress: its message is then sent, and only hidden.
     ///
     /// # Errors
     /// The database's.
@@ -38,7 +37,7 @@ impl Outbox {
             return Ok(());
         };
         if matches!(row, OutboxState::Draft | OutboxState::Abandoned) {
-            // Never promised. What another process is writing is not ours to remove.
+            // Never promised. A file that another process is writing is not ours to remove.
             let may_take = old.may_take(self.shared.owns_leftovers)?;
             return if may_take { self.end(old).await } else { Ok(()) };
         }
@@ -49,7 +48,7 @@ impl Outbox {
         Ok(())
     }
 
-    /// Lists again what `file` had replaced, after `file` has left the name.
+    /// Lists again what `file` had replaced, after `file` has given up the name.
     ///
     /// # Errors
     /// The database's.
@@ -81,7 +80,7 @@ impl Outbox {
         self.remove(file).await
     }
 
-    /// Removes a file from the list. What is not sent yet never will be.
+    /// Removes a file from the list. If it is not yet sent, it never will be.
     ///
     /// # Errors
     /// When it cannot be recorded; the file stays listed then.
@@ -93,8 +92,8 @@ impl Outbox {
         Ok(())
     }
 
-    /// Takes a file out of use together with what it has replaced: a sent one is hidden, any other
-    /// one forgotten. The caller holds the delivery lock.
+    /// Retires a file together with what it has replaced: a sent one is hidden, any other one
+    /// forgotten. The caller holds the delivery lock.
     pub(super) async fn end(&self, file: &Arc<OutboxFile>) -> Result<(), MailboxError> {
         for ReplacedFile { file: old, is_held, .. } in file.take_replaced() {
             if is_held {
@@ -112,7 +111,7 @@ impl Outbox {
         self.forget(file).await
     }
 
-    /// Keeps a file off the list at later starts; whatever is promised is kept.
+    /// Keeps a file off the list at later starts; all promises are kept.
     async fn hide(&self, file: &OutboxFile) -> Result<(), MailboxError> {
         match file.hidden_row().save(&self.core.store).await {
             // A collection in another process has forgotten it.
@@ -125,7 +124,8 @@ impl Outbox {
     pub(super) async fn forget(&self, file: &Arc<OutboxFile>) -> Result<(), MailboxError> {
         let store = &self.core.store;
         match store.remove_outbox(file.id()).await.map_err(MailboxError::from) {
-            // Removing is how people make room: the content goes first where the journal has none.
+            // Users remove files to make room: the content is removed first if the journal has no
+            // space.
             Err(error) if error.class() == ErrorClass::NoSpace => {
                 match file.empty_staged().await {
                     Err(MailboxError::NotFound(_)) => return Err(error),

@@ -40,7 +40,7 @@ pub(super) async fn prepare(outbox: &Outbox, file: &Arc<OutboxFile>) -> Result<(
         crash::point!("outbox.prepare.staged");
         Ok(())
     };
-    // None of these needs another, and each waits for something else.
+    // None of these depends on another, and each waits for something else.
     let ((), uploaded, ()) = tokio::try_join!(
         staged,
         upload::upload_all(outbox, file),
@@ -59,8 +59,8 @@ pub(super) async fn prepare(outbox: &Outbox, file: &Arc<OutboxFile>) -> Result<(
     file.promised(saved)
 }
 
-/// Makes a file that is prepared already Prepared again, also in its row, which may say Failed
-/// since; false when nothing is prepared. The caller holds the delivery lock.
+/// Makes an already prepared file Prepared again, also in its row, which may say Failed since;
+/// false when nothing is prepared. The caller holds the delivery lock.
 pub(super) async fn renew_promise(
     outbox: &Outbox,
     file: &OutboxFile,
@@ -138,8 +138,8 @@ fn build_message(
     })
 }
 
-/// Pushes manifest and bundle, everything but the inbox tag (P18). The blobs that the manifest names
-/// are there.
+/// Pushes manifest and bundle, everything but the inbox tag (P18). The blobs that the manifest
+/// names already exist.
 async fn push_message(core: &Core, message: &PreparedMessage) -> Result<(), MailboxError> {
     let manifest = async {
         let bytes = Bytes::from(message.manifest.clone());
@@ -163,8 +163,8 @@ pub(super) async fn is_whole(core: &Core, file: &OutboxFile) -> Result<bool, Mai
     Ok(true)
 }
 
-/// Returns whether the tag of the file's message exists, which an attempt that ended with a failure,
-/// or that a crash cut off, may have pushed all the same.
+/// Returns whether the tag of the file's message exists, which an attempt that failed, or was cut
+/// off by a crash, may have pushed all the same.
 pub(super) async fn is_published(core: &Core, file: &OutboxFile) -> Result<bool, MailboxError> {
     let Some(message) = file.pushed_message() else { return Ok(false) };
     Ok(core.repository.resolve_tag(&message.tag).await? == Some(message.digest))
@@ -177,7 +177,7 @@ pub(super) async fn publish_once(
 ) -> Result<Digest, MailboxError> {
     let core = &outbox.core;
     if file.state() == SendState::Preparing {
-        // An attempt met a taken tag, and came to no end under another one.
+        // An attempt met a taken tag, and did not finish under another one.
         file.unpark().await?;
         prepare(outbox, file).await?;
     }
@@ -215,7 +215,7 @@ pub(super) async fn publish_once(
     Ok(message.digest)
 }
 
-/// Publishes, again and again, until it is done, refused for good, or no longer wanted.
+/// Publishes, again and again, until it is done, permanently refused, or no longer wanted.
 pub(super) async fn publish(outbox: Outbox, file: Arc<OutboxFile>) {
     let core = &outbox.core;
     let mut attempt = 0;
@@ -228,7 +228,7 @@ pub(super) async fn publish(outbox: Outbox, file: Arc<OutboxFile>) {
         let Err(error) = publish_once(&outbox, &file).await else { return };
         core.record_error(&file.subject(), &error);
         if !error.class().is_transient() && !matches!(error, MailboxError::Busy) {
-            // Still under the lock: a promise that is made again must be the last that the row says.
+            // Still under the lock: a promise that is made again must be the last state of the row.
             fail(&outbox, &file, &error, true).await;
             return;
         }

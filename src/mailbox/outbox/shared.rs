@@ -32,7 +32,7 @@ pub(super) enum Wake {
 pub(super) struct Shared {
     pub(super) area: Arc<StagingArea>,
     pub(super) reading: Arc<Reading>,
-    /// The trust store whose people `outbox/` lists.
+    /// The trust store whose senders `outbox/` lists.
     pub(super) trust_listed: TrustMark,
     /// Whether this process takes over what an earlier run staged and left; false beside a mount.
     pub(super) owns_leftovers: bool,
@@ -108,7 +108,7 @@ impl Outbox {
     /// The disk's.
     pub fn space(&self) -> Result<(u64, u64), MailboxError> {
         let stat = rustix::fs::statvfs(self.shared.area.dir()).map_err(|errno| {
-            MailboxError::Io { what: "ask for free space", source: errno.into() }
+            MailboxError::Io { what: "determine the free space", source: errno.into() }
         })?;
         let block = stat.f_frsize;
         Ok((stat.f_blocks.saturating_mul(block), stat.f_bavail.saturating_mul(block)))
@@ -142,7 +142,7 @@ impl Outbox {
         self.shared.is_behind.store(is_behind, Ordering::Relaxed);
     }
 
-    /// Returns what the uploads share, to count what they have done.
+    /// Returns what the uploads share, to count their work.
     #[cfg(test)]
     pub(in crate::mailbox) fn uploads(&self) -> &UploadPool {
         &self.shared.uploads

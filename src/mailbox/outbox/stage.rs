@@ -32,7 +32,7 @@ pub struct SentMessage {
     pub total_bytes: u64,
 }
 
-/// Takes a file away again when its sending is called off before all of it is in the registry.
+/// Removes a file when its sending is cancelled before all of it is in the registry.
 struct CalledOff<'a> {
     outbox: &'a Outbox,
     file: Option<Arc<OutboxFile>>,
@@ -56,11 +56,11 @@ impl Outbox {
     ///
     /// A listed file of that name stays promised until this one is.
     ///
-    /// Dropped before everything but the tag is in the registry, it leaves nothing behind.
+    /// If it is dropped before everything but the tag is in the registry, it leaves nothing behind.
     ///
     /// # Errors
-    /// Nothing was sent, unless the error is the registry's about the tag: then it follows from
-    /// the durable queue.
+    /// Nothing was sent, unless the error is the registry's about the tag: then the durable queue
+    /// publishes it.
     pub async fn send(
         &self,
         recipient: &Identity,

@@ -15,7 +15,7 @@ use crate::mailbox::staged::{ChunkClaim, Extent, OutboxFile, Uploaded};
 use crate::protocol::ChunkLayer;
 use crate::sys::{blocking, crash};
 
-/// Starts uploading whole chunks in the background, unless that is under way.
+/// Starts uploading whole chunks in the background, unless that is in progress.
 ///
 /// A failure ends it silently: the close tries again and reports.
 pub(super) fn begin(outbox: &Outbox, file: &Arc<OutboxFile>) {
@@ -65,7 +65,7 @@ async fn upload(
     let width = outbox.shared.uploads.width();
     let mut under_way = FuturesUnordered::new();
     loop {
-        // Listens before it looks, so that no change is missed in between.
+        // Listens before it checks, so that no change is missed in between.
         let mut moved = std::pin::pin!(file.uploads_moved());
         moved.as_mut().enable();
         let next =
@@ -133,7 +133,7 @@ async fn frame(
     .await
 }
 
-/// Compresses and hashes the chunk that is framed, and pushes it unless it is there.
+/// Compresses and hashes the framed chunk, and pushes it unless it exists.
 async fn push_framed(
     outbox: &Outbox,
     mut encoder: LayerEncoder,

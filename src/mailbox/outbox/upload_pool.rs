@@ -1,4 +1,4 @@
-//! What all uploads of a mailbox share: permits, compression contexts, and layers known from before.
+//! What all uploads of a mailbox share: permits, compression contexts, and previously known layers.
 //!
 //! Memory is bounded by the permits: each covers one chunk, raw and compressed.
 
@@ -68,13 +68,13 @@ impl UploadPool {
         self.compressed_count.load(std::sync::atomic::Ordering::Relaxed)
     }
 
-    /// Returns the layer that a chunk has become before; whether the registry still has it is to
-    /// be asked.
+    /// Returns the layer that a chunk became earlier; the caller must check that the registry still
+    /// has it.
     pub(super) fn known(&self, compression: Compression, chunk: Fingerprint) -> Option<ChunkLayer> {
         self.known.lock().get(&(compression, chunk)).copied()
     }
 
-    /// Remembers what a chunk has become, for the next recipient of the same.
+    /// Remembers what a chunk became, for the next recipient of the same.
     pub(super) fn remember(&self, compression: Compression, chunk: Fingerprint, layer: ChunkLayer) {
         let mut known = self.known.lock();
         known.put((compression, chunk), layer);

@@ -87,15 +87,16 @@ impl Outbox {
     /// `truncate` is replaced by a new draft of the same name.
     ///
     /// # Errors
-    /// `NotPermitted` for a sent file without `truncate`: a message is immutable. (`fs` may let such
-    /// an open succeed and ask again with `truncate` once the program cuts the file to nothing.)
+    /// `NotPermitted` for a sent file without `truncate`: a message is immutable. (`fs` may let
+    /// such an open succeed and call again with `truncate` once the program truncates the file to
+    /// nothing.)
     pub async fn open_for_write(
         &self,
         file: &Arc<OutboxFile>,
         truncate: bool,
     ) -> Result<Arc<OutboxFile>, MailboxError> {
         let is_open = {
-            // A publish that is under way ends first: the file is either still ours, or sent.
+            // A publish in progress ends first: the file is then either still ours, or sent.
             let _claim = file.claim();
             let _delivery = file.lock_delivery().await;
             leave_queue(self, file).await?;
@@ -116,11 +117,11 @@ impl Outbox {
         }
     }
 
-    /// Writes into the staged file; whole chunks begin their way to the registry.
+    /// Writes into the staged file; whole chunks start uploading.
     ///
     /// # Errors
     /// `NotPermitted` when sent, `TooLarge` past the protocol's limit, or the disk's error: it
-    /// marks the file Failed, since what the writer meant is not there.
+    /// marks the file Failed, since what the writer meant is missing.
     pub fn write_at(
         &self,
         file: &Arc<OutboxFile>,
@@ -131,7 +132,7 @@ impl Outbox {
         Ok(())
     }
 
-    /// Cuts or extends the file.
+    /// Truncates or extends the file.
     ///
     /// # Errors
     /// As [`Outbox::write_at`].

@@ -4,21 +4,21 @@ use std::ops::Range;
 
 use crate::protocol::ChunkLayer;
 
-/// Whole chunks that a copy may be ahead of the registry beside the one it has just filled: four are
-/// on their way at once. When one of them ends, the next is filled in a few milliseconds; what
-/// is further ahead would only wait for the close.
+/// Whole chunks that a copy may be ahead of the registry beside the one it has just filled: four
+/// are in transfer at once. When one of them ends, the next is filled in a few milliseconds;
+/// anything further ahead would only wait for the close.
 const AHEAD_CHUNK_COUNT_MAX: usize = 3;
 
 /// What is known about the chunks of a draft, kept while it is written.
 ///
 /// Each chunk has a generation that grows after every write into it. An upload remembers the
-/// generation it began with and counts only while that is still the current one, so a chunk that
-/// is written again while it is on its way is done again.
+/// generation it began with and counts only while that is still the current one, so a chunk that is
+/// written again during its upload is uploaded again.
 #[derive(Debug)]
 pub(in crate::mailbox) struct ChunkTable {
     chunk_bytes: u64,
     slots: Vec<Slot>,
-    /// Somebody has waited for a chunk in vain, and none has been completed since.
+    /// A writer has waited for a chunk in vain, and none has been completed since.
     is_stalled: bool,
 }
 
@@ -26,7 +26,7 @@ pub(in crate::mailbox) struct ChunkTable {
 struct Slot {
     generation: u64,
     done: Option<Done>,
-    /// The generation that somebody is uploading.
+    /// The generation that is being uploaded.
     claimed: Option<u64>,
 }
 
@@ -93,9 +93,9 @@ impl ChunkTable {
             .filter(|pending| self.layer(*pending).is_none())
     }
 
-    /// Takes the first unfinished chunk that nobody has taken, for [`ChunkTable::give_back`].
+    /// Takes the first unfinished chunk that is not taken, for [`ChunkTable::give_back`].
     ///
-    /// A chunk that was written since somebody took it can be taken again.
+    /// A chunk that was written after it was taken can be taken again.
     pub(in crate::mailbox) fn claim(&mut self, len: u64, whole_only: bool) -> Option<Pending> {
         let is_free = |pending: &Pending| {
             let slot = self.slots.get(pending.index as usize);
@@ -114,7 +114,7 @@ impl ChunkTable {
         }
     }
 
-    /// Remembers that `pending` is in the registry as `layer`, unless it changed meanwhile.
+    /// Remembers that `pending` is in the registry as `layer`, unless it changed in the meantime.
     pub(in crate::mailbox) fn complete(&mut self, pending: Pending, layer: ChunkLayer) {
         self.is_stalled = false;
         let slot = self.slot(pending.index);
@@ -123,7 +123,7 @@ impl ChunkTable {
         }
     }
 
-    /// Notes that nothing was completed for as long as anybody waits.
+    /// Notes that nothing was completed in the longest time that a writer waits.
     pub(in crate::mailbox) fn note_stall(&mut self) {
         self.is_stalled = true;
     }
@@ -134,7 +134,7 @@ impl ChunkTable {
         !self.is_stalled && self.unfinished(len, true).nth(AHEAD_CHUNK_COUNT_MAX).is_some()
     }
 
-    /// Forgets what is in the registry; what is on its way counts.
+    /// Forgets what is in the registry; chunks in transfer count.
     pub(in crate::mailbox) fn forget_layers(&mut self) {
         self.slots.iter_mut().for_each(|slot| slot.done = None);
     }

@@ -25,7 +25,7 @@ impl OutboxFile {
         Claim(self)
     }
 
-    /// Waits until a call claims the file.
+    /// Waits until a call asks the queue to give way.
     pub(in crate::mailbox) async fn claimed(&self) {
         // Fails only when the sender is gone, which `self` holds.
         self.claims.subscribe().wait_for(|count| *count > 0).await.ok();
@@ -43,7 +43,7 @@ impl OutboxFile {
         });
     }
 
-    /// Takes the staged file of an earlier run for one that waits on the disk.
+    /// Treats the staged file of an earlier run as one that waits on the disk.
     pub(in crate::mailbox) fn park_unheld(&self) {
         self.with(|content, _| content.park_unheld());
     }
@@ -51,11 +51,12 @@ impl OutboxFile {
     /// Opens the staged file again, and locks it.
     ///
     /// # Errors
-    /// `NotFound` when it is gone, `Busy` while another process holds it: one that ends, or looks.
+    /// `NotFound` when it is gone, `Busy` while another process holds it, which may be ending or
+    /// only reading.
     pub(in crate::mailbox) async fn unpark(&self) -> Result<(), MailboxError> {
         let is_open = self.with(|content, _| match content.holding() {
             Holding::Open(_) | Holding::Gone => true,
-            // An upload that was called off may not have let go of it yet.
+            // A cancelled upload may not have closed it yet.
             Holding::Parked(last) => match last.upgrade() {
                 Some(spool) => {
                     content.open(spool);
@@ -118,8 +119,8 @@ impl OutboxFile {
 
     /// Makes the name of the staged file durable, by which a restart finds that the file is ours.
     ///
-    /// Not its bytes: a Prepared file needs the row and what is in the registry, and nothing else, so
-    /// most files are sent and removed before the disk has seen them.
+    /// Not its bytes: a Prepared file needs only the row and what is in the registry, so most files
+    /// are sent and removed before they reach the disk.
     ///
     /// # Errors
     /// The disk's.
@@ -128,12 +129,12 @@ impl OutboxFile {
         blocking::try_run(move || spool.sync_name()).await
     }
 
-    /// Gives the disk back what the staged bytes take, for a file that is about to be removed.
+    /// Frees the disk space of the staged bytes, for a file that is about to be removed.
     ///
     /// # Errors
     /// The disk's; `NotFound` when another promise needs the bytes, or they are gone.
     pub(in crate::mailbox) async fn empty_staged(&self) -> Result<(), MailboxError> {
-        // Failing that, the next line says that it is gone.
+        // If that fails, the next line reports that it is gone.
         self.unpark().await.ok();
         if self.staged().with(|inner| self.others(inner).any(Member::needs_content)) {
             return Err(MailboxError::NotFound("staged file"));
@@ -146,8 +147,8 @@ impl OutboxFile {
         if self.staged().with(|inner| self.others(inner).any(Member::needs_content)) {
             return;
         }
-        // Gone already is as good; anything else leaves a file that the next start removes, or
-        // reports when no row knows it.
+        // Already gone is as good; anything else leaves a file that the next start removes, or
+        // reports if it has no row.
         std::fs::remove_file(self.staged().area.dir().join(self.unique_name())).ok();
     }
 }

@@ -16,18 +16,18 @@ pub(super) enum Holding {
     Gone,
 }
 
-/// The content of a staged file, shared by every promise that is made of it.
+/// The content of a staged file, shared by every promise of it.
 pub(super) struct Content {
     holding: Holding,
     /// Whether the staged bytes are known to be those that were closed. Those of a file that an
-    /// earlier run prepared may be older than what is in the registry if the machine went down
-    /// since, so they are never read.
+    /// earlier run prepared may be older than what is in the registry if the machine crashed since,
+    /// so they are never read.
     is_vouched: bool,
     len: u64,
     /// Grows with every change; compared with what was prepared.
     generation: u64,
     chunks: ChunkTable,
-    /// Whether chunks go to the registry while the file is written.
+    /// Whether chunks are uploaded while the file is written.
     is_uploading: bool,
     writer_count: u32,
 }
@@ -104,7 +104,7 @@ impl Content {
         true
     }
 
-    /// Takes the staged file for one that waits on the disk, held by another process or none.
+    /// Treats the staged file as one that waits on the disk, held by another process or none.
     pub(super) fn park_unheld(&mut self) {
         self.holding = Holding::Parked(Weak::new());
     }
@@ -118,7 +118,7 @@ impl Content {
         self.len
     }
 
-    /// Corrects the length by what was found on the disk.
+    /// Corrects the length to what was found on the disk.
     pub(super) fn note_found_len(&mut self, len: u64) {
         self.len = len;
     }

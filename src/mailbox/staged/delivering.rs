@@ -11,7 +11,7 @@ use crate::mailbox::MailboxError;
 use crate::protocol::{Digest, ErrorClass, FileName, MessageId, ReceiptStatus};
 use crate::store::{OutboxChange, OutboxState, PreparedMessage, Withdrawal};
 
-/// The message of a content and name: made before, or to be made.
+/// The message of a content and name: already made, or to be made.
 pub(in crate::mailbox) enum MessageBasis {
     /// A retry pushes the same one.
     Made(PreparedMessage),
@@ -32,7 +32,7 @@ pub(in crate::mailbox) enum Tagging {
     Prepared(PreparedMessage),
 }
 
-/// A failure that memory knows.
+/// A failure, as known in memory.
 pub(in crate::mailbox) struct Failed {
     pub(in crate::mailbox) row: RowChange,
     /// The staged bytes must be durable before the row says Failed: they are what a later attempt
@@ -43,7 +43,7 @@ pub(in crate::mailbox) struct Failed {
 }
 
 impl OutboxFile {
-    /// Begins a delivery; false when the file is sent already.
+    /// Begins a delivery; false when the file is already sent.
     ///
     /// # Errors
     /// `NotPermitted` when what is staged may not be what was closed, and nothing is prepared.
@@ -54,7 +54,7 @@ impl OutboxFile {
             }
             member.apply(Event::PrepareBegun);
             if !content.is_vouched() && !member.is_pushed(content) {
-                // It may not be what was prepared before the machine went down.
+                // It may not be what was prepared before the machine crashed.
                 return Err(MailboxError::NotPermitted("copy the file again"));
             }
             Ok(true)
@@ -139,8 +139,8 @@ impl OutboxFile {
     /// Makes the file Prepared, as its row says.
     ///
     /// # Errors
-    /// `Busy` when it was written, renamed or removed meanwhile: this content is not what the caller
-    /// closed.
+    /// `Busy` when it was written, renamed or removed in the meantime: this content is not what the
+    /// caller closed.
     pub(in crate::mailbox) fn promised(
         &self,
         Saved(Promising { digest }): Saved<Promising>,
@@ -208,10 +208,10 @@ impl OutboxFile {
         Step::new(RowChange::new(self.id(), change), Sending)
     }
 
-    /// Makes the file Sent, as its row says, and lets go of the staged bytes; returns the place that
-    /// it had in the queue.
+    /// Makes the file Sent, as its row says, and releases the staged bytes.
     ///
-    /// Handles that still read keep the open file; its name goes, so that nothing is kept twice.
+    /// Handles that still read keep the open file; its name is removed, so that nothing is kept
+    /// twice.
     pub(in crate::mailbox) fn sent(&self, Saved(Sending): Saved<Sending>) -> Option<i64> {
         let place = self.staged().with(|inner| {
             let member = self.member_mut(inner);
@@ -226,10 +226,10 @@ impl OutboxFile {
         place
     }
 
-    /// Makes the file Failed; `None` when it is past failing.
+    /// Makes the file Failed; `None` when it can no longer fail.
     ///
-    /// The row of a file whose staged bytes are not vouched for keeps its promise: the next start
-    /// tries it again.
+    /// The row of a file whose staged bytes are not known to be right keeps its promise: the next
+    /// start tries it again.
     pub(in crate::mailbox) fn fail(
         &self,
         class: ErrorClass,
@@ -246,11 +246,11 @@ impl OutboxFile {
                 return None;
             }
             let failure = Failure { class, text, is_unattended };
-            // Kept only where the tag may have been pushed, for the next attempt: without it that
+            // Kept only if the tag may have been pushed, for the next attempt: otherwise that one
             // makes another message, with its own time.
             let message = member.pushed_message(content).cloned();
             let is_promise_kept = !content.is_vouched() && message.is_some();
-            // What was queued was made durable then; what is not vouched for is never read.
+            // What was queued was made durable then; bytes not known to be right are never read.
             let must_sync = content.is_vouched() && member.promise.queue_place().is_none();
             let change = OutboxChange {
                 updated_at: Some(self.now()),
@@ -267,7 +267,7 @@ impl OutboxFile {
         })
     }
 
-    /// Shows with a file of the queue why it waits; `None` when it has left the queue.
+    /// Shows on a file of the queue why it waits; `None` when it has left the queue.
     pub(in crate::mailbox) fn note_waiting(
         &self,
         class: ErrorClass,
@@ -284,7 +284,7 @@ impl OutboxFile {
     }
 
     /// Marks a file whose writer died or failed: it is never sent unless written again. False when
-    /// it is promised, and the promise stands.
+    /// it is promised, and the promise holds.
     pub(in crate::mailbox) fn abandon(&self, why: &str) -> bool {
         self.give_up(Event::WriterLost, why)
     }
@@ -336,7 +336,7 @@ impl OutboxFile {
 
     /// Corrects the length of a file of an earlier run by what was found on the disk.
     ///
-    /// A Prepared file is what its row says, whatever became of the staged bytes.
+    /// A Prepared file is what its row says, even if the staged bytes differ.
     pub(in crate::mailbox) fn note_found_len(&self, len: u64) {
         self.with(|content, member| {
             if member.state() != SendState::Prepared {
@@ -345,7 +345,7 @@ impl OutboxFile {
         });
     }
 
-    /// Takes the note about a failure away; the file stays as it is.
+    /// Removes the note about a failure; the file stays as it is.
     pub(in crate::mailbox) fn dismissing(&self) -> Step<Dismissing> {
         let change = OutboxChange { unattended: Some(false), ..OutboxChange::default() };
         Step::new(RowChange::new(self.id(), change), Dismissing)
@@ -363,7 +363,7 @@ impl OutboxFile {
         RowChange::new(self.id(), change)
     }
 
-    /// Remembers that the message was taken out of the registry; the first reason stays.
+    /// Remembers that the message was withdrawn from the registry; the first reason stays.
     ///
     /// The row does not change: withdrawals have their own table, by digest.
     pub(in crate::mailbox) fn set_withdrawn(&self, why: Withdrawal) {

@@ -1,4 +1,4 @@
-//! `<file>.FAILED.txt`: why a file was not sent, where no program is left to be told.
+//! `<file>.FAILED.txt`: why a file was not sent, when no program is left to get the error.
 
 use std::fmt::Write as _;
 use std::time::SystemTime;
@@ -10,7 +10,7 @@ use crate::sys::Untrusted;
 /// Ends the note's name.
 const SUFFIX: &str = ".FAILED.txt";
 
-/// Longest name of a file in bytes, as every Linux file system has it.
+/// Longest name of a file in bytes, as on every Linux file system.
 const NAME_LEN_MAX: usize = 255;
 
 /// The text beside a file that failed in the background.
@@ -45,8 +45,8 @@ impl FailureNote {
         }
         write!(
             text,
-            "\nWhat to do: when the cause is gone, run `dockercomms queue retry --all` or copy the \
-             file again;\nto give it up, remove the file. This note goes by itself.\n\nFile of {}.\n",
+            "\nWhat to do: when the cause is fixed, run `dockercomms queue retry --all` or copy the \
+             file again;\nto give it up, remove the file. This note disappears by itself.\n\nFile of {}.\n",
             Timestamp::from(mtime),
         )
         .ok();
@@ -58,7 +58,7 @@ impl FailureNote {
         name.ends_with(SUFFIX)
     }
 
-    /// Returns the name of the note about `file`, cut where both together would be too long.
+    /// Returns the name of the note about `file`, shortened if both together would be too long.
     fn name_for(file: &str) -> String {
         let len_max = NAME_LEN_MAX - SUFFIX.len();
         let cut = (0..=file.len().min(len_max)).rev().find(|&at| file.is_char_boundary(at));

@@ -24,7 +24,7 @@ use crate::store::{OutboxEntry, OutboxState, PreparedMessage};
 
 /// A file in `outbox/<recipient>/`: one promise of a staged content.
 ///
-/// Content lies in a staged file until the message is sent; several promises may share it, each with
+/// Content is in a staged file until the message is sent; several promises may share it, each with
 /// its own name, place in the queue and outcome. All methods are short and local; nothing here
 /// waits for the network.
 pub struct OutboxFile {
@@ -39,7 +39,7 @@ pub struct OutboxFile {
     pub(super) claims: watch::Sender<u32>,
 }
 
-/// A staged content and every promise that is made of it.
+/// A staged content and every promise of it.
 pub(super) struct Staged {
     pub(super) area: Arc<StagingArea>,
     /// The staged file's random name, also after that file is gone.
@@ -123,14 +123,14 @@ impl NewContent {
 }
 
 impl OutboxFile {
-    /// Returns the file of a row, with the staged file where this process has taken it over.
+    /// Returns the file of a row, with the staged file if this process has taken it over.
     pub(in crate::mailbox) fn of_entry(
         area: &Arc<StagingArea>,
         entry: OutboxEntry,
         spool: Option<Spool>,
     ) -> Arc<Self> {
         let state = state_of(entry.state);
-        // The row of a failed file has a message only when no more than its tag was missing.
+        // The row of a failed file has a message only if nothing but its tag was missing.
         let is_pushed = matches!(state, SendState::Prepared | SendState::Sent | SendState::Failed);
         // The bytes of the others were made durable: before the close of a queued file returned,
         // and before a failure was recorded.
@@ -207,7 +207,7 @@ impl OutboxFile {
         &self.staged.spool_name
     }
 
-    /// Returns to whom the file goes.
+    /// Returns the recipient.
     pub fn recipient(&self) -> &Identity {
         &self.recipient
     }
@@ -236,7 +236,7 @@ impl OutboxFile {
         self.with(|_, member| member.watch())
     }
 
-    /// Returns the word for people: the state, or how the message left the registry again.
+    /// Returns the word for people: the state, or how the message was withdrawn.
     pub fn shown_state(&self) -> &'static str {
         self.with(|_, member| match member.outcome.withdrawn() {
             Some(why) => why.as_str(),
@@ -305,7 +305,7 @@ impl OutboxFile {
         self.staged.with(|inner| inner.attributes.xattr_names())
     }
 
-    /// Returns whether the name is one that stays local.
+    /// Returns whether the name stays local.
     pub fn is_temporary(&self) -> bool {
         self.staged.area.is_temporary(self.file_name().as_str())
     }

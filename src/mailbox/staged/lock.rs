@@ -1,4 +1,4 @@
-//! The lock of a staged file, and where it stands among the others.
+//! The lock of a staged file, and its rank among the others.
 //!
 //! **Lock order:** the outbox's delivery lock of a file (async) comes first, then the listing or the
 //! lanes of the queue, then one staged file. While a staged file is locked, no other lock is taken,

@@ -1,4 +1,4 @@
-//! One promise of a content: to whom, under which name, how far it has come.
+//! One promise of a content: its recipient, its name, how far it has come.
 //!
 //! Pure: it locks nothing and waits for nothing. Its parts are `place`, `promise` and `outcome`;
 //! every change of state goes through [`Member::apply`], and so through the table of `state.rs`.
@@ -21,7 +21,7 @@ pub(super) struct Member<F> {
     pub(super) outcome: Outcome,
     /// Number of the settle window; a timer of an older one is void.
     window: u64,
-    /// Follows the state for those who wait for it.
+    /// Follows the state, for the tasks that wait for it.
     states: watch::Sender<SendState>,
 }
 
@@ -53,7 +53,7 @@ impl<F> Member<F> {
         is_possible
     }
 
-    /// Makes every running settle timer void and returns the number of the new window.
+    /// Voids every running settle timer and returns the number of the new window.
     pub(super) fn begin_window(&mut self) -> u64 {
         self.window += 1;
         self.window

@@ -11,8 +11,7 @@
 //! spool directory, the clock, the rule for temporary names) comes with the [`StagingArea`]. The
 //! lock order is stated in `lock.rs`. Start at [`OutboxFile`].
 //!
-//! **Invariant:** what a row promises is never forgotten by memory, and memory promises nothing that
-//! no row says.
+//! **Invariant:** memory never forgets what a row promises, and promises nothing that no row says.
 
 mod area;
 mod attributes;

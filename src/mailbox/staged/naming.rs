@@ -10,10 +10,10 @@ use crate::mailbox::MailboxError;
 use crate::protocol::FileName;
 use crate::store::{OutboxChange, OutboxState};
 
-/// A file that another one has taken the name of.
+/// A file whose name another one has taken.
 pub(in crate::mailbox) type ReplacedFile = Replaced<Arc<OutboxFile>>;
 
-/// What a file that is no longer held back continues with.
+/// How a file continues that is no longer held back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::mailbox) enum Resumption {
     /// Its place in the queue.
@@ -25,14 +25,14 @@ pub(in crate::mailbox) enum Resumption {
 }
 
 impl OutboxFile {
-    /// Gives the file another name: a draft from here on, whose new name needs a new signature, unless
-    /// it was abandoned. Returns the old name and the row; `None` when it has that name already.
+    /// Gives the file another name: a draft from here on, whose new name needs a new signature.
+    /// Returns the old name and the row; `None` when it already has that name.
     ///
     /// With `stays_queued` the row keeps its place in the queue, under the new name, until the
-    /// caller queues the file anew.
+    /// caller queues the file again.
     ///
     /// # Errors
-    /// `NotPermitted` for a sent file, or one that is on its way.
+    /// `NotPermitted` for a sent file, or one that is being sent.
     pub(in crate::mailbox) fn rename(
         &self,
         to: &FileName,
@@ -46,7 +46,7 @@ impl OutboxFile {
                 return Ok(None);
             }
             if !content.is_vouched() {
-                let why = "it is already on its way under this name";
+                let why = "it is already being sent under this name";
                 return Err(MailboxError::NotPermitted(why));
             }
             let from = member.place.rename(to.clone());
@@ -64,8 +64,8 @@ impl OutboxFile {
         })
     }
 
-    /// Gives the file its old name back after a rename whose delivery failed; state and error stay.
-    /// Returns the name it had meanwhile and the row; `None` when it is sent, or off the list.
+    /// Restores the old name after a rename whose delivery failed; state and error stay. Returns
+    /// the name it had in the meantime and the row; `None` when it is sent, or off the list.
     pub(in crate::mailbox) fn rename_back(&self, from: &FileName) -> Option<(FileName, RowChange)> {
         self.with(|_, member| {
             if !member.place.is_active() || member.state() == SendState::Sent {
@@ -81,7 +81,7 @@ impl OutboxFile {
         })
     }
 
-    /// Takes the file out of use; returns the place that it had in the queue.
+    /// Retires the file; returns its place in the queue, to be given up.
     pub(in crate::mailbox) fn remove(&self) -> Option<i64> {
         self.with(|_, member| {
             member.place.set_standing(Standing::Removed);
@@ -90,8 +90,7 @@ impl OutboxFile {
         })
     }
 
-    /// Returns the row of a file that stays off the list at later starts; whatever is promised is
-    /// kept.
+    /// Returns the row of a file that stays off the list at later starts; all promises are kept.
     pub(in crate::mailbox) fn hidden_row(&self) -> RowChange {
         let change = OutboxChange { hidden: Some(true), ..OutboxChange::default() };
         RowChange::new(self.id(), change)
@@ -123,7 +122,7 @@ impl OutboxFile {
     }
 
     /// Notes that this file, which an earlier run or another process has sent, is covered by
-    /// `newer`: what becomes of that one decides whether this one is ever listed again.
+    /// `newer`: the outcome of that one decides whether this one is ever listed again.
     pub(in crate::mailbox) fn sink_below(self: &Arc<Self>, newer: &OutboxFile) {
         self.with(|_, member| member.place.set_standing(Standing::Held));
         let row = OutboxState::Sent;
@@ -146,7 +145,7 @@ impl OutboxFile {
         self.with(|_, member| member.place.take_replaced())
     }
 
-    /// No longer holds back what is not sent yet; returns those files.
+    /// No longer holds back what is not yet sent; returns those files.
     pub(in crate::mailbox) fn release_held(&self) -> Vec<Arc<OutboxFile>> {
         self.with(|_, member| member.place.release_held())
     }
@@ -165,9 +164,9 @@ impl OutboxFile {
         rows
     }
 
-    /// Ends a file that stood still, once the promise of the newer one has ended its row.
+    /// Ends a file that was held back, once the promise of the newer one has ended its row.
     ///
-    /// The staged file of another process is removed by that one, when it misses its row.
+    /// Another process removes its own staged file when it finds that the row is gone.
     pub(in crate::mailbox) fn end_replaced(&self, owns_parked: bool) {
         let is_ours = self.with(|content, _| content.spool().is_some()) || owns_parked;
         if is_ours {
@@ -176,7 +175,7 @@ impl OutboxFile {
         }
     }
 
-    /// Lets a file that stood still continue, because the newer one is not promised.
+    /// Releases a file that was held back, because the newer one is not promised.
     pub(in crate::mailbox) fn resume(&self) -> Resumption {
         self.with(|_, member| {
             member.place.set_standing(Standing::Displaced);
@@ -189,7 +188,7 @@ impl OutboxFile {
         })
     }
 
-    /// Has its name back on the list; it may have been sent meanwhile.
+    /// Has its name back on the list; it may have been sent in the meantime.
     pub(in crate::mailbox) fn list_again(&self) -> RowChange {
         self.with(|_, member| member.place.set_standing(Standing::Listed));
         let change = OutboxChange { hidden: Some(false), ..OutboxChange::default() };

@@ -1,4 +1,4 @@
-//! What has become of a file: its state, why it failed, and what came back.
+//! The outcome of a file: its state, why it failed, and its receipt.
 
 use super::state::{Event, SendState};
 use crate::protocol::{ErrorClass, ReceiptStatus};
@@ -10,24 +10,24 @@ pub(super) struct Failure {
     pub(super) class: ErrorClass,
     /// One sentence for the user.
     pub(super) text: String,
-    /// It came when no program waited for it any longer.
+    /// It occurred when no program waited for it any longer.
     pub(super) is_unattended: bool,
 }
 
 impl Failure {
-    /// Returns the failure as it stands in the row.
+    /// Returns the failure as recorded in the row.
     pub(super) fn stored(&self) -> StoredError {
         StoredError { code: self.class.code().to_owned(), text: self.text.clone() }
     }
 }
 
-/// What has become of a file.
+/// The outcome of a file.
 #[derive(Debug)]
 pub(super) struct Outcome {
     state: SendState,
     failure: Option<Failure>,
     receipt: Option<ReceiptStatus>,
-    /// Set once the message was taken out of the registry again.
+    /// Set once the message was withdrawn from the registry.
     withdrawn: Option<Withdrawal>,
 }
 
@@ -59,7 +59,7 @@ impl Outcome {
         self.failure.as_ref()
     }
 
-    /// Says why the file is in the state that it has.
+    /// Explains why the file is in its state.
     pub(super) fn set_failure(&mut self, failure: Failure) {
         self.failure = Some(failure);
     }

@@ -1,14 +1,14 @@
-//! Where a file stands on the list: under its name, behind another file, or nowhere.
+//! The place of a file on the list: under its name, behind another file, or nowhere.
 
 use crate::protocol::FileName;
 use crate::store::OutboxState;
 
-/// How a file stands to the name it has.
+/// How a file relates to its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Standing {
     /// It is listed under its name.
     Listed,
-    /// Another file has taken the name, and this one stands still until that one is promised.
+    /// Another file has taken the name, and this one is held back until that one is promised.
     Held,
     /// Another file has taken the name; this one is sent separately, and hidden once it is.
     Displaced,
@@ -23,7 +23,7 @@ pub(in crate::mailbox) struct Replaced<F> {
     pub(in crate::mailbox) file: F,
     /// What its row said when the name was taken.
     pub(in crate::mailbox) row: OutboxState,
-    /// Whether it stands still until the newer file is promised; else it is sent separately.
+    /// Whether it is held back until the newer file is promised; otherwise it is sent separately.
     pub(in crate::mailbox) is_held: bool,
 }
 
@@ -57,12 +57,12 @@ impl<F> Place<F> {
         std::mem::replace(&mut self.name, name)
     }
 
-    /// Returns whether the file may be sent: neither removed nor standing still.
+    /// Returns whether the file may be sent: neither removed nor held back.
     pub(super) fn is_active(&self) -> bool {
         matches!(self.standing, Standing::Listed | Standing::Displaced)
     }
 
-    /// Returns whether the file has left the list for good.
+    /// Returns whether the file has left the list permanently.
     pub(super) fn is_removed(&self) -> bool {
         self.standing == Standing::Removed
     }
@@ -90,7 +90,7 @@ impl<F> Place<F> {
         std::mem::take(&mut self.replaced)
     }
 
-    /// No longer holds back what is not sent yet; returns those files.
+    /// No longer holds back what is not yet sent; returns those files.
     ///
     /// A sent one stays off the list until its name is free again.
     pub(super) fn release_held(&mut self) -> Vec<F>

@@ -57,7 +57,7 @@ impl Promise {
         version: Version,
         is_pushed: bool,
     ) -> Self {
-        // A row does not say whether an attempt has come to the tag. That of a queued file may have
+        // A row does not say whether an attempt reached the tag. That of a queued file may have
         // been journalled before anything was pushed.
         let reach = if is_pushed { Reach::TagTried } else { Reach::Built };
         Self {
@@ -79,7 +79,7 @@ impl Promise {
         self.queued.is_some_and(|queued| queued.is_settled)
     }
 
-    /// Lets the queue send the file.
+    /// Allows the queue to send the file.
     pub(super) fn settle(&mut self) {
         if let Some(queued) = &mut self.queued {
             queued.is_settled = true;

@@ -1,6 +1,6 @@
 //! The queue's side of a file: entering, leaving, and whether it may be sent now.
 //!
-//! Where the places are kept in order, and which task sends, is not known here.
+//! The order of the places, and which task sends, are not known here.
 
 use super::file::OutboxFile;
 use super::promise::Version;
@@ -13,7 +13,7 @@ use crate::store::{OutboxChange, OutboxState};
 /// Whether the queue may send a file now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::mailbox) enum Readiness {
-    /// It is written to or under way, for an unknown time: those behind it need not wait.
+    /// It is being written or in progress, for an unknown time: those behind it need not wait.
     Absent,
     /// Its settle window is open: those behind it wait, for half a second.
     Settling,
@@ -21,7 +21,7 @@ pub(in crate::mailbox) enum Readiness {
     Ready,
 }
 
-/// Where a file has been put in the queue.
+/// The place in the queue that a file has been given.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::mailbox) struct Queued {
     pub(in crate::mailbox) place: i64,
@@ -32,7 +32,7 @@ pub(in crate::mailbox) struct Queued {
 }
 
 impl OutboxFile {
-    /// Returns the version to queue; `None` when the file is queued or sent already.
+    /// Returns the version to queue; `None` when the file is already queued or sent.
     ///
     /// # Errors
     /// `NotPermitted` when what is staged may not be what was closed, and nothing is prepared.
@@ -72,11 +72,11 @@ impl OutboxFile {
         })
     }
 
-    /// Takes a file out of the queue because it is about to change: from the saved row on a crash
+    /// Removes a file from the queue because it is about to change: from the saved row on a crash
     /// leaves a draft. `None` when it has no place.
     ///
-    /// A message that is prepared stays promised until another one takes its place; without one in
-    /// the queue, a start after a crash does not take what is staged by then for its content.
+    /// A prepared message stays promised until another one takes its place; without one in the
+    /// queue, a start after a crash does not mistake the bytes staged by then for its content.
     pub(in crate::mailbox) fn leaving_queue(&self) -> Option<Step<Leaving>> {
         self.with(|content, member| {
             member.promise.queue_place()?;
@@ -102,7 +102,7 @@ impl OutboxFile {
         })
     }
 
-    /// Lets the queue send the file: its settle window is over.
+    /// Allows the queue to send the file: its settle window is over.
     pub(in crate::mailbox) fn settle(&self) {
         self.with(|_, member| member.promise.settle());
     }
@@ -121,7 +121,7 @@ impl OutboxFile {
         })
     }
 
-    /// Returns whether a lane that has taken the file may still go on with it.
+    /// Returns whether a lane that has taken the file may still continue with it.
     pub(in crate::mailbox) fn is_due(&self) -> bool {
         self.with(|content, member| {
             member.promise.queue_place().is_some()

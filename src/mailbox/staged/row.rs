@@ -1,6 +1,6 @@
-//! What the row of a file says after a transition: derived together with memory, saved by the caller.
+//! The row of a file after a transition: derived together with memory, saved by the caller.
 //!
-//! A [`RowChange`] follows a transition that memory has made already. A [`Step`] comes before it:
+//! A [`RowChange`] follows a transition that memory has already made. A [`Step`] comes before it:
 //! memory follows only once the row says so, which [`Saved`] proves. Nothing else builds an
 //! [`OutboxChange`].
 

@@ -1,4 +1,4 @@
-//! Staged files: one private file on local disk for each file of the outbox that is not sent.
+//! Staged files: one private file on local disk for each unsent file of the outbox.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
@@ -12,19 +12,19 @@ use rustix::fs::{Advice, OFlags, fadvise};
 use crate::mailbox::MailboxError;
 use crate::sys::durable;
 
-/// Most new names tried for a staged file; one that another process takes is unlikely already.
+/// Most new names tried for a staged file; a single collision is already unlikely.
 const CREATE_ATTEMPTS_MAX: usize = 8;
 
-/// Bytes of a staged file that stay in the page cache behind what is on its way to the registry;
-/// shorter files are not touched, and most are sent before the disk has seen them.
+/// Bytes of a staged file that stay in the page cache behind what is being uploaded; shorter files
+/// are not touched, and most are sent before they reach the disk.
 const CACHED_LEN: u64 = 32 << 20;
 
-/// Refuses a symbolic link in the place of a staged file.
+/// Refuses a symbolic link in place of a staged file.
 const NOFOLLOW: i32 = OFlags::NOFOLLOW.bits().cast_signed();
 
 /// A staged file, open and locked for as long as this process may send it.
 ///
-/// The lock tells a recovery in another process that the file has an owner.
+/// By the lock a recovery in another process sees that the file has an owner.
 #[derive(Debug)]
 pub(in crate::mailbox) struct Spool {
     file: File,
@@ -65,7 +65,8 @@ impl Spool {
         }
     }
 
-    /// Opens the staged file `name` for reading only, whoever owns it; `None` when it is gone.
+    /// Opens the staged file `name` for reading only, regardless of its owner; `None` when it is
+    /// gone.
     pub(in crate::mailbox) fn look(dir: &Path, name: &str) -> Result<Option<Self>, MailboxError> {
         let path = dir.join(name);
         match OpenOptions::new().read(true).custom_flags(NOFOLLOW).open(&path) {
@@ -127,7 +128,7 @@ impl Spool {
         self.file.read_exact_at(place, offset)
     }
 
-    /// Lets the kernel write out, and then forget, what lies well behind `end`; a mere hint.
+    /// Has the kernel write out, and then drop, the pages well behind `end`; only a hint.
     ///
     /// Called for each chunk, it passes every page several times: dirty ones it sends to the disk,
     /// clean ones it frees. A large file then fills the same few pages again and again instead of
@@ -155,9 +156,9 @@ impl Spool {
         durable::sync_dir(dir).map_err(MailboxError::io("make the staged file durable"))
     }
 
-    /// Removes the name; open handles go on working until they are closed.
+    /// Removes the name; open handles keep working until they are closed.
     pub(in crate::mailbox) fn remove(&self) {
-        // Gone already is as good; anything else leaves a file that the next start removes.
+        // Already gone is as good; anything else leaves a file that the next start removes.
         fs::remove_file(&self.path).ok();
     }
 }

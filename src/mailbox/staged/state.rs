@@ -1,8 +1,9 @@
 //! The states of a file in the outbox, as a pure table.
 //!
-//! Draft: staged locally. Queued: complete, and the row promises its delivery. Prepared: every chunk, the manifest by digest and its signature are in
-//! the registry and the row is durable. Sent: the tag exists. The table is the commit rule's
-//! second half; which events happen is decided by `fs`.
+//! Draft: staged locally. Queued: complete, and the row promises its delivery. Prepared: every
+//! chunk, the manifest by digest and its signature are in the registry and the row is durable.
+//! Sent: the tag exists. The table is the commit rule's second half; `fs` decides which events
+//! happen.
 #![warn(clippy::wildcard_enum_match_arm)]
 
 use std::fmt;
@@ -40,7 +41,7 @@ impl SendState {
         }
     }
 
-    /// Returns whether nothing more happens to the file by itself.
+    /// Returns whether nothing else happens to the file by itself.
     pub const fn is_over(self) -> bool {
         matches!(self, Self::Sent | Self::Failed | Self::Abandoned)
     }
@@ -69,11 +70,11 @@ pub enum Event {
     PrepareFailed,
     /// The caller of close was interrupted.
     Interrupted,
-    /// The queue's attempt came to no end; there will be another one.
+    /// The queue's attempt did not finish; there will be another one.
     Deferred,
     /// The tag exists.
     Published,
-    /// The tag was refused for good.
+    /// The tag was permanently refused.
     PublishFailed,
     /// The writer died or failed.
     WriterLost,
@@ -88,7 +89,7 @@ impl SendState {
         use Event as E;
         use SendState as S;
         match (self, event) {
-            // A message is immutable: what is sent stays sent, and says so again without harm.
+            // A message is immutable: what is sent stays sent, and repeating that is harmless.
             (S::Sent, E::Published) => Some(S::Sent),
             (S::Sent, _) => None,
             (_, E::Changed) => Some(S::Draft),
@@ -101,14 +102,14 @@ impl SendState {
             // No close waits for these: it has ended, or another event has overtaken it.
             (S::Queued | S::Prepared | S::Failed | S::Abandoned, E::Interrupted) => None,
             (S::Draft | S::Queued | S::Failed, E::Enqueued) => Some(S::Queued),
-            // What an abandoned file lacks, no queue adds; the others are further already.
+            // The queue cannot add what an abandoned file lacks; the others are already further.
             (S::Preparing | S::Prepared | S::Abandoned, E::Enqueued) => None,
             (
                 S::Draft | S::Queued | S::Failed | S::Abandoned | S::Preparing | S::Prepared,
                 E::PrepareBegun,
             ) => Some(S::Preparing),
             (S::Preparing, E::PrepareDone) => Some(S::Prepared),
-            // Changed meanwhile: the result of the old content says nothing about the new.
+            // Changed in the meantime: the result of the old content says nothing about the new.
             (S::Draft | S::Queued | S::Prepared | S::Failed | S::Abandoned, E::PrepareDone) => None,
             (S::Preparing, E::Deferred) => Some(S::Queued),
             (S::Draft | S::Queued | S::Prepared | S::Failed | S::Abandoned, E::Deferred) => None,
@@ -123,11 +124,11 @@ impl SendState {
             (S::Draft | S::Preparing | S::Failed | S::Abandoned, E::WriterLost) => {
                 Some(S::Abandoned)
             }
-            // Its close returned 0 before: the promise stands.
+            // Its close returned 0 before: the promise holds.
             (S::Queued | S::Prepared, E::WriterLost) => None,
-            // What is not whole is never sent, whatever was promised.
+            // An incomplete file is never sent, whatever was promised.
             (S::Draft | S::Queued, E::ContentLost) => Some(S::Abandoned),
-            // Without need of staged bytes, or over.
+            // Needs no staged bytes, or has ended.
             (S::Preparing | S::Prepared | S::Failed | S::Abandoned, E::ContentLost) => None,
         }
     }

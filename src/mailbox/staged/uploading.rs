@@ -28,7 +28,7 @@ pub(in crate::mailbox) struct NextChunks {
     pub(in crate::mailbox) is_done: bool,
 }
 
-/// The right to upload a chunk, given back however the upload ends.
+/// The right to upload a chunk, returned however the upload ends.
 pub(in crate::mailbox) struct ChunkClaim {
     staged: Arc<Staged>,
     recipient: Identity,
@@ -44,7 +44,7 @@ pub(in crate::mailbox) struct Uploaded {
 }
 
 impl OutboxFile {
-    /// Marks that chunks go to the registry beside the copy; false when they do already, or the file
+    /// Marks that chunks are uploaded beside the copy; false when they already are, or the file
     /// stays local.
     pub(in crate::mailbox) fn begin_uploading(&self) -> bool {
         self.with(|content, member| {
@@ -63,7 +63,7 @@ impl OutboxFile {
         self.staged().uploads_moved.notify_waiters();
     }
 
-    /// Wakes those who wait for the uploads beside the copy, which have ended.
+    /// Wakes the tasks that wait for the uploads beside the copy, which have ended.
     pub(in crate::mailbox) fn note_uploads_moved(&self) {
         self.staged().uploads_moved.notify_waiters();
     }
@@ -142,12 +142,13 @@ impl ChunkClaim {
         self.chunk
     }
 
-    /// Returns for whom the chunk is uploaded.
+    /// Returns the recipient that the chunk is uploaded for.
     pub(in crate::mailbox) fn recipient(&self) -> &Identity {
         &self.recipient
     }
 
-    /// Returns the staged file, to read the chunk from; opens it again if it was parked meanwhile.
+    /// Returns the staged file, to read the chunk from; reopens it if it was parked in the
+    /// meantime.
     ///
     /// # Errors
     /// `NotFound` when it is gone, `Busy` when another process holds it.

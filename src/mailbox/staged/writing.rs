@@ -1,4 +1,5 @@
-//! Writers of a staged file: opening, writing, cutting, and the settle window after the last close.
+//! Writers of a staged file: opening, writing, truncating, and the settle window after the last
+//! close.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,14 +15,14 @@ use crate::mailbox::MailboxError;
 use crate::protocol::Identity;
 use crate::protocol::limits::PAYLOAD_LEN_MAX;
 
-/// What a change of content asks of those who drive the file.
+/// What a change of content requires of its caller.
 #[derive(Debug, Default, PartialEq, Eq)]
 #[must_use = "a chunk waits for its upload, or a promise of old content stands in the queue"]
 pub(in crate::mailbox) struct Changed {
-    /// A chunk is whole, and its way to the registry may begin.
+    /// A chunk is complete, and its upload may begin.
     pub(in crate::mailbox) begin_upload: bool,
-    /// Recipients and places of those promises in the queue that the change has voided: a late store
-    /// of a mapping, after the close that queued the file.
+    /// Recipients and places of the queued promises that the change has voided: a late store of a
+    /// mapping, after the close that queued the file.
     pub(in crate::mailbox) voided: Vec<(Identity, i64)>,
 }
 
@@ -55,7 +56,7 @@ impl OutboxFile {
 
     /// Drops a writer reference.
     ///
-    /// What was opened again and closed without a change is still promised.
+    /// A file that was reopened and closed without a change is still promised.
     pub(in crate::mailbox) fn close_writer(&self) {
         self.staged().with(|Inner { content, members, .. }| {
             content.remove_writer();
@@ -68,7 +69,7 @@ impl OutboxFile {
         });
     }
 
-    /// Begins the settle window anew; `None` while a writer is left, or nothing is to be sent.
+    /// Restarts the settle window; `None` while a writer is left, or nothing is to be sent.
     pub(in crate::mailbox) fn begin_window(&self) -> Option<SettleWindow> {
         self.with(|content, member| {
             let number = member.begin_window();
@@ -97,7 +98,7 @@ impl OutboxFile {
     ///
     /// # Errors
     /// `NotPermitted` when sent, `TooLarge` past the protocol's limit, or the disk's error: it
-    /// marks the file Failed, since what the writer meant is not there.
+    /// marks the file Failed, since what the writer meant is missing.
     pub(in crate::mailbox) fn write_at(
         &self,
         offset: u64,
@@ -123,7 +124,7 @@ impl OutboxFile {
         written.map(|()| changed)
     }
 
-    /// Cuts or extends the file.
+    /// Truncates or extends the file.
     ///
     /// # Errors
     /// As [`OutboxFile::write_at`].
@@ -210,9 +211,9 @@ impl OutboxFile {
         })
     }
 
-    /// Waits until the uploads have caught up or ended, but no longer than `limit`: a registry
-    /// that hangs must not stop a copy into the staged file. After that no writer is far ahead until
-    /// the registry has taken another chunk.
+    /// Waits until the uploads have caught up or ended, but no longer than `limit`: a registry that
+    /// hangs must not stop a copy into the staged file. After that no writer is far ahead until the
+    /// registry has accepted another chunk.
     pub async fn wait_for_uploads(&self, limit: Duration) {
         let caught_up = async {
             loop {

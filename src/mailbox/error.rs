@@ -174,7 +174,7 @@ impl MailboxError {
                 "ask who else can push to the repository; the sender knows which message is right"
             }
             _ if matches!(self, Self::Unrecorded { .. }) => {
-                "check whether this file ever arrived, and copy it from there if not; \
+                "check whether this file ever arrived; if not, copy it from there; \
                  `dockercomms gc` removes it"
             }
             _ if matches!(self, Self::DamagedRow) => {

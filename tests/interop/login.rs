@@ -98,7 +98,7 @@ fn a_login_that_cannot_be_read_is_said_to_be_that_and_not_to_be_missing() {
         let ran = send();
 
         assert_eq!(ran.code(), 3, "{ran:?}");
-        for part in [file.to_str().unwrap(), expected, "hint: mend"] {
+        for part in [file.to_str().unwrap(), expected, "hint: repair"] {
             assert!(ran.stderr.contains(part), "{part}: {ran:?}");
         }
     }

@@ -263,6 +263,9 @@ impl OutboxFile {
             };
             member.outcome.set_failure(failure);
             let place = member.promise.leave_queue();
+            if !is_promise_kept {
+                member.promise.break_promise();
+            }
             Some(Failed { row: RowChange::new(self.id(), change), must_sync, place })
         })
     }

@@ -13,7 +13,7 @@ use super::lock::LastMutex;
 use super::member::Member;
 use super::outcome::{Failure, Outcome};
 use super::place::Place;
-use super::promise::{Promise, Version};
+use super::promise::{Promise, RowReach, Version};
 use super::spool::Spool;
 use super::state::SendState;
 use crate::protocol::{
@@ -130,8 +130,12 @@ impl OutboxFile {
         spool: Option<Spool>,
     ) -> Arc<Self> {
         let state = state_of(entry.state);
-        // The row of a failed file has a message only if nothing but its tag was missing.
-        let is_pushed = matches!(state, SendState::Prepared | SendState::Sent | SendState::Failed);
+        let reach = match state {
+            SendState::Prepared | SendState::Sent => RowReach::Promised,
+            // It has a message only when no more than its tag was missing.
+            SendState::Failed => RowReach::Refused,
+            _ => RowReach::Built,
+        };
         // The bytes of the others were made durable: before the close of a queued file returned,
         // and before a failure was recorded.
         let is_vouched = state != SendState::Prepared || entry.queue_place.is_some();
@@ -143,13 +147,8 @@ impl OutboxFile {
             is_unattended: entry.unattended,
         });
         let version = Version { content: content.generation(), name: place.name_version() };
-        let promise = Promise::recovered(
-            entry.queue_place,
-            entry.message_id,
-            entry.message,
-            version,
-            is_pushed,
-        );
+        let promise =
+            Promise::recovered(entry.queue_place, entry.message_id, entry.message, version, reach);
         let attributes = Attributes::new(entry.mtime.to_system_time(), entry.mode);
         let inner = Inner { content, attributes, members: Vec::new() };
         let staged = Staged::new(area, entry.spool, inner);
@@ -320,7 +319,7 @@ impl OutboxFile {
         self.with(|content, member| match member.state() {
             SendState::Sent | SendState::Queued => false,
             SendState::Preparing if member.promise.queue_place().is_some() => false,
-            _ => !member.is_pushed(content),
+            _ => !member.is_promised(content),
         })
     }
 

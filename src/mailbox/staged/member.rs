@@ -83,6 +83,12 @@ impl<F> Member<F> {
         self.pushed_message(content).is_some()
     }
 
+    /// Returns whether the row promises the current content and name, all but the tag of which is in
+    /// the registry.
+    pub(super) fn is_promised(&self, content: &Content) -> bool {
+        self.promise.is_promised(self.version(content))
+    }
+
     /// Returns whether the staged bytes are still needed for this promise.
     pub(super) fn needs_content(&self) -> bool {
         self.state() != SendState::Sent && !self.place.is_removed()

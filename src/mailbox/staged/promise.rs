@@ -23,11 +23,26 @@ pub(super) enum Reach {
     TagTried,
 }
 
+/// How far the message of a row has come, by the state of the row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum RowReach {
+    /// Its state promises no message.
+    Built,
+    /// Only its tag is missing, and was refused.
+    Refused,
+    /// Its tag follows, or exists.
+    Promised,
+}
+
 /// The message made for one version.
 #[derive(Debug, Clone)]
 struct Prepared {
     version: Version,
     reach: Reach,
+    /// Whether the row promises it: a permanent failure ends that.
+    is_promised: bool,
+    /// A row brought it: it says what was closed, and perhaps not what is staged since.
+    is_recovered: bool,
     message: PreparedMessage,
 }
 
@@ -55,14 +70,25 @@ impl Promise {
         message_id: Option<MessageId>,
         message: Option<PreparedMessage>,
         version: Version,
-        is_pushed: bool,
+        reach: RowReach,
     ) -> Self {
-        // A row does not say whether an attempt reached the tag. That of a queued file may have
+        // A row does not say whether an attempt has come to the tag. That of a queued file may have
         // been journalled before anything was pushed.
-        let reach = if is_pushed { Reach::TagTried } else { Reach::Built };
+        let (reach, is_promised) = match reach {
+            RowReach::Built => (Reach::Built, false),
+            RowReach::Refused => (Reach::TagTried, false),
+            RowReach::Promised => (Reach::TagTried, true),
+        };
+        let is_recovered = true;
         Self {
             queued: queue_place.map(|place| Queued { place, message_id, is_settled: true }),
-            prepared: message.map(|message| Prepared { version, reach, message }),
+            prepared: message.map(|message| Prepared {
+                version,
+                reach,
+                is_promised,
+                is_recovered,
+                message,
+            }),
         }
     }
 
@@ -109,13 +135,31 @@ impl Promise {
         self.message(version).filter(|_message| self.reach() >= Some(Reach::Pushed))
     }
 
+    /// Returns whether the row promises the message that covers `version`.
+    pub(super) fn is_promised(&self, version: Version) -> bool {
+        self.prepared.as_ref().is_some_and(|made| made.version == version && made.is_promised)
+    }
+
+    /// Notes that the row no longer promises the message.
+    pub(super) fn break_promise(&mut self) {
+        if let Some(prepared) = &mut self.prepared {
+            prepared.is_promised = false;
+        }
+    }
+
     fn reach(&self) -> Option<Reach> {
         self.prepared.as_ref().map(|prepared| prepared.reach)
     }
 
     /// Fixes the message for `version`.
     pub(super) fn build(&mut self, version: Version, message: PreparedMessage) {
-        self.prepared = Some(Prepared { version, reach: Reach::Built, message });
+        self.prepared = Some(Prepared {
+            version,
+            reach: Reach::Built,
+            is_promised: false,
+            is_recovered: false,
+            message,
+        });
     }
 
     /// Notes that everything but the tag of the message with this digest is in the registry.
@@ -124,6 +168,7 @@ impl Promise {
             && prepared.message.digest == *digest
         {
             prepared.reach = prepared.reach.max(Reach::Pushed);
+            prepared.is_promised = true;
         }
     }
 
@@ -137,6 +182,12 @@ impl Promise {
     /// Returns whether the tag of the message may be in the registry.
     pub(super) fn may_be_tagged(&self) -> bool {
         self.reach() == Some(Reach::TagTried)
+    }
+
+    /// Forgets the message of an earlier run that its row does not promise: what is closed next gets
+    /// one of its own.
+    pub(super) fn forget_unpromised(&mut self) {
+        self.prepared.take_if(|prepared| prepared.is_recovered && !prepared.is_promised);
     }
 
     /// Forgets the message, whose parts the registry may have forgotten.

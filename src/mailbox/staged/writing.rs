@@ -48,6 +48,7 @@ impl OutboxFile {
             inner.content.add_writer();
             for member in &mut inner.members {
                 member.apply(Event::Changed);
+                member.promise.forget_unpromised();
                 member.begin_window();
             }
             true
@@ -61,7 +62,7 @@ impl OutboxFile {
         self.staged().with(|Inner { content, members, .. }| {
             content.remove_writer();
             for member in members {
-                if member.is_pushed(content) && member.state() == SendState::Draft {
+                if member.is_promised(content) && member.state() == SendState::Draft {
                     member.apply(Event::PrepareBegun);
                     member.apply(Event::PrepareDone);
                 }

@@ -69,7 +69,9 @@ impl Desk {
         if let Some(len) = len {
             file.note_found_len(len);
         }
-        if file.state() == SendState::Draft && file.lose_content("cut off") {
+        let is_cut = row.state == OutboxState::Queued && len.is_some_and(|len| len != row.len);
+        let is_partial = file.state() == SendState::Draft;
+        if (is_cut || is_partial) && file.lose_content("cut off") {
             let saved = file.abandoning().unwrap().apply(&mut row);
             file.abandoned(saved);
         }
@@ -250,6 +252,10 @@ impl Staging {
     fn publish(&mut self, trouble: Trouble) -> Option<PreparedMessage> {
         let Ok(Tagging::Prepared(message)) = self.file.tagging() else { return None };
         self.file.note_tag_tried();
+        if trouble == Trouble::Refused {
+            self.fail(&MailboxError::NotPermitted("no push"));
+            return None;
+        }
         if trouble != Trouble::Crash {
             let saved = self.file.sending().apply(&mut self.row);
             self.file.sent(saved);

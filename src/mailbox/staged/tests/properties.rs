@@ -123,7 +123,8 @@ impl History {
         self.staging.unpark();
         let file = &self.staging.file;
         let is_closed = matches!(file.state(), SendState::Sent | SendState::Abandoned);
-        if is_closed || !file.is_dirty() || !file.is_readable_here() {
+        let is_open = file.writer_count() > 0;
+        if !is_open || is_closed || !file.is_dirty() || !file.is_readable_here() {
             return;
         }
         let said = self.said();
@@ -147,9 +148,13 @@ impl History {
                 }
             }
         }
-        if self.staging.file.writer_count() == 0
-            && let Some(message) = self.staging.publish(trouble)
-        {
+        if self.staging.file.writer_count() > 0 {
+            return;
+        }
+        if trouble == Trouble::Refused && self.staging.file.tagging().is_ok() {
+            self.promised = None;
+        }
+        if let Some(message) = self.staging.publish(trouble) {
             assert!(!self.is_abandoned, "an abandoned file was sent");
             if let Some(promised) = &self.promised {
                 assert_eq!(&message.manifest, promised, "another content than was closed");
@@ -167,10 +172,13 @@ impl History {
     fn restart(mut self) -> Self {
         let row = self.staging.row.clone();
         self.staging = self.desk.restart(self.staging);
-        if row.state == OutboxState::Draft {
+        if self.staging.row.state == OutboxState::Abandoned {
             self.is_abandoned = true;
         }
-        if matches!(row.state, OutboxState::Queued | OutboxState::Prepared) {
+        // What was written into a queued file since its close is seen by its length.
+        if self.promised.is_some()
+            && matches!(row.state, OutboxState::Queued | OutboxState::Prepared)
+        {
             let state = self.staging.file.state();
             assert!(matches!(state, SendState::Queued | SendState::Prepared), "{row:?} is lost");
         }

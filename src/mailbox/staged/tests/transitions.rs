@@ -217,3 +217,46 @@ fn what_an_earlier_run_prepared_is_sent_and_never_read() {
     assert_eq!(staging.file.digest(), digest);
     assert_eq!(staging.publish(Trouble::None).map(|message| message.digest), digest);
 }
+
+/// A message that an earlier close has fixed says what was closed then.
+#[test]
+fn regression_an_old_message_is_not_sent_for_what_was_written_since() {
+    let desk = Desk::new();
+    for is_refused in [false, true] {
+        let mut staging = in_state(&desk, SendState::Prepared);
+        let old = staging.file.digest();
+        if is_refused {
+            assert!(staging.publish(Trouble::Refused).is_none());
+        }
+        // A late store, and a crash before anything is closed again.
+        let _changed = staging.file.write_at(0, b"CONTENT").unwrap();
+        if !is_refused {
+            assert!(staging.abandon());
+        }
+        let mut staging = desk.restart(staging);
+
+        assert!(staging.open());
+        staging.prepare(Trouble::None).unwrap();
+        staging.file.close_writer();
+
+        let sent = staging.publish(Trouble::None).expect("it is sent");
+        assert_eq!(sent.manifest, b"report.pdf\nCONTENT");
+        assert_ne!(Some(sent.digest), old);
+    }
+}
+
+#[test]
+fn a_failed_file_that_is_closed_unchanged_is_promised_anew() {
+    let desk = Desk::new();
+    let mut staging = in_state(&desk, SendState::Prepared);
+    assert!(staging.publish(Trouble::Refused).is_none());
+    assert_eq!(staging.row.state, OutboxState::Failed);
+
+    assert!(staging.open());
+
+    assert!(staging.file.is_dirty(), "the row promises nothing");
+    staging.prepare(Trouble::None).unwrap();
+    staging.file.close_writer();
+    assert_eq!(staging.file.state(), SendState::Prepared);
+    assert_eq!(staging.row.state, OutboxState::Prepared);
+}

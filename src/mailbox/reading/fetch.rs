@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
-use futures_util::future::{BoxFuture, Shared};
+use futures_util::future::{self, BoxFuture, Shared};
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
@@ -96,9 +96,7 @@ impl Fetcher {
         self: &Arc<Self>,
         request: ChunkRequest,
     ) -> Result<Bytes, MailboxError> {
-        if let Some(bytes) = self.cache.get_memory(&request.layer.digest)
-            && bytes.len() as u64 == request.len
-        {
+        if let Some(bytes) = self.in_memory(request) {
             return Ok(bytes);
         }
         let flight = self.join_or_start(request);
@@ -118,10 +116,19 @@ impl Fetcher {
         });
     }
 
+    fn in_memory(&self, request: ChunkRequest) -> Option<Bytes> {
+        let bytes = self.cache.get_memory(&request.layer.digest)?;
+        (bytes.len() as u64 == request.len).then_some(bytes)
+    }
+
     fn join_or_start(self: &Arc<Self>, request: ChunkRequest) -> Flight {
         let mut flights = self.flights.lock();
         if let Some(flight) = flights.get(&request) {
             return flight.clone();
+        }
+        // One may have landed since the caller looked: it leaves the chunk before it goes.
+        if let Some(bytes) = self.in_memory(request) {
+            return future::ready(Ok(bytes)).boxed().shared();
         }
         let (sender, receiver) = tokio::sync::oneshot::channel::<Outcome>();
         let fetcher = Arc::clone(self);
@@ -239,5 +246,27 @@ mod tests {
 
         assert!(first.await.is_err());
         assert_eq!(second.await.unwrap(), "abc");
+    }
+
+    #[tokio::test]
+    async fn a_reader_that_comes_just_after_a_fetch_has_landed_starts_no_other() {
+        let world = World::new();
+        let (alice, bob) = world.alice_and_bob().await;
+        alice.send(&bob, "a", b"abc").await.unwrap();
+        let message = bob.receive(&alice).await.remove(0).message.clone();
+        let (layer, compression) = (message.chunks[0], message.envelope.compression);
+        let request = ChunkRequest { layer, index: 0, len: 3, compression };
+        let fetcher = &bob.mailbox.reading.fetcher;
+        let first = fetcher.join_or_start(request).await.unwrap();
+        bob.settle().await;
+        // As if the layer were still to be written to the disk.
+        fetcher.cache.remove(&layer.digest);
+        fetcher.cache.put_memory(&layer.digest, first);
+
+        // As a reader does that found no chunk in memory before the first one had landed.
+        let second = fetcher.join_or_start(request).await.unwrap();
+
+        assert_eq!(second, "abc");
+        assert_eq!(fetcher.counts().blob_count, 1);
     }
 }

@@ -146,7 +146,7 @@ impl Outbox {
             match step.save(&outbox.core.store).await {
                 Ok(saved) => {
                     if let Some(place) = file.abandoned(saved) {
-                        outbox.shared.queue.forget(&file, place);
+                        outbox.shared.queue.remove(&file, place);
                     }
                 }
                 Err(error) => tracing::warn!("cannot record an abandoned file: {error}"),

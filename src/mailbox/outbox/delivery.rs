@@ -176,7 +176,7 @@ async fn enqueue(outbox: &Outbox, file: &Arc<OutboxFile>) -> Result<(), MailboxE
     super::held::end_replaced(outbox, file);
     let queued = file.queued(saved);
     if let Some(old) = queued.old_place {
-        outbox.shared.queue.forget(file, old);
+        outbox.shared.queue.remove(file, old);
     }
     outbox.shared.queue.insert(queued.place, file);
     if queued.is_same {
@@ -192,7 +192,7 @@ async fn enqueue(outbox: &Outbox, file: &Arc<OutboxFile>) -> Result<(), MailboxE
 pub(super) async fn leave_queue(outbox: &Outbox, file: &OutboxFile) -> Result<(), MailboxError> {
     let Some(step) = file.leaving_queue() else { return Ok(()) };
     if let Some(place) = file.left_queue(step.save(&outbox.core.store).await?) {
-        outbox.shared.queue.forget(file, place);
+        outbox.shared.queue.remove(file, place);
     }
     Ok(())
 }

@@ -187,7 +187,7 @@ async fn conclude(
     if matches!(error, MailboxError::Store(StoreError::NotFound { .. })) {
         // Another command replaced the file by one of the same name.
         if let Some(place) = file.remove() {
-            outbox.shared.queue.forget(file, place);
+            outbox.shared.queue.remove(file, place);
         }
         file.remove_staged();
     } else {

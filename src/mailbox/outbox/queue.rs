@@ -67,7 +67,7 @@ impl Queue {
 
     /// Removes `file` from its place, which may be another file's by now: a place is free again
     /// once the row of the file that had it says that it was sent.
-    pub(in crate::mailbox) fn forget(&self, file: &OutboxFile, place: i64) {
+    pub(in crate::mailbox) fn remove(&self, file: &OutboxFile, place: i64) {
         if let Some(lane) = self.lanes().get_mut(file.recipient())
             && lane.files.get(&place).is_some_and(|known| known.id() == file.id())
         {

@@ -81,7 +81,7 @@ impl Outbox {
         for file in gone {
             self.unlist(&file);
             if let Some(place) = file.remove() {
-                self.shared.queue.forget(&file, place);
+                self.shared.queue.remove(&file, place);
                 file.remove_staged();
             }
         }

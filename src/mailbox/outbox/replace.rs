@@ -42,7 +42,7 @@ impl Outbox {
             return if may_take { self.end(old).await } else { Ok(()) };
         }
         if let Some(place) = old.give_name_to(file, row, self.is_ours(old)) {
-            self.shared.queue.forget(old, place);
+            self.shared.queue.remove(old, place);
             self.wake_lanes();
         }
         Ok(())
@@ -137,7 +137,7 @@ impl Outbox {
         }
         crash::point!("outbox.remove.recorded");
         if let Some(place) = file.remove() {
-            self.shared.queue.forget(file, place);
+            self.shared.queue.remove(file, place);
             self.wake_lanes();
         }
         // Open handles continue to read and write; only the name is gone.

@@ -208,7 +208,7 @@ pub(super) async fn publish_once(
     let saved = file.sending().save(&core.store).await?;
     crash::point!("outbox.publish.marked");
     if let Some(place) = file.sent(saved) {
-        outbox.shared.queue.forget(file, place);
+        outbox.shared.queue.remove(file, place);
     }
     crash::point!("outbox.publish.unstaged");
     core.listing.touch();
@@ -259,7 +259,7 @@ pub(super) async fn fail(
             tracing::warn!("cannot record a failed file: {error}");
         }
         if let Some(place) = failed.place {
-            outbox.shared.queue.forget(file, place);
+            outbox.shared.queue.remove(file, place);
         }
     }
     release_replaced(outbox, file);

@@ -17,8 +17,7 @@ use super::promise::{Promise, RowReach, Version};
 use super::spool::Spool;
 use super::state::SendState;
 use crate::protocol::{
-    Digest, Envelope, ErrorClass, FileName, Identity, Message, MessageId, ReceiptStatus, Tag,
-    Timestamp,
+    Digest, Envelope, ErrorClass, FileName, Identity, Message, MessageId, ReceiptStatus, Timestamp,
 };
 use crate::store::{OutboxEntry, OutboxState, PreparedMessage};
 
@@ -380,7 +379,8 @@ impl OutboxFile {
     }
 
     /// Returns the tag that commits the message, once it was prepared.
-    pub fn tag(&self) -> Option<Tag> {
+    #[cfg(test)]
+    pub(in crate::mailbox) fn tag(&self) -> Option<crate::protocol::Tag> {
         self.with(|content, member| member.message(content).map(|message| message.tag.clone()))
     }
 

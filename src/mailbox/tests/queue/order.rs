@@ -168,7 +168,7 @@ async fn a_file_that_got_the_place_of_one_just_sent_is_sent_as_well() {
     let place = next.queue_place().unwrap();
 
     // As when the row of the one was cleared before its entry in memory.
-    alice.mailbox.outbox().queue().forget(&sent, place);
+    alice.mailbox.outbox().queue().remove(&sent, place);
     world.faulty.heal();
 
     until(&next, SendState::Sent).await;

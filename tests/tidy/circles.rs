@@ -1,4 +1,5 @@
-//! No two files import each other, directly or indirectly: each can be read without the others.
+//! No two files import each other, directly or indirectly. Calls of methods of one type that is
+//! implemented in several files are not seen.
 
 use std::collections::{BTreeMap, BTreeSet};
 

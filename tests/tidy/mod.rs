@@ -13,6 +13,7 @@ mod imports;
 mod layers;
 mod links;
 mod orphans;
+mod owners;
 mod paths;
 mod protocol;
 mod scan;

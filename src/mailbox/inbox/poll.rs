@@ -5,7 +5,6 @@ use std::collections::HashMap;
 use futures_util::{StreamExt as _, stream};
 
 use super::report::PollReport;
-
 use super::shared::Shared;
 use super::verdicts::{self, Judged};
 use super::{admit, listing, recheck};

@@ -145,9 +145,9 @@ impl Outbox {
             let Some(step) = file.abandoning() else { return };
             match step.save(&outbox.core.store).await {
                 Ok(saved) => {
-                    if let Some(place) = file.abandoned(saved) {
-                        outbox.shared.queue.remove(&file, place);
-                    }
+                    outbox.shared.queue.release(&file, file.abandoned(saved));
+                    // Files behind it may have waited.
+                    outbox.wake_lanes();
                 }
                 Err(error) => tracing::warn!("cannot record an abandoned file: {error}"),
             }

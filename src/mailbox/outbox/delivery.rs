@@ -9,6 +9,7 @@
 
 use std::sync::Arc;
 
+use super::held::end_replaced;
 use super::sender;
 use super::shared::{Outbox, Wake};
 use crate::mailbox::staged::{OutboxFile, SendState};
@@ -44,6 +45,7 @@ impl Outbox {
 
     /// Tries a failed file again in the background, or one that waits in the queue at once.
     ///
+    /// # Errors
     /// `NotPermitted` for a file that was sent, is being written, or was never complete; the
     /// registry's when it is unknown whether the failed attempt has sent it.
     pub async fn retry(&self, file: &Arc<OutboxFile>) -> Result<(), MailboxError> {
@@ -173,7 +175,7 @@ async fn enqueue(outbox: &Outbox, file: &Arc<OutboxFile>) -> Result<(), MailboxE
     file.sync_staged().await?;
     let id = MessageId::from_uuid(uuid::Uuid::new_v4());
     let saved = file.queueing(version, id).save(&outbox.core.store).await?;
-    super::held::end_replaced(outbox, file);
+    end_replaced(outbox, file);
     let queued = file.queued(saved);
     if let Some(old) = queued.old_place {
         outbox.shared.queue.remove(file, old);
@@ -191,8 +193,10 @@ async fn enqueue(outbox: &Outbox, file: &Arc<OutboxFile>) -> Result<(), MailboxE
 /// draft. The caller holds the delivery lock.
 pub(super) async fn leave_queue(outbox: &Outbox, file: &OutboxFile) -> Result<(), MailboxError> {
     let Some(step) = file.leaving_queue() else { return Ok(()) };
-    if let Some(place) = file.left_queue(step.save(&outbox.core.store).await?) {
-        outbox.shared.queue.remove(file, place);
+    let left = file.left_queue(step.save(&outbox.core.store).await?);
+    if outbox.shared.queue.release(file, left) {
+        // Files behind it may have waited for it.
+        outbox.wake(Wake::Lane(file.recipient().clone()));
     }
     Ok(())
 }

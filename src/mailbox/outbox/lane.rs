@@ -164,7 +164,7 @@ async fn publish(
 /// Gives up a file whose failure is final; returns the error of one that waits, and otherwise
 /// `Interrupted`.
 ///
-/// The caller holds `file.delivery`: as soon as that is free the file may be promised again, and
+/// The caller holds the delivery lock: as soon as that is free the file may be promised again, and
 /// nothing that this attempt records may undo that.
 async fn conclude(
     outbox: &Outbox,
@@ -186,9 +186,7 @@ async fn conclude(
     }
     if matches!(error, MailboxError::Store(StoreError::NotFound { .. })) {
         // Another command replaced the file by one of the same name.
-        if let Some(place) = file.remove() {
-            outbox.shared.queue.remove(file, place);
-        }
+        outbox.shared.queue.release(file, file.remove());
         file.remove_staged();
     } else {
         outbox.core.record_error(&file.subject(), &error);

@@ -13,7 +13,7 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::futures::Notified;
 use tokio::sync::{Notify, Semaphore, SemaphorePermit, watch};
 
-use crate::mailbox::staged::{OutboxFile, Readiness, assert_no_file_locked};
+use crate::mailbox::staged::{LeftPlace, OutboxFile, Readiness, assert_no_file_locked};
 use crate::protocol::{Identity, Timestamp};
 
 /// Files that all lanes together prepare at once; the chunks in memory are bounded elsewhere.
@@ -73,6 +73,11 @@ impl Queue {
         {
             lane.files.remove(&place);
         }
+    }
+
+    /// Takes a file out of the place that it has given up; returns whether it had one.
+    pub(super) fn release(&self, file: &OutboxFile, left: LeftPlace) -> bool {
+        left.into_place().inspect(|&place| self.remove(file, place)).is_some()
     }
 
     pub(super) fn file(&self, recipient: &Identity, place: i64) -> Option<Arc<OutboxFile>> {

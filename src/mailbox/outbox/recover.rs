@@ -80,9 +80,9 @@ impl Outbox {
             snapshot.outbox_files().filter(|file| forgotten(file)).cloned().collect();
         for file in gone {
             self.unlist(&file);
-            if let Some(place) = file.remove() {
-                self.shared.queue.remove(&file, place);
+            if self.shared.queue.release(&file, file.remove()) {
                 file.remove_staged();
+                self.wake(Wake::Lane(file.recipient().clone()));
             }
         }
         let mut is_behind = false;
@@ -155,7 +155,8 @@ impl Outbox {
             && file.lose_content(INTERRUPTED)
             && let Some(step) = file.abandoning()
         {
-            file.abandoned(step.save(&core.store).await?);
+            let left = file.abandoned(step.save(&core.store).await?);
+            self.shared.queue.release(&file, left);
         }
         let displaced =
             if is_hidden { None } else { core.listing.update(|snapshot| list(snapshot, &file)) };

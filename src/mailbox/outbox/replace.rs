@@ -33,7 +33,10 @@ impl Outbox {
         let _delivery = old.lock_delivery().await;
         let entry = self.core.store.outbox(old.id()).await?;
         let Some(row) = entry.map(|entry| entry.state) else {
-            old.remove();
+            // Another process has ended it.
+            if self.shared.queue.release(old, old.remove()) {
+                self.wake_lanes();
+            }
             return Ok(());
         };
         if matches!(row, OutboxState::Draft | OutboxState::Abandoned) {
@@ -105,7 +108,7 @@ impl Outbox {
         if file.state() == SendState::Sent {
             self.hide(file).await?;
             crash::point!("outbox.remove.hidden");
-            file.remove();
+            self.shared.queue.release(file, file.remove());
             return Ok(());
         }
         self.forget(file).await
@@ -136,8 +139,7 @@ impl Outbox {
             removed => removed?,
         }
         crash::point!("outbox.remove.recorded");
-        if let Some(place) = file.remove() {
-            self.shared.queue.remove(file, place);
+        if self.shared.queue.release(file, file.remove()) {
             self.wake_lanes();
         }
         // Open handles continue to read and write; only the name is gone.

@@ -207,9 +207,7 @@ pub(super) async fn publish_once(
     }
     let saved = file.sending().save(&core.store).await?;
     crash::point!("outbox.publish.marked");
-    if let Some(place) = file.sent(saved) {
-        outbox.shared.queue.remove(file, place);
-    }
+    outbox.shared.queue.release(file, file.sent(saved));
     crash::point!("outbox.publish.unstaged");
     core.listing.touch();
     Ok(message.digest)
@@ -258,9 +256,7 @@ pub(super) async fn fail(
         if let Err(error) = failed.row.save(&core.store).await {
             tracing::warn!("cannot record a failed file: {error}");
         }
-        if let Some(place) = failed.place {
-            outbox.shared.queue.remove(file, place);
-        }
+        outbox.shared.queue.release(file, failed.place);
     }
     release_replaced(outbox, file);
     core.listing.touch();

@@ -11,7 +11,7 @@ use crate::mailbox::options::Delivery;
 use crate::mailbox::reading::Reading;
 use crate::mailbox::staged::{OutboxFile, StagingArea};
 use crate::mailbox::trust_mark::TrustMark;
-use crate::protocol::{SessionId, Timestamp};
+use crate::protocol::{Identity, SessionId, Timestamp};
 
 /// What I send.
 #[derive(Clone)]
@@ -23,7 +23,7 @@ pub struct Outbox {
 /// Work that a part of the outbox has found for the lanes.
 pub(super) enum Wake {
     /// The queue of this file's recipient may have something to send.
-    Lane(crate::protocol::Identity),
+    Lane(Identity),
     /// The tag of this file is to be published.
     Publish(Arc<OutboxFile>),
 }

@@ -41,7 +41,7 @@ struct CalledOff<'a> {
 impl Drop for CalledOff<'_> {
     fn drop(&mut self) {
         let Some(file) = self.file.take() else { return };
-        file.remove();
+        self.outbox.shared.queue.release(&file, file.remove());
         let outbox = self.outbox.clone();
         self.outbox.core.spawn(async move {
             if let Err(error) = outbox.take_back(&file).await {

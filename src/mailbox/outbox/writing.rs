@@ -101,14 +101,20 @@ impl Outbox {
             let _delivery = file.lock_delivery().await;
             leave_queue(self, file).await?;
             file.unpark().await?;
+            if let Some(row) = file.unnaming_row() {
+                row.save(&self.core.store).await?;
+            }
             file.open_writer()
         };
         match (is_open, truncate) {
             (true, false) => Ok(Arc::clone(file)),
-            (true, true) => {
-                self.set_len(file, 0)?;
-                Ok(Arc::clone(file))
-            }
+            (true, true) => match self.set_len(file, 0) {
+                Ok(()) => Ok(Arc::clone(file)),
+                Err(error) => {
+                    self.release_writer(file);
+                    Err(error)
+                }
+            },
             (false, false) => Err(MailboxError::NotPermitted("a sent message is immutable")),
             (false, true) => {
                 let (name, mode) = (file.file_name(), file.kept_mode());
@@ -128,8 +134,7 @@ impl Outbox {
         offset: u64,
         data: &[u8],
     ) -> Result<(), MailboxError> {
-        self.follow_change(file, file.write_at(offset, data)?);
-        Ok(())
+        self.follow_change(file, file.write_at(offset, data)?)
     }
 
     /// Truncates or extends the file.
@@ -137,17 +142,17 @@ impl Outbox {
     /// # Errors
     /// As [`Outbox::write_at`].
     pub fn set_len(&self, file: &Arc<OutboxFile>, len: u64) -> Result<(), MailboxError> {
-        self.follow_change(file, file.set_len(len)?);
-        Ok(())
+        self.follow_change(file, file.set_len(len)?)
     }
 
-    fn follow_change(&self, file: &Arc<OutboxFile>, changed: Changed) {
+    fn follow_change(&self, file: &Arc<OutboxFile>, changed: Changed) -> Result<(), MailboxError> {
         for (recipient, place) in changed.voided {
             leave_queue_soon(self, recipient, place);
         }
         if changed.begin_upload {
             upload::begin(self, file);
         }
+        changed.failure.map_or(Ok(()), Err)
     }
 
     /// Returns a reader over the registry for a sent file; `None` while the staged file holds the

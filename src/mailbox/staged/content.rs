@@ -118,9 +118,13 @@ impl Content {
         self.len
     }
 
-    /// Corrects the length to what was found on the disk.
+    /// Corrects the length by what was found on the disk; what has another one is other content than
+    /// the row describes.
     pub(super) fn note_found_len(&mut self, len: u64) {
-        self.len = len;
+        if self.len != len {
+            self.len = len;
+            self.generation += 1;
+        }
     }
 
     pub(super) fn generation(&self) -> u64 {

@@ -4,7 +4,7 @@
 
 use super::file::{Inner, OutboxFile};
 use super::outcome::Failure;
-use super::promise::Version;
+use super::promise::{LeftPlace, Version};
 use super::row::{Abandoning, Dismissing, Promising, RowChange, Saved, Sending, Step};
 use super::state::{Event, SendState};
 use crate::mailbox::MailboxError;
@@ -39,7 +39,7 @@ pub(in crate::mailbox) struct Failed {
     /// sends, perhaps after a power cut.
     pub(in crate::mailbox) must_sync: bool,
     /// The place that the file had in the queue.
-    pub(in crate::mailbox) place: Option<i64>,
+    pub(in crate::mailbox) place: LeftPlace,
 }
 
 impl OutboxFile {
@@ -141,17 +141,15 @@ impl OutboxFile {
     /// # Errors
     /// `Busy` when it was written, renamed or removed in the meantime: this content is not what the
     /// caller closed.
-    pub(in crate::mailbox) fn promised(
-        &self,
-        Saved(Promising { digest }): Saved<Promising>,
-    ) -> Result<(), MailboxError> {
+    pub(in crate::mailbox) fn promised(&self, saved: Saved<Promising>) -> Result<(), MailboxError> {
+        let Promising { digest } = saved.of(self.id());
         self.with(|content, member| {
             member.promise.note_pushed(&digest);
             if !member.place.is_active() || !member.is_pushed(content) {
                 return Err(MailboxError::Busy);
             }
-            member.apply(Event::PrepareDone);
-            Ok(())
+            // Abandoned meanwhile: its row follows.
+            if member.apply(Event::PrepareDone) { Ok(()) } else { Err(MailboxError::Busy) }
         })
     }
 
@@ -212,7 +210,8 @@ impl OutboxFile {
     ///
     /// Handles that still read keep the open file; its name is removed, so that nothing is kept
     /// twice.
-    pub(in crate::mailbox) fn sent(&self, Saved(Sending): Saved<Sending>) -> Option<i64> {
+    pub(in crate::mailbox) fn sent(&self, saved: Saved<Sending>) -> LeftPlace {
+        let Sending = saved.of(self.id());
         let place = self.staged().with(|inner| {
             let member = self.member_mut(inner);
             member.apply(Event::Published);
@@ -302,6 +301,8 @@ impl OutboxFile {
             if !member.apply(event) {
                 return false;
             }
+            // What an earlier close promised is taken back with the file.
+            member.promise.forget_message();
             let (class, text) = (ErrorClass::Interrupted, why.to_owned());
             member.outcome.set_failure(Failure { class, text, is_unattended: false });
             true
@@ -320,6 +321,7 @@ impl OutboxFile {
             let change = OutboxChange {
                 updated_at: Some(self.now()),
                 state: Some(OutboxState::Abandoned),
+                message: Some(None),
                 len: Some(content.len()),
                 error: Some(Some(error)),
                 ..OutboxChange::default()
@@ -330,11 +332,19 @@ impl OutboxFile {
 
     /// Gives up the place in the queue that the row of an abandoned file no longer has, and returns
     /// it.
-    pub(in crate::mailbox) fn abandoned(
-        &self,
-        Saved(Abandoning): Saved<Abandoning>,
-    ) -> Option<i64> {
+    pub(in crate::mailbox) fn abandoned(&self, saved: Saved<Abandoning>) -> LeftPlace {
+        let Abandoning = saved.of(self.id());
         self.with(|_, member| member.promise.leave_queue())
+    }
+
+    /// Returns the row of a failed file that is about to be written: the message that it still names
+    /// says what was closed before. `None` when it names none.
+    pub(in crate::mailbox) fn unnaming_row(&self) -> Option<RowChange> {
+        self.with(|_, member| {
+            let is_named = member.state() == SendState::Failed && member.promise.has_unpromised();
+            let change = OutboxChange { message: Some(None), ..OutboxChange::default() };
+            is_named.then(|| RowChange::new(self.id(), change))
+        })
     }
 
     /// Corrects the length of a file of an earlier run by what was found on the disk.
@@ -355,7 +365,8 @@ impl OutboxFile {
     }
 
     /// Forgets the note about a failure, as the row says.
-    pub(in crate::mailbox) fn dismissed(&self, Saved(Dismissing): Saved<Dismissing>) {
+    pub(in crate::mailbox) fn dismissed(&self, saved: Saved<Dismissing>) {
+        let Dismissing = saved.of(self.id());
         self.with(|_, member| member.outcome.dismiss_failure());
     }
 

@@ -146,8 +146,11 @@ impl OutboxFile {
             is_unattended: entry.unattended,
         });
         let version = Version { content: content.generation(), name: place.name_version() };
+        // Nothing is promised of a draft or an abandoned file, whatever an earlier close has said.
+        let is_over = matches!(state, SendState::Draft | SendState::Abandoned);
+        let message = entry.message.filter(|_message| !is_over);
         let promise =
-            Promise::recovered(entry.queue_place, entry.message_id, entry.message, version, reach);
+            Promise::recovered(entry.queue_place, entry.message_id, message, version, reach);
         let attributes = Attributes::new(entry.mtime.to_system_time(), entry.mode);
         let inner = Inner { content, attributes, members: Vec::new() };
         let staged = Staged::new(area, entry.spool, inner);

@@ -7,6 +7,9 @@
 //! that it implies (`row.rs`), so memory and journal are derived together. One content may be shared
 //! by several promises, each with its own place, queue and outcome.
 //!
+//! Today's outbox makes one promise of each content: before it makes several, it has to lock the
+//! delivery of all of them, and to take all of them out of the queue, before one is written to.
+//!
 //! This room knows no registry, no queue and no task: the outbox drives it. What it needs (the
 //! spool directory, the clock, the rule for temporary names) comes with the [`StagingArea`]. The
 //! lock order is stated in `lock.rs`. Start at [`OutboxFile`].
@@ -43,6 +46,7 @@ pub(super) use file::NewContent;
 pub use file::OutboxFile;
 pub(super) use lock::assert_no_file_locked;
 pub(super) use naming::{ReplacedFile, Resumption};
+pub(super) use promise::LeftPlace;
 pub(super) use queueing::Readiness;
 pub(super) use spool::Spool;
 pub use state::{Event, SendState};

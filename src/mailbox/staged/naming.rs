@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::file::OutboxFile;
 use super::place::{Replaced, Standing};
+use super::promise::LeftPlace;
 use super::row::RowChange;
 use super::state::{Event, SendState};
 use crate::mailbox::MailboxError;
@@ -82,7 +83,7 @@ impl OutboxFile {
     }
 
     /// Retires the file; returns its place in the queue, to be given up.
-    pub(in crate::mailbox) fn remove(&self) -> Option<i64> {
+    pub(in crate::mailbox) fn remove(&self) -> LeftPlace {
         self.with(|_, member| {
             member.place.set_standing(Standing::Removed);
             member.begin_window();
@@ -170,7 +171,8 @@ impl OutboxFile {
     pub(in crate::mailbox) fn end_replaced(&self, owns_parked: bool) {
         let is_ours = self.with(|content, _| content.spool().is_some()) || owns_parked;
         if is_ours {
-            self.with(|_, member| member.promise.leave_queue());
+            // The queue gave its place up when it stood still.
+            self.with(|_, member| member.promise.leave_queue()).into_place();
             self.remove_staged();
         }
     }

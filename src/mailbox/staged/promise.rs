@@ -41,8 +41,6 @@ struct Prepared {
     reach: Reach,
     /// Whether the row promises it: a permanent failure ends that.
     is_promised: bool,
-    /// A row brought it: it says what was closed, and perhaps not what is staged since.
-    is_recovered: bool,
     message: PreparedMessage,
 }
 
@@ -54,6 +52,17 @@ struct Queued {
     message_id: Option<MessageId>,
     /// The settle window is over: the queue may send the file.
     is_settled: bool,
+}
+
+/// The place in the queue that a file has given up, if it had one.
+#[derive(Debug, Default, PartialEq, Eq)]
+#[must_use = "the queue still has the file"]
+pub(in crate::mailbox) struct LeftPlace(Option<i64>);
+
+impl LeftPlace {
+    pub(in crate::mailbox) fn into_place(self) -> Option<i64> {
+        self.0
+    }
 }
 
 /// What is promised of a file.
@@ -79,16 +88,9 @@ impl Promise {
             RowReach::Refused => (Reach::TagTried, false),
             RowReach::Promised => (Reach::TagTried, true),
         };
-        let is_recovered = true;
         Self {
             queued: queue_place.map(|place| Queued { place, message_id, is_settled: true }),
-            prepared: message.map(|message| Prepared {
-                version,
-                reach,
-                is_promised,
-                is_recovered,
-                message,
-            }),
+            prepared: message.map(|message| Prepared { version, reach, is_promised, message }),
         }
     }
 
@@ -120,8 +122,8 @@ impl Promise {
     }
 
     /// Gives up the place in the queue, and returns it.
-    pub(super) fn leave_queue(&mut self) -> Option<i64> {
-        self.queued.take().map(|queued| queued.place)
+    pub(super) fn leave_queue(&mut self) -> LeftPlace {
+        LeftPlace(self.queued.take().map(|queued| queued.place))
     }
 
     /// Returns the message that covers `version`, pushed or not.
@@ -153,13 +155,8 @@ impl Promise {
 
     /// Fixes the message for `version`.
     pub(super) fn build(&mut self, version: Version, message: PreparedMessage) {
-        self.prepared = Some(Prepared {
-            version,
-            reach: Reach::Built,
-            is_promised: false,
-            is_recovered: false,
-            message,
-        });
+        self.prepared =
+            Some(Prepared { version, reach: Reach::Built, is_promised: false, message });
     }
 
     /// Notes that everything but the tag of the message with this digest is in the registry.
@@ -184,10 +181,14 @@ impl Promise {
         self.reach() == Some(Reach::TagTried)
     }
 
-    /// Forgets the message of an earlier run that its row does not promise: what is closed next gets
-    /// one of its own.
-    pub(super) fn forget_unpromised(&mut self) {
-        self.prepared.take_if(|prepared| prepared.is_recovered && !prepared.is_promised);
+    /// Forgets a message of which not everything but the tag is in the registry.
+    pub(super) fn forget_unpushed(&mut self) {
+        self.prepared.take_if(|prepared| prepared.reach == Reach::Built);
+    }
+
+    /// Returns whether a message is known that the row does not promise.
+    pub(super) fn has_unpromised(&self) -> bool {
+        self.prepared.as_ref().is_some_and(|prepared| !prepared.is_promised)
     }
 
     /// Forgets the message, whose parts the registry may have forgotten.

@@ -3,7 +3,7 @@
 //! The order of the places, and which task sends, are not known here.
 
 use super::file::OutboxFile;
-use super::promise::Version;
+use super::promise::{LeftPlace, Version};
 use super::row::{Leaving, QueueStep, Queueing, RowChange, Saved, Step};
 use super::state::{Event, SendState};
 use crate::mailbox::MailboxError;
@@ -64,7 +64,8 @@ impl OutboxFile {
     }
 
     /// Gives the file the place in the queue that its row has.
-    pub(in crate::mailbox) fn queued(&self, Saved(row): Saved<Queueing>) -> Queued {
+    pub(in crate::mailbox) fn queued(&self, saved: Saved<Queueing>) -> Queued {
+        let row = saved.of(self.id());
         self.with(|content, member| {
             let old_place = member.promise.enter_queue(row.place, row.id);
             let is_same = member.version(content) == row.version && member.apply(Event::Enqueued);
@@ -80,9 +81,11 @@ impl OutboxFile {
     pub(in crate::mailbox) fn leaving_queue(&self) -> Option<Step<Leaving>> {
         self.with(|content, member| {
             member.promise.queue_place()?;
+            let is_pushed = member.is_pushed(content);
             let change = OutboxChange {
                 updated_at: Some(self.now()),
-                state: (!member.is_pushed(content)).then_some(OutboxState::Draft),
+                state: (!is_pushed).then_some(OutboxState::Draft),
+                message: (!is_pushed).then_some(None),
                 leaves_queue: true,
                 ..OutboxChange::default()
             };
@@ -91,14 +94,21 @@ impl OutboxFile {
     }
 
     /// Gives up the place that the row no longer has, and returns it.
-    pub(in crate::mailbox) fn left_queue(&self, Saved(Leaving): Saved<Leaving>) -> Option<i64> {
-        self.with(|_, member| member.promise.leave_queue())
+    pub(in crate::mailbox) fn left_queue(&self, saved: Saved<Leaving>) -> LeftPlace {
+        let Leaving = saved.of(self.id());
+        self.with(|content, member| {
+            if !member.is_pushed(content) {
+                member.promise.forget_unpushed();
+            }
+            member.promise.leave_queue()
+        })
     }
 
-    /// Returns whether the file is a draft again although it has `place` in the queue.
+    /// Returns whether the file is a draft or failed although it has `place` in the queue.
     pub(in crate::mailbox) fn is_voided(&self, place: i64) -> bool {
         self.with(|_, member| {
-            member.state() == SendState::Draft && member.promise.queue_place() == Some(place)
+            matches!(member.state(), SendState::Draft | SendState::Failed)
+                && member.promise.queue_place() == Some(place)
         })
     }
 
@@ -110,7 +120,9 @@ impl OutboxFile {
     /// Returns whether the queue may send the file now.
     pub(in crate::mailbox) fn readiness(&self) -> Readiness {
         self.with(|content, member| {
-            let waits = matches!(member.state(), SendState::Queued | SendState::Prepared);
+            let waits = matches!(member.state(), SendState::Queued | SendState::Prepared)
+                && member.promise.queue_place().is_some()
+                && member.place.is_active();
             if content.writer_count() > 0 || !waits {
                 Readiness::Absent
             } else if member.promise.is_settled() {

@@ -1,8 +1,8 @@
 //! The row of a file after a transition: derived together with memory, saved by the caller.
 //!
 //! A [`RowChange`] follows a transition that memory has already made. A [`Step`] comes before it:
-//! memory follows only once the row says so, which [`Saved`] proves. Nothing else builds an
-//! [`OutboxChange`].
+//! memory follows only once the row says so, which [`Saved`] proves. Nothing outside
+//! this room builds an [`OutboxChange`].
 
 use crate::protocol::{Digest, MessageId};
 use crate::store::{OutboxChange, Store, StoreError};
@@ -42,7 +42,21 @@ pub(in crate::mailbox) struct Step<T> {
 /// Proof that the row has made its transition; memory follows.
 #[derive(Debug)]
 #[must_use = "memory must follow its row"]
-pub(in crate::mailbox) struct Saved<T>(pub(super) T);
+pub(in crate::mailbox) struct Saved<T> {
+    id: i64,
+    then: T,
+}
+
+impl<T> Saved<T> {
+    /// Returns what follows in memory.
+    ///
+    /// # Panics
+    /// When the row is not that of the file `id`.
+    pub(super) fn of(self, id: i64) -> T {
+        assert_eq!(self.id, id, "a file follows its own row");
+        self.then
+    }
+}
 
 impl<T> Step<T> {
     pub(super) fn new(row: RowChange, then: T) -> Self {
@@ -54,8 +68,9 @@ impl<T> Step<T> {
     /// # Errors
     /// The database's; `NotFound` when the row is gone. Nothing has happened then.
     pub(in crate::mailbox) async fn save(self, store: &Store) -> Result<Saved<T>, StoreError> {
+        let id = self.row.id;
         self.row.save(store).await?;
-        Ok(Saved(self.then))
+        Ok(Saved { id, then: self.then })
     }
 }
 
@@ -111,8 +126,9 @@ impl QueueStep {
         self,
         store: &Store,
     ) -> Result<Saved<Queueing>, StoreError> {
-        let place = store.enqueue_outbox(self.row.id, self.row.change).await?;
-        Ok(Saved(Queueing { id: self.id, version: self.version, place }))
+        let id = self.row.id;
+        let place = store.enqueue_outbox(id, self.row.change).await?;
+        Ok(Saved { id, then: Queueing { id: self.id, version: self.version, place } })
     }
 }
 
@@ -133,7 +149,7 @@ pub(super) mod model {
     impl<T> Step<T> {
         pub(in crate::mailbox::staged) fn apply(self, row: &mut OutboxEntry) -> Saved<T> {
             self.row.apply(row);
-            Saved(self.then)
+            Saved { id: row.id, then: self.then }
         }
     }
 
@@ -146,7 +162,7 @@ pub(super) mod model {
             self.row.apply(row);
             row.state = OutboxState::Queued;
             row.queue_place = Some(place);
-            Saved(Queueing { id: self.id, version: self.version, place })
+            Saved { id: row.id, then: Queueing { id: self.id, version: self.version, place } }
         }
     }
 }

@@ -56,8 +56,10 @@ impl fmt::Display for SendState {
 /// What happens to a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Event {
-    /// Content changed, or it was opened for writing again.
+    /// Content changed.
     Changed,
+    /// It was opened for writing again.
+    Opened,
     /// The name changed.
     Renamed,
     /// The row promises delivery in the background.
@@ -93,11 +95,12 @@ impl SendState {
             (S::Sent, E::Published) => Some(S::Sent),
             (S::Sent, _) => None,
             (_, E::Changed) => Some(S::Draft),
-            // Another name adds nothing to what an abandoned file lacks.
-            (S::Abandoned, E::Renamed) => Some(S::Abandoned),
-            (S::Draft | S::Queued | S::Preparing | S::Prepared | S::Failed, E::Renamed) => {
-                Some(S::Draft)
-            }
+            // Neither another name nor an opening adds what an abandoned file lacks.
+            (S::Abandoned, E::Opened | E::Renamed) => Some(S::Abandoned),
+            (
+                S::Draft | S::Queued | S::Preparing | S::Prepared | S::Failed,
+                E::Opened | E::Renamed,
+            ) => Some(S::Draft),
             (S::Draft | S::Preparing, E::Interrupted) => Some(S::Draft),
             // No close waits for these: it has ended, or another event has overtaken it.
             (S::Queued | S::Prepared | S::Failed | S::Abandoned, E::Interrupted) => None,
@@ -113,8 +116,9 @@ impl SendState {
             (S::Draft | S::Queued | S::Prepared | S::Failed | S::Abandoned, E::PrepareDone) => None,
             (S::Preparing, E::Deferred) => Some(S::Queued),
             (S::Draft | S::Queued | S::Prepared | S::Failed | S::Abandoned, E::Deferred) => None,
-            (S::Preparing | S::Draft | S::Queued, E::PrepareFailed) => Some(S::Failed),
-            (S::Prepared | S::Failed | S::Abandoned, E::PrepareFailed) => None,
+            // A file that has failed meanwhile has failed all the same, and its row must say so.
+            (S::Preparing | S::Draft | S::Queued | S::Failed, E::PrepareFailed) => Some(S::Failed),
+            (S::Prepared | S::Abandoned, E::PrepareFailed) => None,
             (S::Prepared, E::Published) => Some(S::Sent),
             (S::Draft | S::Queued | S::Preparing | S::Failed | S::Abandoned, E::Published) => None,
             (S::Prepared, E::PublishFailed) => Some(S::Failed),
@@ -160,6 +164,7 @@ mod tests {
     fn a_sent_message_is_immutable() {
         for event in [
             Event::Changed,
+            Event::Opened,
             Event::Renamed,
             Event::Enqueued,
             Event::PrepareBegun,
@@ -176,8 +181,10 @@ mod tests {
     }
 
     #[test]
-    fn neither_a_rename_nor_an_interrupted_close_revives_an_abandoned_file() {
+    fn no_opening_rename_or_interrupted_close_revives_an_abandoned_file() {
         assert_eq!(SendState::Abandoned.after(Event::Renamed), Some(SendState::Abandoned));
+        assert_eq!(SendState::Abandoned.after(Event::Opened), Some(SendState::Abandoned));
+        assert_eq!(SendState::Abandoned.after(Event::Changed), Some(SendState::Draft));
         assert_eq!(SendState::Abandoned.after(Event::Interrupted), None);
         assert_eq!(SendState::Failed.after(Event::Interrupted), None);
         assert_eq!(SendState::Prepared.after(Event::Renamed), Some(SendState::Draft));

@@ -147,24 +147,13 @@ impl ChunkClaim {
         &self.recipient
     }
 
-    /// Returns the staged file, to read the chunk from; reopens it if it was parked in the
-    /// meantime.
+    /// Returns the staged file, to read the chunk from.
     ///
     /// # Errors
-    /// `NotFound` when it is gone, `Busy` when another process holds it.
+    /// `NotFound` when it is no longer held open.
     pub(in crate::mailbox) fn spool(&self) -> Result<Arc<Spool>, MailboxError> {
-        let (open, is_parked) =
-            self.staged.with(|inner| (inner.content.spool().cloned(), inner.content.is_parked()));
-        if let Some(spool) = open {
-            return Ok(spool);
-        }
-        if !is_parked {
-            return Err(MailboxError::NotFound("staged file"));
-        }
-        let adopted = Spool::adopt(self.staged.area.dir(), &self.staged.spool_name)?;
-        let spool = Arc::new(adopted.ok_or(MailboxError::Busy)?);
-        self.staged.with(|inner| inner.content.open(Arc::clone(&spool)));
-        Ok(spool)
+        let spool = self.staged.with(|inner| inner.content.spool().cloned());
+        spool.ok_or(MailboxError::NotFound("staged file"))
     }
 
     /// Notes that the chunk is in the registry as `layer`, unless it has changed meanwhile.

@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use super::content::Holding;
 use super::file::{Inner, OutboxFile};
+use super::member::Member;
 use super::outcome::Failure;
 use super::spool::Spool;
 use super::state::{Event, SendState};
@@ -16,7 +17,7 @@ use crate::protocol::Identity;
 use crate::protocol::limits::PAYLOAD_LEN_MAX;
 
 /// What a change of content requires of its caller.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug)]
 #[must_use = "a chunk waits for its upload, or a promise of old content stands in the queue"]
 pub(in crate::mailbox) struct Changed {
     /// A chunk is complete, and its upload may begin.
@@ -24,6 +25,8 @@ pub(in crate::mailbox) struct Changed {
     /// Recipients and places of the queued promises that the change has voided: a late store of a
     /// mapping, after the close that queued the file.
     pub(in crate::mailbox) voided: Vec<(Identity, i64)>,
+    /// Why the change itself failed: what the writer meant is not there.
+    pub(in crate::mailbox) failure: Option<MailboxError>,
 }
 
 /// A settle window that has begun.
@@ -47,8 +50,7 @@ impl OutboxFile {
             }
             inner.content.add_writer();
             for member in &mut inner.members {
-                member.apply(Event::Changed);
-                member.promise.forget_unpromised();
+                member.apply(Event::Opened);
                 member.begin_window();
             }
             true
@@ -110,19 +112,19 @@ impl OutboxFile {
             .filter(|end| *end <= PAYLOAD_LEN_MAX)
             .ok_or(MailboxError::TooLarge)?;
         let written = self.writable_spool()?.write_at(offset, data);
-        let (changed, filled_a_chunk) = self.staged().with(|inner| {
+        let (begin_upload, voided, filled_a_chunk) = self.staged().with(|inner| {
             inner.content.note_write(offset, end, written.is_ok());
             let chunk_bytes = inner.content.chunks().chunk_bytes();
             let filled_a_chunk = offset / chunk_bytes != end / chunk_bytes;
             let voided = self.note_change(inner, written.as_ref().err());
             let is_idle = !inner.content.is_uploading();
             let begin_upload = written.is_ok() && filled_a_chunk && is_idle;
-            (Changed { begin_upload, voided }, filled_a_chunk)
+            (begin_upload, voided, filled_a_chunk)
         });
-        if filled_a_chunk && !changed.begin_upload {
+        if filled_a_chunk && !begin_upload {
             self.staged().uploads_moved.notify_waiters();
         }
-        written.map(|()| changed)
+        Ok(Changed { begin_upload, voided, failure: written.err() })
     }
 
     /// Truncates or extends the file.
@@ -135,13 +137,16 @@ impl OutboxFile {
         }
         let resized = self.writable_spool()?.set_len(len);
         let voided = self.staged().with(|inner| {
-            if inner.content.len() == len && resized.is_ok() {
+            // Cut to the length that it has, an abandoned file is begun anew all the same.
+            let is_abandoned = |member: &Member<_>| member.state() == SendState::Abandoned;
+            let is_same = inner.content.len() == len && !inner.members.iter().any(is_abandoned);
+            if is_same && resized.is_ok() {
                 return Vec::new();
             }
             inner.content.note_resize(len, resized.is_ok());
             self.note_change(inner, resized.as_ref().err())
         });
-        resized.map(|()| Changed { begin_upload: false, voided })
+        Ok(Changed { begin_upload: false, voided, failure: resized.err() })
     }
 
     /// Makes drafts of every promise of the content that has changed, or failures of all when the

@@ -73,7 +73,7 @@ impl Desk {
         let is_partial = file.state() == SendState::Draft;
         if (is_cut || is_partial) && file.lose_content("cut off") {
             let saved = file.abandoning().unwrap().apply(&mut row);
-            file.abandoned(saved);
+            let _left = file.abandoned(saved);
         }
         if !is_sent && file.state() != SendState::Draft {
             file.park_unheld();
@@ -232,7 +232,7 @@ impl Staging {
     fn leave_queue(&mut self) {
         if let Some(step) = self.file.leaving_queue() {
             let saved = step.apply(&mut self.row);
-            self.file.left_queue(saved);
+            let _left = self.file.left_queue(saved);
         }
     }
 
@@ -240,6 +240,9 @@ impl Staging {
     fn open(&mut self) -> bool {
         self.leave_queue();
         self.unpark();
+        if let Some(row) = self.file.unnaming_row() {
+            row.apply(&mut self.row);
+        }
         self.file.open_writer()
     }
 
@@ -258,7 +261,7 @@ impl Staging {
         }
         if trouble != Trouble::Crash {
             let saved = self.file.sending().apply(&mut self.row);
-            self.file.sent(saved);
+            let _left = self.file.sent(saved);
         }
         Some(message)
     }
@@ -273,7 +276,7 @@ impl Staging {
         let is_abandoned = self.file.abandon("its writer died");
         if is_abandoned && let Some(step) = self.file.abandoning() {
             let saved = step.apply(&mut self.row);
-            self.file.abandoned(saved);
+            let _left = self.file.abandoned(saved);
         }
         is_abandoned
     }

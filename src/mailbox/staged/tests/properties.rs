@@ -77,7 +77,6 @@ impl History {
             Act::Open => {
                 if self.staging.open() {
                     self.promised = None;
-                    self.is_abandoned = false;
                 }
             }
             Act::Write(byte) => self.write(|file| file.write_at(byte.into(), &[byte; 3]).map(drop)),

@@ -1,6 +1,7 @@
 //! Which operations each state allows, and what they leave in the row.
 
 use super::*;
+use crate::mailbox::staged::queueing::Readiness;
 
 /// Every way to bring a closed file into a state, with the row that belongs to it.
 fn in_state(desk: &Desk, state: SendState) -> Staging {
@@ -228,16 +229,24 @@ fn regression_an_old_message_is_not_sent_for_what_was_written_since() {
         if is_refused {
             assert!(staging.publish(Trouble::Refused).is_none());
         }
-        // A late store, and a crash before anything is closed again.
+        assert!(staging.open());
         let _changed = staging.file.write_at(0, b"CONTENT").unwrap();
         if !is_refused {
             assert!(staging.abandon());
         }
+        // A crash before anything is closed again.
         let mut staging = desk.restart(staging);
 
-        assert!(staging.open());
-        staging.prepare(Trouble::None).unwrap();
-        staging.file.close_writer();
+        if is_refused {
+            staging.enqueue(Trouble::None).unwrap();
+            staging.unpark();
+            staging.try_prepare(Trouble::None).unwrap();
+        } else {
+            assert!(staging.open());
+            let _changed = staging.file.write_at(0, b"CONTENT").unwrap();
+            staging.prepare(Trouble::None).unwrap();
+            staging.file.close_writer();
+        }
 
         let sent = staging.publish(Trouble::None).expect("it is sent");
         assert_eq!(sent.manifest, b"report.pdf\nCONTENT");
@@ -259,4 +268,111 @@ fn a_failed_file_that_is_closed_unchanged_is_promised_anew() {
     staging.file.close_writer();
     assert_eq!(staging.file.state(), SendState::Prepared);
     assert_eq!(staging.row.state, OutboxState::Prepared);
+}
+
+#[test]
+fn regression_an_abandoned_file_is_not_revived_by_an_opening_that_writes_nothing() {
+    let desk = Desk::new();
+    for restarts in [false, true] {
+        let mut staging = in_state(&desk, SendState::Abandoned);
+        if restarts {
+            staging = desk.restart(staging);
+        }
+
+        assert!(staging.open());
+        assert_eq!(staging.file.state(), SendState::Abandoned, "its content is not whole");
+        staging.file.close_writer();
+        assert_eq!(staging.file.begin_window(), None, "nothing is to be sent");
+
+        assert!(staging.open());
+        let changed = staging.file.set_len(if restarts { 0 } else { 7 }).unwrap();
+        assert_eq!(changed.voided, []);
+        assert_eq!(staging.file.state(), SendState::Draft, "it is begun anew");
+    }
+}
+
+#[test]
+fn a_failed_store_beside_a_delivery_leaves_no_promise_in_the_row() {
+    let desk = Desk::new();
+    let mut staging = desk.one();
+    let _changed = staging.file.write_at(0, b"content").unwrap();
+    assert!(staging.file.begin_delivery().unwrap());
+    let generation = staging.upload();
+    let MessageBasis::Make { name, id, version } = staging.file.message_basis(generation) else {
+        panic!("nothing was made before");
+    };
+    let message = message(&staging.row.recipient, &name, id, b"content");
+    staging.file.fix_message(version, &message);
+    let saved = staging.file.promising(&message).apply(&mut staging.row);
+
+    // A store that meets a full disk: the staged file is open for reading only.
+    let spool = Spool::look(desk.dir.path(), &staging.row.spool).unwrap().unwrap();
+    staging.file.with(|content, _| content.open(Arc::new(spool)));
+    assert!(staging.file.write_at(0, b"late").unwrap().failure.is_some());
+    let promised = staging.file.promised(saved);
+    staging.fail(&MailboxError::Busy);
+
+    assert!(matches!(promised, Err(MailboxError::Busy)), "{promised:?}");
+    assert_eq!(staging.file.state(), SendState::Failed);
+    assert_eq!((staging.row.state, staging.row.message), (OutboxState::Failed, None));
+}
+
+#[test]
+fn a_failed_store_into_a_queued_file_names_the_place_that_it_voids() {
+    let desk = Desk::new();
+    let staging = in_state(&desk, SendState::Queued);
+    let place = staging.file.queue_place().unwrap();
+    let spool = Spool::look(desk.dir.path(), &staging.row.spool).unwrap().unwrap();
+    staging.file.with(|content, _| content.open(Arc::new(spool)));
+
+    let changed = staging.file.write_at(0, b"late").unwrap();
+
+    assert!(changed.failure.is_some());
+    assert_eq!(changed.voided, [("bob".parse().unwrap(), place)]);
+    assert!(staging.file.is_voided(place));
+}
+
+#[test]
+fn an_abandoned_file_has_no_promise_of_an_earlier_close() {
+    let desk = Desk::new();
+    let mut staging = in_state(&desk, SendState::Prepared);
+    assert!(staging.open());
+    assert!(staging.abandon());
+    staging.file.close_writer();
+
+    assert!(staging.open());
+    assert!(staging.file.is_dirty());
+    staging.file.close_writer();
+
+    assert_eq!(staging.file.state(), SendState::Abandoned);
+    assert_eq!((staging.row.state, staging.row.message), (OutboxState::Abandoned, None));
+}
+
+#[test]
+fn a_file_abandoned_during_its_delivery_is_not_promised() {
+    let desk = Desk::new();
+    let mut staging = desk.one();
+    let _changed = staging.file.write_at(0, b"content").unwrap();
+    assert!(staging.prepare(Trouble::Crash).is_err());
+    let MessageBasis::Made(message) = staging.file.message_basis(staging.upload()) else {
+        panic!("the message is fixed");
+    };
+    let saved = staging.file.promising(&message).apply(&mut staging.row);
+
+    assert!(staging.abandon());
+
+    assert!(matches!(staging.file.promised(saved), Err(MailboxError::Busy)));
+    assert_eq!(staging.row.state, OutboxState::Abandoned);
+}
+
+#[test]
+fn a_file_that_is_removed_holds_up_no_other() {
+    let desk = Desk::new();
+    let staging = in_state(&desk, SendState::Queued);
+    staging.file.settle();
+    assert_eq!(staging.file.readiness(), Readiness::Ready);
+
+    let _left = staging.file.remove();
+
+    assert_eq!(staging.file.readiness(), Readiness::Absent);
 }

@@ -366,3 +366,26 @@ async fn a_replaced_file_that_goes_its_own_way_is_sent_and_not_listed_after_a_re
         assert_eq!(bob.receive(&alice).await.len(), if is_removed { 1 } else { 2 });
     }
 }
+
+#[tokio::test]
+async fn a_replaced_file_whose_row_is_gone_holds_up_no_other() {
+    let world = World::new();
+    let (alice, bob) = alice_and_bob(&world).await;
+    stop_registry(&world);
+    let old = copy(&alice, &bob, "a.txt", b"old").await;
+    let middle = copy(&alice, &bob, "middle", b"middle").await;
+    until_settled(&middle).await;
+    until_paused(&alice).await;
+    // Another process has replaced it.
+    alice.mailbox.core.store.remove_outbox(old.id()).await.unwrap();
+    drop(rename_over(&alice, &bob, b"new").await);
+    let later = copy(&alice, &bob, "later", b"later").await;
+    until_settled(&later).await;
+    world.faulty.heal();
+
+    alice.mailbox.outbox().retry(&later).await.unwrap();
+
+    let mut states = later.watch_states();
+    let sent = states.wait_for(|state| *state == SendState::Sent);
+    assert!(tokio::time::timeout(Duration::from_secs(10), sent).await.is_ok(), "{later:?}");
+}

@@ -131,6 +131,20 @@ fn cp_again_over_an_abandoned_file_sends_it() {
 }
 
 #[test]
+fn an_opening_that_writes_nothing_does_not_send_what_a_dead_writer_left() {
+    let mut delivery = Delivery::new();
+    kill_midway(&delivery, "report.pdf", CP, End::Signal(Signal::SIGKILL), 100_000);
+    let target = delivery.outbox().join("report.pdf");
+    delivery.mount.wait_for_state(&target, "abandoned");
+
+    // Neither reports what the close answers, an interruption.
+    delivery.sh(": >> $OUT/report.pdf; dd if=/dev/null of=$OUT/report.pdf conv=notrunc");
+
+    delivery.mount.wait_for_state(&target, "abandoned");
+    delivery.expect_received(&[]);
+}
+
+#[test]
 fn mv_that_is_killed_keeps_its_source_and_sends_nothing() {
     let mut delivery = Delivery::new();
     let pipe = delivery.alice.dir().join("pipe");

@@ -363,13 +363,15 @@ async fn f16_a_clock_that_was_a_year_ahead_deletes_nothing_and_can_be_forgiven()
     bob.mailbox.core.store.lower_clock(bob.mailbox.core.now()).await.unwrap();
     bob.restart(&world).await;
     let forgiven = bob.receive(&alice).await;
+    // Before anything is read: that gives receipts, in the background.
+    let left = world.memory.manifests().len();
 
     assert_eq!(unforgiven, 0);
     let names: Vec<&str> = forgiven.iter().map(|item| item.name.as_str()).collect();
     assert_eq!(names, ["a", "b"], "{:?}", bob.quarantined());
     assert_eq!(bob.read(&forgiven[0]).await.unwrap(), "abc");
     assert_eq!(bob.read(&forgiven[1]).await.unwrap(), "later");
-    assert_eq!(world.memory.manifests().len(), 2 * manifests, "the registry lost nothing");
+    assert_eq!(left, 2 * manifests, "the registry lost nothing");
 }
 
 #[tokio::test]

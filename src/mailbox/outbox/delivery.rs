@@ -177,9 +177,7 @@ async fn enqueue(outbox: &Outbox, file: &Arc<OutboxFile>) -> Result<(), MailboxE
     let saved = file.queueing(version, id).save(&outbox.core.store).await?;
     end_replaced(outbox, file);
     let queued = file.queued(saved);
-    if let Some(old) = queued.old_place {
-        outbox.shared.queue.remove(file, old);
-    }
+    outbox.shared.queue.release(file, queued.old_place);
     outbox.shared.queue.insert(queued.place, file);
     if queued.is_same {
         return Ok(());

@@ -161,6 +161,8 @@ impl Outbox {
         if file.is_readable_here() {
             return None;
         }
-        MessageReader::of_manifest(&self.shared.reading, file.digest()?, &file.manifest()?).ok()
+        // Digest and manifest of the same message, also while another one is made.
+        let message = file.message()?;
+        MessageReader::of_manifest(&self.shared.reading, message.digest, &message.manifest).ok()
     }
 }

@@ -107,9 +107,10 @@ impl OutboxFile {
     /// Returns the row of a queued file whose message is fixed and not pushed yet: the queue
     /// continues with it after a crash, while a close that waits repeats everything.
     pub(in crate::mailbox) fn fixed_row(&self, message: &PreparedMessage) -> Option<RowChange> {
-        let change =
-            OutboxChange { message: Some(Some(message.clone())), ..OutboxChange::default() };
-        self.is_queued().then(|| RowChange::new(self.id(), change))
+        self.is_queued().then(|| {
+            let message = Some(Some(message.clone()));
+            RowChange::new(self.id(), OutboxChange { message, ..OutboxChange::default() })
+        })
     }
 
     /// Promises `message`, of which all but the tag is in the registry: from the saved row on a

@@ -115,10 +115,10 @@ impl Promise {
     }
 
     /// Takes a place in the queue for new content; returns the place it had before.
-    pub(super) fn enter_queue(&mut self, place: i64, message_id: MessageId) -> Option<i64> {
+    pub(super) fn enter_queue(&mut self, place: i64, message_id: MessageId) -> LeftPlace {
         let queued = Queued { place, message_id: Some(message_id), is_settled: false };
         self.prepared = None;
-        self.queued.replace(queued).map(|old| old.place)
+        LeftPlace(self.queued.replace(queued).map(|old| old.place))
     }
 
     /// Gives up the place in the queue, and returns it.

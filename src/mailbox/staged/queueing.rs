@@ -26,7 +26,7 @@ pub(in crate::mailbox) enum Readiness {
 pub(in crate::mailbox) struct Queued {
     pub(in crate::mailbox) place: i64,
     /// A place it had before, to be given up.
-    pub(in crate::mailbox) old_place: Option<i64>,
+    pub(in crate::mailbox) old_place: LeftPlace,
     /// Whether it is still the content that was closed.
     pub(in crate::mailbox) is_same: bool,
 }
@@ -96,10 +96,8 @@ impl OutboxFile {
     /// Gives up the place that the row no longer has, and returns it.
     pub(in crate::mailbox) fn left_queue(&self, saved: Saved<Leaving>) -> LeftPlace {
         let Leaving = saved.of(self.id());
-        self.with(|content, member| {
-            if !member.is_pushed(content) {
-                member.promise.forget_unpushed();
-            }
+        self.with(|_, member| {
+            member.promise.forget_unpushed();
             member.promise.leave_queue()
         })
     }

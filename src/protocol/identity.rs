@@ -29,14 +29,16 @@ impl Identity {
     /// Returns the name of this identity's directory in a mount.
     ///
     /// `/`, `%`, deceptive characters and the names `.` and `..` are percent-escaped, so the name
-    /// is one path component and [`Identity::from_dir_name`] is its inverse.
+    /// is one path component and [`Identity::from_dir_name`] is its inverse. So are `,` and a leading
+    /// `@`, which are left to directories that stand for several recipients.
     pub fn dir_name(&self) -> String {
         if self.0.chars().all(|c| c == '.') {
             return self.0.replace('.', "%2E");
         }
         let mut name = String::with_capacity(self.0.len());
-        for c in self.0.chars() {
-            if c == '/' || c == '%' || is_deceptive(c) {
+        for (at, c) in self.0.char_indices() {
+            let is_reserved = matches!(c, '/' | '%' | ',') || (c == '@' && at == 0);
+            if is_reserved || is_deceptive(c) {
                 push_escaped(&mut name, c);
             } else {
                 name.push(c);
@@ -163,14 +165,23 @@ mod tests {
 
     #[test]
     fn a_directory_name_is_one_component() {
-        for (name, dir) in
-            [("a/b", "a%2Fb"), ("..", "%2E%2E"), (".", "%2E"), ("50%", "50%25"), ("x@y", "x@y")]
-        {
+        for (name, dir) in [
+            ("a/b", "a%2Fb"),
+            ("..", "%2E%2E"),
+            (".", "%2E"),
+            ("50%", "50%25"),
+            ("x@y", "x@y"),
+            ("a@x,b@y", "a@x%2Cb@y"),
+            (",", "%2C"),
+            ("@team", "%40team"),
+            ("@@", "%40@"),
+            ("@a,@b", "%40a%2C@b"),
+        ] {
             let identity: Identity = name.parse().unwrap();
             assert_eq!(identity.dir_name(), dir);
             assert_eq!(Identity::from_dir_name(dir), Ok(identity));
         }
-        for dir in ["..", "a%2fb", "%", "%4", "%41", "a/b"] {
+        for dir in ["..", "a%2fb", "%", "%4", "%41", "a/b", "a,b", "@team", "x%40y", "a%2cb"] {
             assert!(Identity::from_dir_name(dir).is_err(), "{dir}");
         }
     }

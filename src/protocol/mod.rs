@@ -7,6 +7,7 @@
 //! **Invariant:** what parses here is consistent, never trusted. Only `trust` decides on trust.
 #![warn(clippy::indexing_slicing, clippy::string_slice)]
 
+mod address;
 pub mod annotation;
 mod bundle;
 mod descriptor;
@@ -25,6 +26,7 @@ mod tag;
 mod tests;
 mod timestamp;
 
+pub use address::{AddressPart, AddressProblem, address_inside, check_address, local_address};
 pub use bundle::{PREDICATE_TYPE, encode_bundle_manifest, parse_bundle_manifest};
 pub use descriptor::{Annotations, Descriptor, EMPTY_BYTES, annotations_from_json};
 pub use digest::Digest;

@@ -1,5 +1,6 @@
 //! Tests of whole manifests; the ids are those of the hostile-manifest catalogue.
 
+mod addresses;
 mod bundles;
 mod documents;
 mod mapping;

@@ -5,8 +5,8 @@ use std::ffi::OsStr;
 use unicode_normalization::UnicodeNormalization as _;
 
 use super::error::FsError;
+use crate::protocol::FileName;
 use crate::protocol::limits::NAME_LEN_MAX;
-use crate::protocol::{FileName, Identity};
 
 /// Reads the name of a file that a program wants to create.
 ///
@@ -19,19 +19,7 @@ pub(crate) fn file_name(name: &OsStr) -> Result<FileName, FsError> {
     normalized(name)?.parse().map_err(|_source| FsError::Invalid)
 }
 
-/// Reads the name of a recipient's directory.
-///
-/// # Errors
-/// As [`file_name`], and `Invalid` when the name does not encode an identity.
-pub(crate) fn recipient(name: &OsStr) -> Result<Identity, FsError> {
-    if name.len() > NAME_LEN_MAX {
-        return Err(FsError::NameTooLong);
-    }
-    let name = name.to_str().ok_or(FsError::NotUtf8)?;
-    Identity::from_dir_name(name).map_err(|_source| FsError::Invalid)
-}
-
-/// Returns the NFC form of a name, as listings store file names.
+/// Returns the NFC form of a name, as listings store file names and as addresses are written.
 ///
 /// # Errors
 /// `NotUtf8` or `NameTooLong`.
@@ -83,12 +71,5 @@ mod tests {
             assert_eq!(file_name(OsStr::new(name)).unwrap().as_str(), name);
         }
         assert!(file_name(OsStr::from_bytes(&[b'a'; 255])).is_ok());
-    }
-
-    #[test]
-    fn a_recipient_directory_is_the_one_escaped_form() {
-        assert_eq!(recipient(OsStr::new("a%2Fb")).unwrap().as_str(), "a/b");
-        assert_eq!(errno::of(&recipient(OsStr::new("%41")).unwrap_err()), libc::EINVAL);
-        assert_eq!(errno::of(&recipient(OsStr::from_bytes(b"\xff")).unwrap_err()), libc::EILSEQ);
     }
 }

@@ -56,6 +56,9 @@ pub(super) fn status(status: &Status) -> String {
             &format_args!("{} entries of the outbox, see errors", status.outbox_damaged),
         );
     }
+    if !status.outbox_unheld.is_empty() {
+        line("no key", &status.outbox_unheld);
+    }
     line("quarantine", &status.quarantine_count);
     line(
         "fetched",
@@ -82,7 +85,7 @@ pub(super) fn status(status: &Status) -> String {
 mod tests {
     use super::*;
     use crate::fs::fixture;
-    use crate::mailbox::Transfer;
+    use crate::mailbox::{Transfer, Unheld, UnheldRecipient};
 
     #[test]
     fn an_error_is_one_escaped_line_with_what_to_do() {
@@ -112,6 +115,15 @@ mod tests {
             next_attempt: Some("2026-01-02T03:04:05Z".into()),
             outbox_failed: 0,
             outbox_damaged: 1,
+            outbox_unheld: Unheld {
+                file_count: 2,
+                recipient_count: 1,
+                recipients: vec![UnheldRecipient {
+                    name: "alcie\u{202e}".into(),
+                    file_count: 2,
+                    near: vec!["alice".into()],
+                }],
+            },
             quarantine_count: 3,
             transfers: vec![Transfer {
                 direction: "send",
@@ -132,6 +144,14 @@ mod tests {
 
         assert!(text.contains("alice/big.iso preparing 5/9 bytes\n"), "{text}");
         assert!(text.contains("unreachable: %1B[2J\n"), "{text}");
+        assert!(
+            text.contains(
+                "no key      2 files to people whose key you do not hold: \
+                 alcie%E2%80%AE (2; almost alice)\n"
+            ),
+            "{text}"
+        );
         assert_eq!(json["inbox_count"], 2);
+        assert_eq!(json["outbox_unheld"]["file_count"], 2);
     }
 }

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::recipient::{Alternatives, NotARecipient, did_you_mean};
 use crate::chunk::ChunkError;
-use crate::protocol::{Digest, ErrorClass, ProtocolError};
+use crate::protocol::{Digest, ErrorClass, Identity, ProtocolError};
 use crate::registry::{DIRECTORY_DENIED_HINT, RegistryError};
 use crate::store::StoreError;
 use crate::sys::blocking::TaskLost;
@@ -45,6 +46,17 @@ pub enum MailboxError {
         /// The cause.
         #[source]
         source: io::Error,
+    },
+    /// The name cannot be a new recipient.
+    #[error(transparent)]
+    NotARecipient(#[from] NotARecipient),
+    /// A new recipient has almost the name of known ones. Only a note: the directory was made.
+    #[error("`{recipient}` is new here, and almost {}", Alternatives(near))]
+    NearMiss {
+        /// The new recipient.
+        recipient: Identity,
+        /// The known ones.
+        near: Vec<Identity>,
     },
     /// There is no such object.
     #[error("no such {0}")]
@@ -107,6 +119,7 @@ impl MailboxError {
             Self::Store(error) => error.class(),
             Self::Shared(error) => error.class(),
             Self::Io { source, .. } => ErrorClass::of_io(source),
+            Self::NotARecipient(_) | Self::NearMiss { .. } => ErrorClass::InvalidName,
             Self::NotFound(_) => ErrorClass::NotFound,
             Self::Exists => ErrorClass::Exists,
             Self::NotPermitted(_) => ErrorClass::NotPermitted,
@@ -125,6 +138,7 @@ impl MailboxError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::TagMoved { .. } => "tag-moved",
+            Self::NearMiss { .. } => "near-miss",
             Self::DamagedRow => "damaged-row",
             _ => self.class().code(),
         }
@@ -165,6 +179,14 @@ impl MailboxError {
     pub fn hint(&self) -> Option<String> {
         if let Some(hint) = self.registry().and_then(RegistryError::hint) {
             return Some(hint.to_owned());
+        }
+        match self {
+            Self::NotARecipient(refused) => return Some(refused.hint()),
+            Self::NearMiss { near, .. } => {
+                return did_you_mean(near)
+                    .map(|question| format!("{question} If so, remove the new directory"));
+            }
+            _ => {}
         }
         let hint = match self.class() {
             ErrorClass::NotFound if self.registry().is_some() => {

@@ -154,7 +154,7 @@ impl Mailbox {
         mailbox.inbox.load().await?;
         receipt::load(&mailbox.core).await?;
         mailbox.outbox.load().await?;
-        mailbox.outbox.list_trusted(&*mailbox.core.trust.current()?);
+        mailbox.outbox.list_trusted(&mailbox.core.trust.current()?);
         Ok(mailbox)
     }
 

@@ -2,7 +2,7 @@
 //!
 //! It knows no FUSE, no errno and no command line. Metadata is answered from an immutable
 //! [`Snapshot`]; everything that waits is async and bounded by the repository's deadlines. Start at
-//! [`Mailbox`]; `staged/` keeps what is to be sent, `outbox/` sends, `inbox/` receives, `reading/`
+//! [`Mailbox`]; `staged/` keeps what is to be sent, `outbox/` sends to whom `recipient/` lets it, `inbox/` receives, `reading/`
 //! fetches the content of both, `receipt/` acknowledges, `lifecycle/` ends messages. They share
 //! `core.rs`; `discover.rs` finds signatures and `push.rs` attaches them.
 //!
@@ -20,6 +20,7 @@ mod parts;
 mod push;
 mod reading;
 mod receipt;
+mod recipient;
 mod snapshot;
 mod staged;
 mod status;
@@ -37,6 +38,9 @@ pub use options::{
 pub use outbox::{Outbox, SentMessage};
 pub use parts::{FixedTrust, MailboxParts, TrustSource};
 pub use reading::MessageReader;
+pub use recipient::{
+    Judged, KnownNames, NotARecipient, Standing, Unheld, UnheldRecipient, did_you_mean, judge,
+};
 pub use snapshot::{
     Directory, ErrorLine, InboxItem, OutboxDir, QuarantineItem, ReceiptItem, Snapshot,
 };

@@ -64,6 +64,8 @@ pub struct MailboxOptions {
     pub automatic_receipts: bool,
     /// Names that stay local: `*` matches any run of characters.
     pub temporary_names: Vec<String>,
+    /// Names that may become recipients although they are neither known nor addresses, as patterns.
+    pub outbox_new: Vec<String>,
     /// How long finished entries stay in the lists of this machine.
     pub history: Duration,
     /// Chunks compressed and uploaded at once; bounds the memory of a send.
@@ -107,6 +109,7 @@ impl MailboxOptions {
             settle_empty: Duration::from_secs(2),
             automatic_receipts: true,
             temporary_names: TEMPORARY_NAMES.iter().map(|&name| name.to_owned()).collect(),
+            outbox_new: Vec::new(),
             history: HISTORY_DEFAULT,
             uploads_max: 4,
         }

@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::handle::Mailbox;
 use super::outbox::waiting_count;
+use super::recipient::Unheld;
 use super::staged::{OutboxFile, SendState};
 
 /// Most transfers listed one by one in the status; thousands may be queued.
@@ -40,6 +41,8 @@ pub struct Status {
     pub outbox_failed: usize,
     /// Rows of the outbox that the disk has damaged.
     pub outbox_damaged: usize,
+    /// Files of the outbox to people whose key is not held.
+    pub outbox_unheld: Unheld,
     /// Notes in quarantine.
     pub quarantine_count: usize,
     /// What is being sent, at most a hundred.
@@ -110,6 +113,7 @@ impl Mailbox {
             next_attempt: self.outbox.next_attempt().map(|time| time.to_string()),
             outbox_damaged: self.outbox.damaged_count(),
             outbox_failed: count(|state| matches!(state, SendState::Failed | SendState::Abandoned)),
+            outbox_unheld: self.outbox.unheld(),
             quarantine_count: snapshot.quarantine.values().map(|names| names.len()).sum(),
             transfers: files
                 .iter()

@@ -9,6 +9,7 @@ use crate::fs::error::FsError;
 use crate::fs::node::{Dir, ListedText, Node};
 use crate::fs::requester::Requester;
 use crate::fs::{name, tree};
+use crate::mailbox::MailboxError;
 use crate::protocol::FileName;
 
 impl Fs {
@@ -20,15 +21,17 @@ impl Fs {
             Dir::Root | Dir::Recipient(_) => return Err(FsError::NotPermitted),
             _ => return Err(FsError::ReadOnly),
         }
-        let recipient = name::recipient(name)?;
-        let dir_name = recipient.dir_name();
+        let dir_name = name::normalized(name)?;
         if self.mailbox.snapshot().outbox.contains_key(&dir_name) {
             return Err(FsError::Exists);
         }
-        let added = self.mailbox.outbox().add_recipient(&recipient).await;
-        self.noted(&format!("outbox/{recipient}"), added)?;
+        let recipient = match self.mailbox.outbox().add_recipient_dir(&dir_name).await {
+            // Noted by the outbox, once for each name: programs try again and again.
+            Err(error @ MailboxError::NotARecipient(_)) => return Err(error.into()),
+            added => self.noted(&format!("outbox/{dir_name}"), added)?,
+        };
         self.note_outbox_change();
-        Ok(self.acquire(&Node::Dir(Dir::Recipient(dir_name))))
+        Ok(self.acquire(&Node::Dir(Dir::Recipient(recipient.dir_name()))))
     }
 
     /// Removes an empty recipient directory.

@@ -1,21 +1,91 @@
 //! Whose directories `outbox/` lists: trusted people, and those named by `mkdir`.
 
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
 use super::directory::empty_dir;
 use super::shared::Outbox;
 use crate::mailbox::MailboxError;
+use crate::mailbox::recipient::{Judged, KnownNames, NotARecipient, Unheld, judge, refuse};
+use crate::mailbox::staged::SendState;
 use crate::protocol::Identity;
 use crate::trust::{TrustStore, TrustedSender};
 
+/// The known names, and the trust store that they were taken from.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    last: Mutex<(Arc<TrustStore>, Arc<KnownNames>)>,
+}
+
+impl Known {
+    /// Returns the names of `trust` and `me`; a trust store that is unchanged is read once.
+    fn follow(&self, trust: Arc<TrustStore>, me: &[Identity]) -> Arc<KnownNames> {
+        let mut last = self.last.lock();
+        if !Arc::ptr_eq(&last.0, &trust) {
+            let names = Arc::new(KnownNames::new(&trust, me));
+            *last = (trust, names);
+        }
+        Arc::clone(&last.1)
+    }
+
+    fn last(&self) -> Arc<KnownNames> {
+        Arc::clone(&self.last.lock().1)
+    }
+}
+
 impl Outbox {
-    /// Lists a directory for `recipient` from now on.
+    /// Decides whether `name` may become a recipient, by the trust store as it is now.
     ///
     /// # Errors
-    /// When it cannot be stored.
-    pub async fn add_recipient(&self, recipient: &Identity) -> Result<(), MailboxError> {
+    /// With the reason, and what may have been meant.
+    pub fn judge(&self, name: &str) -> Result<Judged, NotARecipient> {
+        judge(name, &self.known_names(), &self.core.options.outbox_new)
+    }
+
+    fn known_names(&self) -> Arc<KnownNames> {
+        match self.core.trust.current() {
+            Ok(trust) => self.shared.known.follow(trust, &self.core.options.me),
+            // The inbox reports a trust store that cannot be read.
+            Err(_unreadable) => self.shared.known.last(),
+        }
+    }
+
+    /// Lists a directory of this name from now on, and returns whose it is. A refusal, and a name
+    /// that is almost a known one, are said in `.dockercomms/errors`, once for each name.
+    ///
+    /// # Errors
+    /// `NotARecipient`, or why it cannot be stored.
+    pub async fn add_recipient_dir(&self, dir_name: &str) -> Result<Identity, MailboxError> {
+        let subject = format!("outbox/{dir_name}");
+        let judged = match Identity::from_dir_name(dir_name) {
+            Ok(identity) => self.judge(identity.as_str()),
+            // Whatever is allowed, the directory would have another name.
+            Err(_not_encoded) => Err(refuse(dir_name, &self.known_names())),
+        };
+        let judged = judged.map_err(|refused| {
+            let error = MailboxError::NotARecipient(refused);
+            self.core.record_once(&subject, &error);
+            error
+        })?;
+        let recipient = &judged.recipient;
         self.core.store.add_recipient(recipient).await?;
         self.core.listing.update(|snapshot| {
             snapshot.outbox.entry(recipient.dir_name()).or_insert_with(|| empty_dir(recipient));
         });
+        if !judged.near.is_empty() {
+            let (recipient, near) = (judged.recipient.clone(), judged.near);
+            self.core.record_once(&subject, &MailboxError::NearMiss { recipient, near });
+        }
+        Ok(judged.recipient)
+    }
+
+    /// Refuses a file for a name that cannot be a new recipient. Whoever has a directory keeps it.
+    pub(super) fn admit(&self, recipient: &Identity) -> Result<(), MailboxError> {
+        let is_listed = self.core.listing.snapshot().outbox.contains_key(&recipient.dir_name());
+        if !is_listed {
+            self.judge(recipient.as_str())?;
+        }
         Ok(())
     }
 
@@ -42,11 +112,12 @@ impl Outbox {
     /// Lists a directory for every sender in `trust` except me, so that a message to the owner of
     /// an added card needs no `mkdir`. Nothing is stored: the next start derives it from the trust
     /// store again.
-    pub(in crate::mailbox) fn list_trusted(&self, trust: &TrustStore) {
+    pub(in crate::mailbox) fn list_trusted(&self, trust: &Arc<TrustStore>) {
+        let me = &self.core.options.me;
+        self.shared.known.follow(Arc::clone(trust), me);
         if !self.shared.trust_listed.advance(trust) {
             return;
         }
-        let me = &self.core.options.me;
         let people = trust.senders().map(TrustedSender::name).filter(|name| !me.contains(name));
         self.core.listing.update(|snapshot| {
             for person in people {
@@ -54,4 +125,21 @@ impl Outbox {
             }
         });
     }
+
+    /// Returns who has a directory but no key here, by the trust store as it was last read.
+    pub fn unheld(&self) -> Unheld {
+        let snapshot = self.core.listing.snapshot();
+        let count = |dir: &crate::mailbox::OutboxDir| {
+            dir.files.values().filter(|file| is_meant_to_arrive(file.state())).count()
+        };
+        let files = snapshot.outbox.values().map(|dir| (&dir.recipient, count(dir)));
+        Unheld::of(files, &self.shared.known.last())
+    }
+}
+
+fn is_meant_to_arrive(state: SendState) -> bool {
+    matches!(
+        state,
+        SendState::Queued | SendState::Preparing | SendState::Prepared | SendState::Sent
+    )
 }

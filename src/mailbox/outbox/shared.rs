@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::queue::Queue;
+use super::recipients::Known;
 use super::upload_pool::UploadPool;
 use crate::mailbox::MailboxError;
 use crate::mailbox::core::Core;
@@ -34,6 +35,8 @@ pub(super) struct Shared {
     pub(super) reading: Arc<Reading>,
     /// The trust store whose senders `outbox/` lists.
     pub(super) trust_listed: TrustMark,
+    /// The names that need no form as recipients.
+    pub(super) known: Known,
     /// Whether this process takes over what an earlier run staged and left; false beside a mount.
     pub(super) owns_leftovers: bool,
     pub(super) session: SessionId,
@@ -59,6 +62,7 @@ impl Outbox {
             area,
             reading,
             trust_listed: TrustMark::default(),
+            known: Known::default(),
             owns_leftovers,
             session: SessionId::from_uuid(uuid::Uuid::new_v4()),
             uploads: UploadPool::new(core.options.uploads_max),

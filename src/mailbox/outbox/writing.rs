@@ -18,7 +18,8 @@ impl Outbox {
     /// Creates an empty draft and takes one writer reference.
     ///
     /// # Errors
-    /// `Exists` when the name is listed; the disk's error when nothing can be staged.
+    /// `Exists` when the name is listed; `NotARecipient` for a recipient that is not listed and
+    /// cannot be; the disk's error when nothing can be staged.
     pub async fn create(
         &self,
         recipient: &Identity,
@@ -36,6 +37,7 @@ impl Outbox {
         replaced: Option<&Arc<OutboxFile>>,
     ) -> Result<Arc<OutboxFile>, MailboxError> {
         let core = &self.core;
+        self.admit(recipient)?;
         let is_taken = |snapshot: &Snapshot| {
             listed(snapshot, recipient, name.as_str()).is_some_and(|listed| {
                 replaced.is_none_or(|replaced| !Arc::ptr_eq(&listed, replaced))

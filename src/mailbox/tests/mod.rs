@@ -4,6 +4,7 @@ mod lifecycle;
 mod queue;
 mod receipts;
 mod receive;
+mod recipients;
 mod send;
 mod uploads;
 

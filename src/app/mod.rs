@@ -81,6 +81,7 @@ fn mailbox_options(setup: &Setup) -> Result<MailboxOptions, AppError> {
         settle: settings.settle,
         automatic_receipts: settings.automatic_receipts,
         temporary_names: settings.temporary_names.clone(),
+        outbox_new: settings.outbox_new.clone(),
         history: settings.history,
         ..MailboxOptions::new(first.clone())
     })

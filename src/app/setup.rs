@@ -10,7 +10,7 @@ use crate::config::{
     ConfigError, ConfigFile, DEFAULT_PROFILE, HomeVariables, Overrides, Places, ProfileFile,
     Settings, absolute_reference, render_profile,
 };
-use crate::protocol::Identity;
+use crate::protocol::{Identity, local_address};
 use crate::sys::crash;
 use crate::sys::durable::{self, FileLock};
 use crate::trust::{KeyAlgorithm, PublicKey, Rotation, SigningKey};
@@ -225,7 +225,7 @@ fn append_profile(
     Ok(path)
 }
 
-/// Returns `user@host` of this machine.
+/// Returns `user@host` of this machine, as an address.
 fn local_identity() -> Option<Identity> {
     let uid = nix::unistd::geteuid();
     let user = match nix::unistd::User::from_uid(uid) {
@@ -234,7 +234,7 @@ fn local_identity() -> Option<Identity> {
         Ok(None) | Err(_) => format!("uid{uid}"),
     };
     let host = nix::unistd::gethostname().ok()?.into_string().ok()?;
-    format!("{user}@{host}").parse().ok()
+    local_address(&user, &host)
 }
 
 #[cfg(test)]

@@ -10,11 +10,12 @@ use serde::Serialize;
 use super::failure::Failure;
 use super::output::{Show, table};
 use super::session::Session;
-use super::{env, exit, running};
+use super::{env, exit, recipient, running};
 use crate::app::{self, Setup, TrustFile};
 use crate::config::Overrides;
 use crate::protocol::{
-    Descriptor, Digest, EMPTY_BYTES, ErrorClass, ImageManifest, Tag, Timestamp, media_type,
+    Descriptor, Digest, EMPTY_BYTES, ErrorClass, ImageManifest, Tag, Timestamp, check_address,
+    media_type,
 };
 use crate::registry::{ManifestUpload, ReferrerEntry, RegistryError, Repository};
 use crate::store::Store;
@@ -136,6 +137,9 @@ pub(crate) fn run(session: &Session, args: &Args) -> Result<u8, Failure> {
             }
             session.block_on(async {
                 report(clock_mark(&setup, args.trust_clock).await);
+                if let Some(check) = recipients(&setup).await {
+                    report(check);
+                }
                 for check in registry(&setup, args.write).await {
                     report(check);
                 }
@@ -230,16 +234,22 @@ fn cosign() -> Check {
     }
 }
 
+fn identities(setup: &Setup) -> Check {
+    let me = &setup.settings.me;
+    let names = me.iter().map(|me| format!("`{me}`")).collect::<Vec<_>>().join(", ");
+    let detail = format!("you are {names}; configuration {}", setup.places.config_file().display());
+    match me.iter().find_map(|me| check_address(me.as_str()).err()) {
+        None => Check::new("setup", Outcome::Ok, detail),
+        Some(problem) => {
+            Check::new("setup", Outcome::Info, format!("{detail}; not an address: {problem}")).hint(
+                "only those who have your card, or list the name in `outbox_new`, can write to it",
+            )
+        }
+    }
+}
+
 fn files(setup: &Setup) -> Vec<Check> {
-    let mut checks = vec![Check::new(
-        "setup",
-        Outcome::Ok,
-        format!(
-            "you are {}; configuration {}",
-            setup.settings.me.iter().map(|me| format!("`{me}`")).collect::<Vec<_>>().join(", "),
-            setup.places.config_file().display()
-        ),
-    )];
+    let mut checks = vec![identities(setup)];
     checks.push(match setup.load_key() {
         Ok(key) => {
             let path = setup.places.key_file();
@@ -270,6 +280,18 @@ fn files(setup: &Setup) -> Vec<Check> {
         None => Check::new("mount", Outcome::Info, "none is running for this state"),
     });
     checks
+}
+
+/// Names the people to whom files go although nobody compared a fingerprint with them.
+async fn recipients(setup: &Setup) -> Option<Check> {
+    // What cannot be read is another check's failure.
+    let unheld = recipient::unheld(setup).await?;
+    Some(if unheld.is_empty() {
+        Check::new("recipients", Outcome::Ok, "you hold the key of everyone you write to")
+    } else {
+        Check::new("recipients", Outcome::Warning, unheld.to_string())
+            .hint("compare the names, ask them for their cards, and `dockercomms trust add CARD`")
+    })
 }
 
 async fn registry(setup: &Setup, write: bool) -> Vec<Check> {

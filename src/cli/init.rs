@@ -23,9 +23,12 @@ Examples:
 #[derive(Debug, ClapArgs)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// Who you are, usually an e-mail address; user@host if omitted
+    /// Who you are: an address, as in e-mail; user@host if omitted
     #[arg(long, value_name = "ID")]
     me: Option<String>,
+    /// Let --me be a name of any form, like `ci`; only those who have your card can write to it
+    #[arg(long)]
+    any_name: bool,
     /// Where messages are kept: oci:/path/to/directory, or docker://host/name
     /// [default: a directory beside the other data]
     #[arg(long, value_name = "REF")]
@@ -56,8 +59,12 @@ impl Show for Initialised {
 
 /// Runs the verb.
 pub(crate) fn run(session: &Session, args: &Args) -> Result<u8, Failure> {
-    let flags =
-        Overrides { me: args.me.clone(), registry: args.registry.clone(), ..Overrides::default() };
+    let flags = Overrides {
+        me: args.me.clone(),
+        any_name: args.any_name,
+        registry: args.registry.clone(),
+        ..Overrides::default()
+    };
     // For one command the environment may differ from the file; a flag of `init` may not.
     Setup::check_unchanged(&session.variables, &session.profile, &flags)?;
     let (setup, created) =

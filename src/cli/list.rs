@@ -10,6 +10,7 @@ use super::running;
 use super::session::Session;
 use crate::config::Overrides;
 use crate::mailbox::{Mailbox, MailboxError, Snapshot};
+use crate::protocol::Identity;
 
 /// Shown below the help.
 const EXAMPLES: &str = "\
@@ -65,6 +66,9 @@ struct Row {
     message_id: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     why: Option<String>,
+    /// Whether the recipient is in the trust store.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key_held: Option<bool>,
 }
 
 impl Row {
@@ -82,6 +86,7 @@ impl Row {
             text(&self.state),
             text(&self.receipt),
             text(&self.why),
+            if self.key_held == Some(false) { "no key".to_owned() } else { String::new() },
         ]
     }
 }
@@ -101,7 +106,7 @@ impl Show for Table {
         let is_used = |column: usize| {
             rows.iter().any(|row| row.get(column).is_some_and(|cell| !cell.is_empty()))
         };
-        let used: Vec<bool> = (0..8).map(is_used).collect();
+        let used: Vec<bool> = (0..9).map(is_used).collect();
         for row in &mut rows {
             let mut keep = used.iter();
             row.retain(|_| keep.next().copied().unwrap_or(false));
@@ -126,7 +131,7 @@ pub(crate) fn run(session: &Session, args: &Args) -> Result<u8, Failure> {
                 &Failure::from(error).about("cannot poll the registry; the list may be old"),
             );
         }
-        let rows = rows(&mailbox.snapshot(), args.listing);
+        let rows = rows(&mailbox, args.listing);
         if session.output.is_json() {
             for row in &rows {
                 session.output.show(row);
@@ -135,6 +140,10 @@ pub(crate) fn run(session: &Session, args: &Args) -> Result<u8, Failure> {
             session.output.note("nothing there");
         } else {
             session.output.show(&Table(rows));
+        }
+        let unheld = mailbox.outbox().unheld();
+        if args.listing == Listing::Outbox && !unheld.is_empty() {
+            session.output.note(&unheld.to_string());
         }
         Ok(exit::OK)
     })
@@ -147,12 +156,13 @@ async fn refresh(mailbox: &Mailbox, listing: Listing) -> Result<(), MailboxError
     }
 }
 
-fn rows(snapshot: &Snapshot, listing: Listing) -> Vec<Row> {
+fn rows(mailbox: &Mailbox, listing: Listing) -> Vec<Row> {
+    let snapshot = mailbox.snapshot();
     match listing {
-        Listing::Inbox => inbox(snapshot),
-        Listing::Outbox => outbox(snapshot),
-        Listing::Receipts => receipts(snapshot),
-        Listing::Quarantine => quarantine(snapshot),
+        Listing::Inbox => inbox(&snapshot),
+        Listing::Outbox => outbox(&snapshot, |who| mailbox.outbox().holds_key_of(who)),
+        Listing::Receipts => receipts(&snapshot),
+        Listing::Quarantine => quarantine(&snapshot),
     }
 }
 
@@ -173,7 +183,7 @@ fn inbox(snapshot: &Snapshot) -> Vec<Row> {
         .collect()
 }
 
-fn outbox(snapshot: &Snapshot) -> Vec<Row> {
+fn outbox(snapshot: &Snapshot, holds_key_of: impl Fn(&Identity) -> bool) -> Vec<Row> {
     let files = snapshot.outbox_files();
     files
         .map(|file| Row {
@@ -187,6 +197,7 @@ fn outbox(snapshot: &Snapshot) -> Vec<Row> {
             digest: file.digest().map(|digest| digest.to_string()),
             message_id: file.message_id().map(|id| id.to_string()),
             why: file.error().map(|(_class, text)| text),
+            key_held: Some(holds_key_of(file.recipient())),
         })
         .collect()
 }

@@ -24,6 +24,7 @@ mod pages;
 mod queue;
 mod recall;
 mod receive;
+mod recipient;
 mod reference;
 mod restore;
 mod running;

@@ -15,8 +15,8 @@ use serde::Serialize;
 use super::exit;
 use super::failure::Failure;
 use super::output::Show;
+use super::recipient::{self, Confirmation};
 use super::session::Session;
-use super::trust::parse_identity;
 use crate::config::{ByteSize, Overrides, Span};
 use crate::mailbox::{Mailbox, SentMessage};
 use crate::protocol::{Compression, ErrorClass, FileName, Identity};
@@ -26,12 +26,15 @@ use crate::sys::{Clock as _, SystemClock};
 const EXAMPLES: &str = "\
 Examples:
   dockercomms send report.pdf notes.txt --to bob@example.org
-  dockercomms send - --name logs.tar --to bob@example.org < logs.tar";
+  dockercomms send - --name logs.tar --to bob@example.org < logs.tar
+  dockercomms send invoice.pdf --to accounts@elsewhere.example --new";
 
 /// Send files; returns when every byte, the signature and the tag are in the registry
 ///
 /// Prints the digest of each message, which `verify`, `cosign verify` and `oras pull` accept. The
-/// payload is signed, not encrypted.
+/// payload is signed, not encrypted. A recipient who is not in your trust store must be an address
+/// (or match `outbox_new` in config.toml), and you are asked first; without a terminal, --new says
+/// that you mean it.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
@@ -41,6 +44,9 @@ pub(crate) struct Args {
     /// The recipient's identity, exactly as on their contact card
     #[arg(long, value_name = "WHO")]
     to: String,
+    /// Send although the recipient is not in your trust store, without a question
+    #[arg(long)]
+    new: bool,
     /// The name that the recipient sees [default: the file's own]
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
@@ -77,12 +83,12 @@ impl Show for SentShown {
 
 /// Runs the verb.
 pub(crate) fn run(session: &Session, args: &Args) -> Result<u8, Failure> {
-    let to = parse_identity(&args.to)?;
     let only_one = args.files.len() == 1;
     if args.name.is_some() && !only_one {
         return Err(Failure::new(ErrorClass::Configuration, "--name is for a single file"));
     }
-    if args.name.is_none() && args.files.iter().any(|file| file == Path::new("-")) {
+    let takes_stdin = args.files.iter().any(|file| file == Path::new("-"));
+    if args.name.is_none() && takes_stdin {
         return Err(Failure::new(ErrorClass::Configuration, "standard input has no name")
             .hint("give one with `--name NAME`"));
     }
@@ -94,6 +100,12 @@ pub(crate) fn run(session: &Session, args: &Args) -> Result<u8, Failure> {
         ..Overrides::default()
     };
     let setup = session.setup(overrides)?;
+    let confirmation = match (args.new, takes_stdin) {
+        (true, _) => Confirmation::Given,
+        (false, true) => Confirmation::Impossible,
+        (false, false) => Confirmation::Asked,
+    };
+    let to = recipient::choose(session, &setup, &args.to, confirmation)?;
     session.with_mailbox(&setup, async |mailbox| {
         let mut failures = Vec::new();
         for file in &args.files {

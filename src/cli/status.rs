@@ -13,7 +13,7 @@ use super::running::{self, RunningMount};
 use super::session::Session;
 use crate::app::Setup;
 use crate::config::Overrides;
-use crate::mailbox::Mailbox;
+use crate::mailbox::{Mailbox, Unheld};
 use crate::protocol::ErrorClass;
 
 /// How long a mount may take to report its status; it answers from memory.
@@ -96,6 +96,7 @@ impl Show for StatusShown {
             let text = format!("{} entries of the outbox, see errors", text("outbox_damaged"));
             rows.push(row("damaged", text));
         }
+        rows.extend(self.unheld().map(|unheld| row("no key", unheld.to_string())));
         for transfer in self.status.get("transfers").and_then(Value::as_array).into_iter().flatten()
         {
             let part = |field: &str| transfer.get(field).map(shown).unwrap_or_default();
@@ -112,6 +113,15 @@ impl Show for StatusShown {
             ));
         }
         table(&rows)
+    }
+}
+
+impl StatusShown {
+    /// Returns what goes to people without a key here, if there is anything.
+    fn unheld(&self) -> Option<Unheld> {
+        // A mount of an earlier version does not say.
+        let unheld = self.status.get("outbox_unheld")?.clone();
+        serde_json::from_value(unheld).ok().filter(|unheld: &Unheld| !unheld.is_empty())
     }
 }
 

@@ -19,6 +19,8 @@ fn every_verb_of_the_manual_parses() {
         "dockercomms mount /mnt -o rw,allow_other --registry docker://h/r --me a@x",
         "dockercomms umount -z /mnt",
         "dockercomms send a b - --to bob --name x --compression gzip --chunk-bytes 1MiB --ttl 7d",
+        "dockercomms send a --to bob@x --new",
+        "dockercomms init --me ci --any-name",
         "dockercomms recv --out /d --since 2026-01-01 --max 3 --json",
         "dockercomms ls",
         "dockercomms ls quarantine --offline",

@@ -1,6 +1,6 @@
 //! `trust`: whose signatures count.
 
-use std::io::{self, BufRead as _, IsTerminal as _, Read as _};
+use std::io::{self, IsTerminal as _, Read as _};
 use std::path::Path;
 
 use clap::{Args as ClapArgs, Subcommand};
@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::exit;
 use super::failure::Failure;
 use super::output::{Show, table};
+use super::recipient::is_confirmed;
 use super::session::Session;
 use crate::app::TrustFile;
 use crate::config::Overrides;
@@ -190,16 +191,11 @@ fn confirm(
         return Err(Failure::new(ErrorClass::Configuration, "there is no terminal to ask on")
             .hint("compare the fingerprint first, then give `--yes`"));
     }
-    session.output.ask(match vouched_by {
+    let question = match vouched_by {
         Some(_) => "Trust the new key? No, if the old one was stolen. [y/N]",
         None => "Did the owner read you this fingerprint? [y/N]",
-    });
-    let mut answer = String::new();
-    io::stdin()
-        .lock()
-        .read_line(&mut answer)
-        .map_err(|error| Failure::io("cannot read the answer", &error))?;
-    if matches!(answer.trim(), "y" | "Y" | "yes") {
+    };
+    if is_confirmed(session, question)? {
         return Ok(());
     }
     Err(Failure::new(ErrorClass::Interrupted, "nothing was changed"))

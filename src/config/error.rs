@@ -3,7 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
-use crate::protocol::ErrorClass;
+use crate::protocol::{AddressProblem, ErrorClass, Identity};
+use crate::sys::Untrusted;
 
 /// Why the configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +49,16 @@ pub(crate) enum ConfigError {
         setting: &'static str,
         /// Why.
         reason: String,
+    },
+    /// My own name is not an address, and nobody said that it need not be one.
+    #[error("`{}` is not an address: {problem}", Untrusted(name))]
+    NotAnAddress {
+        /// What was given.
+        name: String,
+        /// Why not.
+        problem: AddressProblem,
+        /// What may have been meant.
+        meant: Option<Identity>,
     },
     /// A directory of ours cannot be made or trusted.
     #[error("cannot use the directory {}", dir.display())]
@@ -96,6 +107,14 @@ impl ConfigError {
                     .to_owned(),
             ),
             Self::NoIdentity => Some("run `dockercomms init --me you@example.org`".to_owned()),
+            Self::NotAnAddress { meant: Some(meant), .. } => {
+                Some(format!("did you mean `{meant}`?"))
+            }
+            Self::NotAnAddress { meant: None, .. } => Some(
+                "give a name like `you@example.org`; `dockercomms init --any-name` takes one of \
+                 another form, which others can write to once they have your card"
+                    .to_owned(),
+            ),
             Self::BadProfileName
             | Self::Read { .. }
             | Self::Syntax { .. }

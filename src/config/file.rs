@@ -44,6 +44,7 @@ pub(crate) struct ProfileFile {
     pub cache_memory: Option<ByteSize>,
     pub cache_disk: Option<ByteSize>,
     pub temporary_names: Option<Vec<String>>,
+    pub outbox_new: Option<Vec<String>>,
     pub automatic_receipts: Option<bool>,
     pub history: Option<Span>,
     pub limit_upload: Option<ByteSize>,

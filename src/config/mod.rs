@@ -25,7 +25,7 @@ use crate::mailbox::{Delivery, HISTORY_DEFAULT, POLL_DEFAULT, SETTLE_DEFAULT, TE
 use crate::protocol::limits::{
     CHUNK_BYTES_DEFAULT, CHUNK_BYTES_MAX, TTL_SECS_DEFAULT, TTL_SECS_MAX,
 };
-use crate::protocol::{Compression, Identity};
+use crate::protocol::{Compression, Identity, address_inside, check_address};
 use crate::registry::RepositoryReference;
 
 /// Smallest configurable chunk: smaller ones cost more in requests than in bytes.
@@ -49,6 +49,8 @@ const DURATION_MAX: Duration = Duration::from_secs(TTL_SECS_MAX);
 pub(crate) struct Overrides {
     /// `--me` or `DOCKERCOMMS_ME`.
     pub me: Option<String>,
+    /// `--any-name`: `me` need not be an address.
+    pub any_name: bool,
     /// `--registry` or `DOCKERCOMMS_REGISTRY`.
     pub registry: Option<String>,
     /// `--poll`.
@@ -106,6 +108,8 @@ pub(crate) struct Settings {
     pub cache_disk: u64,
     /// Names that stay local.
     pub temporary_names: Vec<String>,
+    /// Names that may become recipients although they are neither known nor addresses.
+    pub outbox_new: Vec<String>,
     /// Whether `accepted` receipts are sent automatically.
     pub automatic_receipts: bool,
     /// How long `gc` keeps entries that are over in the lists of this machine.
@@ -133,7 +137,7 @@ impl Settings {
             return Err(ConfigError::setting("ttl", "longer than ten years"));
         }
         Ok(Self {
-            me: identities(overrides.me.as_deref(), file, default_me)?,
+            me: identities(overrides, file, default_me)?,
             registry: registry(overrides.registry.as_deref(), file.registry.as_deref(), places)?,
             insecure: file.insecure.unwrap_or(false),
             loopback_tls: file.loopback_tls.unwrap_or(false),
@@ -175,6 +179,7 @@ impl Settings {
                 .temporary_names
                 .clone()
                 .unwrap_or_else(|| TEMPORARY_NAMES.iter().map(|&name| name.to_owned()).collect()),
+            outbox_new: file.outbox_new.clone().unwrap_or_default(),
             automatic_receipts: file.automatic_receipts.unwrap_or(true),
             history: duration("history", file.history, HISTORY_DEFAULT, HISTORY_MIN)?,
             limit_upload: rate("limit_upload", overrides.limit_upload.or(file.limit_upload))?,
@@ -234,12 +239,19 @@ pub(crate) fn absolute_reference(reference: &str) -> Result<String, ConfigError>
 }
 
 fn identities(
-    flag: Option<&str>,
+    overrides: &Overrides,
     file: &ProfileFile,
     default_me: Option<Identity>,
 ) -> Result<Vec<Identity>, ConfigError> {
-    let texts: Vec<String> = match (flag, &file.me) {
-        (Some(one), _) => vec![one.to_owned()],
+    let texts: Vec<String> = match (&overrides.me, &file.me) {
+        (Some(one), configured) => {
+            let is_configured = configured.as_ref().is_some_and(|many| many.0.contains(one));
+            // Others have configured a name of another form, or wanted it so.
+            if !is_configured && !overrides.any_name {
+                check_my_name(one)?;
+            }
+            vec![one.clone()]
+        }
         (None, Some(many)) => many.0.clone(),
         (None, None) => return default_me.map(|me| vec![me]).ok_or(ConfigError::NoIdentity),
     };
@@ -254,6 +266,15 @@ fn identities(
             })
         })
         .collect()
+}
+
+/// Refuses a name that others could not write to before they have the card.
+fn check_my_name(name: &str) -> Result<(), ConfigError> {
+    check_address(name).map_err(|problem| ConfigError::NotAnAddress {
+        name: name.to_owned(),
+        problem,
+        meant: address_inside(name),
+    })
 }
 
 fn delivery(setting: &'static str, text: &str) -> Result<Delivery, ConfigError> {

@@ -51,6 +51,10 @@ const OPTIONAL: &str = r##"
 # Names that stay on this machine: programs use them for incomplete files.
 #temporary_names = [".*", "*.part", "*.partial", "*.filepart", "*.crdownload", "*.download", "*.tmp", "*~", "#*#", "~$*", "*.swp", "*.lock", "*-journal", "Thumbs.db", "desktop.ini", "4913"]
 
+# Names that may become recipients, in addition to those in the trust store and to addresses
+# ("user@example.org", "user@host"): * stands for any characters, as in ["ci-*", "spiffe://acme/*"].
+#outbox_new = []
+
 # Whether a signed receipt is sent automatically once a whole file was read and verified.
 #automatic_receipts = true
 

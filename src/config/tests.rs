@@ -68,6 +68,7 @@ fn the_generated_file_states_exactly_the_defaults() {
         stated.cache_memory.is_some(),
         stated.cache_disk.is_some(),
         stated.temporary_names.is_some(),
+        stated.outbox_new.is_some(),
         stated.automatic_receipts.is_some(),
         stated.history.is_some(),
         stated.limit_upload.is_some(),
@@ -107,6 +108,7 @@ fn every_setting_is_read() {
         cache_memory = 1024
         cache_disk = "1GiB"
         temporary_names = ["*.bak"]
+        outbox_new = ["ci-*", "team-a"]
         automatic_receipts = false
         history = "30d"
         limit_upload = "2MiB"
@@ -136,6 +138,7 @@ fn every_setting_is_read() {
         cache_memory: 1024,
         cache_disk: 1 << 30,
         temporary_names: vec!["*.bak".to_owned()],
+        outbox_new: vec!["ci-*".to_owned(), "team-a".to_owned()],
         automatic_receipts: false,
         history: Duration::from_hours(30 * 24),
         limit_upload: 2 << 20,
@@ -148,6 +151,7 @@ fn every_setting_is_read() {
 fn flags_win_over_the_file() {
     let overrides = Overrides {
         me: Some("flag@x".to_owned()),
+        any_name: false,
         registry: Some("oci:/flag".to_owned()),
         poll: Some(Span(Duration::from_secs(9))),
         compression: Some(Compression::Gzip),
@@ -176,6 +180,39 @@ fn flags_win_over_the_file() {
     assert_eq!(settings.chunk_bytes, 1 << 20);
     assert_eq!(settings.ttl_secs, 0);
     assert_eq!((settings.limit_upload, settings.limit_download), (1 << 20, 0));
+}
+
+/// What was configured earlier, or by hand, goes on; a flag or a variable is checked.
+#[test]
+fn my_name_is_an_address_unless_it_was_wanted_otherwise() {
+    let with = |me: &str, any_name, file: &str| {
+        let overrides = Overrides { me: Some(me.to_owned()), any_name, ..Overrides::default() };
+        Settings::resolve(&overrides, &profile(file), &places(), None)
+    };
+    let no_address =
+        ["ci", "Otto <otto@x.org>", " otto@x.org", "a@x,b@y", "mailto:otto@x.org", "*", "../x", ""];
+
+    for me in no_address {
+        let refused = with(me, false, "").unwrap_err();
+        assert!(matches!(refused, ConfigError::NotAnAddress { .. }), "{me:?}: {refused}");
+        assert_eq!(refused.class(), crate::protocol::ErrorClass::Configuration);
+        assert!(refused.hint().is_some());
+        let other = with(me, false, "me = \"file@x\"");
+        assert!(matches!(other, Err(ConfigError::NotAnAddress { .. })), "{me:?}");
+    }
+    for me in no_address.into_iter().filter(|me| !me.is_empty()) {
+        assert_eq!(with(me, true, "").unwrap().me[0].as_str(), me);
+        let configured = format!("me = [\"file@x\", \"{me}\"]");
+        assert_eq!(with(me, false, &configured).unwrap().me[0].as_str(), me);
+        assert_eq!(resolve(&configured).unwrap().me[1].as_str(), me);
+    }
+    // P1 has the last word.
+    for me in ["", "a\nb"] {
+        assert!(with(me, true, "").is_err(), "{me:?}");
+    }
+    let hint = with("Otto <otto@x.org>", false, "").unwrap_err().hint();
+    assert_eq!(hint.as_deref(), Some("did you mean `otto@x.org`?"));
+    assert_eq!(with("otto@x.org", false, "").unwrap().me[0].as_str(), "otto@x.org");
 }
 
 #[test]

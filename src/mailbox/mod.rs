@@ -35,7 +35,7 @@ pub use lifecycle::{CollectedMessage, Garbage, Leftovers, Recall, Remainder, Rem
 pub use options::{
     Delivery, HISTORY_DEFAULT, MailboxOptions, POLL_DEFAULT, SETTLE_DEFAULT, TEMPORARY_NAMES,
 };
-pub use outbox::{Outbox, SentMessage};
+pub use outbox::{Outbox, SentMessage, unheld_in};
 pub use parts::{FixedTrust, MailboxParts, TrustSource};
 pub use reading::MessageReader;
 pub use recipient::{

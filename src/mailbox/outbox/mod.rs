@@ -29,5 +29,6 @@ mod upload_pool;
 mod writing;
 
 pub(super) use delivery::waiting_count;
+pub use recipients::unheld_in;
 pub use shared::Outbox;
 pub use stage::SentMessage;

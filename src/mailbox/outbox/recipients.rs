@@ -10,6 +10,7 @@ use crate::mailbox::MailboxError;
 use crate::mailbox::recipient::{Judged, KnownNames, NotARecipient, Unheld, judge, refuse};
 use crate::mailbox::staged::SendState;
 use crate::protocol::Identity;
+use crate::store::{OutboxState, Store};
 use crate::trust::{TrustStore, TrustedSender};
 
 /// The known names, and the trust store that they were taken from.
@@ -126,6 +127,11 @@ impl Outbox {
         });
     }
 
+    /// Returns whether the recipient is in the trust store as it was last read, or is me.
+    pub fn holds_key_of(&self, recipient: &Identity) -> bool {
+        self.shared.known.last().contains(recipient)
+    }
+
     /// Returns who has a directory but no key here, by the trust store as it was last read.
     pub fn unheld(&self) -> Unheld {
         let snapshot = self.core.listing.snapshot();
@@ -135,6 +141,19 @@ impl Outbox {
         let files = snapshot.outbox.values().map(|dir| (&dir.recipient, count(dir)));
         Unheld::of(files, &self.shared.known.last())
     }
+}
+
+/// Returns who has a file or a directory but no key here, from the database alone.
+///
+/// # Errors
+/// When it cannot be read.
+pub async fn unheld_in(store: &Store, known: &KnownNames) -> Result<Unheld, MailboxError> {
+    let (rows, recipients) = (store.outbox_rows().await?, store.recipients().await?);
+    let is_meant =
+        |state| matches!(state, OutboxState::Queued | OutboxState::Prepared | OutboxState::Sent);
+    let files = rows.entries.iter().filter(|entry| !entry.hidden);
+    let files = files.map(|entry| (&entry.recipient, usize::from(is_meant(entry.state))));
+    Ok(Unheld::of(files.chain(recipients.iter().map(|recipient| (recipient, 0))), known))
 }
 
 fn is_meant_to_arrive(state: SendState) -> bool {

@@ -25,7 +25,7 @@ fn one_for_what_has_no_meaning_here() {
     let dir = temp_dir();
     let alice = Home::init(ALICE, &repository(&dir));
 
-    let ran = alice.run(["send", "/", "--to", BOB]);
+    let ran = alice.run(["send", "/", "--to", BOB, "--new"]);
 
     let text = failure(&ran, 1);
     assert!(text.contains("directory") && text.contains("hint: "), "{text}");
@@ -89,7 +89,7 @@ fn three_for_a_registry_that_lets_nobody_in() {
         let alice = Home::init(ALICE, &server.reference("mail"));
         write(alice.dir().join("a.txt"), "hello");
 
-        let ran = alice.run(["send", "a.txt", "--to", BOB]);
+        let ran = alice.run(["send", "a.txt", "--to", BOB, "--new"]);
 
         assert!(failure(&ran, 3).contains("docker login"), "{status}: {ran:?}");
     }
@@ -198,7 +198,7 @@ fn seven_for_a_registry_that_cannot_be_reached() {
     alice.set("deadline = \"1s\"");
     write(alice.dir().join("a.txt"), "hello");
 
-    let sent = alice.run(["send", "a.txt", "--to", BOB]);
+    let sent = alice.run(["send", "a.txt", "--to", BOB, "--new"]);
     let received = alice.run(["recv"]);
     let listed = alice.run(["ls"]);
 
@@ -256,10 +256,10 @@ fn nine_for_a_usage_or_a_configuration_that_cannot_be() {
         vec!["frobnicate"],
         vec!["send", "a.txt"],
         vec!["send", "a.txt", "--to", ""],
-        vec!["send", "-", "--to", BOB],
-        vec!["send", "a.txt", "a.txt", "--name", "x", "--to", BOB],
-        vec!["send", "a.txt", "--to", BOB, "--compression", "lzma"],
-        vec!["send", "a.txt", "--to", BOB, "--chunk-bytes", "1"],
+        vec!["send", "-", "--to", BOB, "--new"],
+        vec!["send", "a.txt", "a.txt", "--name", "x", "--to", BOB, "--new"],
+        vec!["send", "a.txt", "--to", BOB, "--new", "--compression", "lzma"],
+        vec!["send", "a.txt", "--to", BOB, "--new", "--chunk-bytes", "1"],
         vec!["recv", "--since", "yesterday"],
         vec!["verify", "hello"],
         vec!["ls", "attic"],

@@ -82,7 +82,8 @@ fn f24_a_registry_s_password_is_in_no_output_however_verbose() {
         let config = format!(r#"{{"auths":{{"{host}":{{"auth":"{login}"}}}}}}"#);
         write(docker.join("config.json"), config);
 
-        for arguments in [vec!["doctor"], vec!["send", "a.txt", "--to", BOB], vec!["recv"]] {
+        for arguments in [vec!["doctor"], vec!["send", "a.txt", "--to", BOB, "--new"], vec!["recv"]]
+        {
             let ran = alice.run(["-vvv"].iter().chain(&arguments));
             let all = format!("{}{}", ran.text(), ran.stderr);
 
@@ -106,7 +107,7 @@ fn a_password_in_a_reference_is_neither_shown_nor_kept() {
         command.args(["--profile", profile, "-vvv"]);
         command.env("DOCKERCOMMS_REGISTRY", reference).arg(verb);
         if verb == "send" {
-            command.args(["a.txt", "--to", BOB]);
+            command.args(["a.txt", "--to", BOB, "--new"]);
         }
         let ran = run(command);
 

@@ -99,7 +99,7 @@ fn nobody_else_may_look_whatever_the_umask_is() {
 
     run(script).ok();
     write(home.dir().join("a.txt"), "hello");
-    home.run(["send", "a.txt", "--to", BOB]).ok();
+    home.run(["send", "a.txt", "--to", BOB, "--new"]).ok();
 
     for dir in ["", "config", "state", "cache", "state/spool"] {
         assert_eq!(mode(home.path().join(dir)), 0o700, "{dir}");

@@ -249,8 +249,13 @@ fn b20_a_receipt_that_the_recipient_did_not_sign_is_no_proof() {
     let carol = Author::new("carol@example.com");
     scene.bob.trust_card(&carol.card());
     let file = crate::common::write(scene.bob.dir().join("plan.txt"), "plan");
-    let sent =
-        &scene.bob.json(["send", &file.display().to_string(), "--to", "carol@example.com"])[0];
+    let sent = &scene.bob.json([
+        "send",
+        &file.display().to_string(),
+        "--to",
+        "carol@example.com",
+        "--new",
+    ])[0];
     let message = scene.registry.manifest_of(sent["tag"].as_str().unwrap()).unwrap();
 
     post_receipt(&scene.registry, &message, None, 1);
@@ -271,8 +276,13 @@ fn b21_a_hundred_copies_of_a_receipt_are_one() {
     let carol = Author::new("carol@example.com");
     scene.bob.trust_card(&carol.card());
     let file = crate::common::write(scene.bob.dir().join("plan.txt"), "plan");
-    let sent =
-        &scene.bob.json(["send", &file.display().to_string(), "--to", "carol@example.com"])[0];
+    let sent = &scene.bob.json([
+        "send",
+        &file.display().to_string(),
+        "--to",
+        "carol@example.com",
+        "--new",
+    ])[0];
     let message = scene.registry.manifest_of(sent["tag"].as_str().unwrap()).unwrap();
     for nth in 0..100 {
         post_receipt(&scene.registry, &message, Some(&carol), nth);

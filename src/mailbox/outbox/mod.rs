@@ -14,6 +14,7 @@ mod closing;
 mod delivery;
 mod directory;
 mod held;
+mod known;
 mod lane;
 mod names;
 mod opening;

@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use parking_lot::Mutex;
-
 use super::directory::empty_dir;
 use super::shared::Outbox;
 use crate::mailbox::MailboxError;
@@ -12,28 +10,6 @@ use crate::mailbox::staged::SendState;
 use crate::protocol::Identity;
 use crate::store::{OutboxState, Store};
 use crate::trust::{TrustStore, TrustedSender};
-
-/// The known names, and the trust store that they were taken from.
-#[derive(Debug, Default)]
-pub(super) struct Known {
-    last: Mutex<(Arc<TrustStore>, Arc<KnownNames>)>,
-}
-
-impl Known {
-    /// Returns the names of `trust` and `me`; a trust store that is unchanged is read once.
-    fn follow(&self, trust: Arc<TrustStore>, me: &[Identity]) -> Arc<KnownNames> {
-        let mut last = self.last.lock();
-        if !Arc::ptr_eq(&last.0, &trust) {
-            let names = Arc::new(KnownNames::new(&trust, me));
-            *last = (trust, names);
-        }
-        Arc::clone(&last.1)
-    }
-
-    fn last(&self) -> Arc<KnownNames> {
-        Arc::clone(&self.last.lock().1)
-    }
-}
 
 impl Outbox {
     /// Decides whether `name` may become a recipient, by the trust store as it is now.

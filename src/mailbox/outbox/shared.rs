@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use super::known::Known;
 use super::queue::Queue;
-use super::recipients::Known;
 use super::upload_pool::UploadPool;
 use crate::mailbox::MailboxError;
 use crate::mailbox::core::Core;

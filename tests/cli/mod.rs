@@ -8,6 +8,7 @@ mod listing;
 mod pages;
 mod places;
 mod privacy;
+mod recipients;
 mod setup;
 mod streams;
 mod transfer;

@@ -5,6 +5,7 @@ mod arrivals;
 mod attributes;
 mod inbox;
 mod outbox;
+mod recipients;
 mod refusals;
 mod scene;
 mod sent;

@@ -276,7 +276,7 @@ fn an_open_file_that_was_removed_goes_on_and_is_never_sent() {
 
 #[test]
 fn mkdir_makes_a_recipient_that_stays() {
-    let mut scene = Scene::new();
+    let mut scene = Scene::with_settings(&["outbox_new = [\"team/*\", \"gone\"]"]);
     let outbox = scene.at("outbox");
 
     fs::create_dir(outbox.join("carol@example.com")).unwrap();

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `DOCKERCOMMS_HOME` | as `--home` |
 //! | `DOCKERCOMMS_PROFILE` | as `--profile` |
-//! | `DOCKERCOMMS_ME`, `DOCKERCOMMS_REGISTRY` | as `--me` and `--registry`, for every verb |
+//! | `DOCKERCOMMS_ME`, `DOCKERCOMMS_REGISTRY` | as `--me` (an address, or a name that is configured) and `--registry`, for every verb |
 //! | `HOME`, `XDG_CONFIG_HOME`, `XDG_STATE_HOME`, `XDG_CACHE_HOME`, `XDG_DATA_HOME` | where files are |
 //! | `NO_COLOR`, `TERM` | no colours when set, or when `dumb` |
 //! | `NOTIFY_SOCKET` | systemd's, notified when a mount is ready |

@@ -45,7 +45,8 @@ Examples:
 ///
 /// cp FILE DIR/outbox/RECIPIENT/ sends it: cp succeeds when the registry has all of it (with
 /// --delivery queued, when it is safe on this disk; `dockercomms queue` shows and controls the
-/// rest). DIR/inbox/SENDER/ lists verified messages, DIR/receipts/ the signed receipts, and
+/// rest). For a new RECIPIENT make the directory first: an address, like user@example.org, or a
+/// name that config.toml allows (`outbox_new`). DIR/inbox/SENDER/ lists verified messages, DIR/receipts/ the signed receipts, and
 /// DIR/.dockercomms/status what is in progress. End it with `dockercomms umount DIR`.
 /// Without any configuration it makes a key, the identity user@host and a local directory as the
 /// registry; an explicit home or profile must have been set up with `dockercomms init`.
@@ -60,7 +61,7 @@ pub(crate) struct Args {
     /// Where messages are kept, overriding config.toml
     #[arg(long, value_name = "REF")]
     registry: Option<String>,
-    /// Who you are, overriding config.toml
+    /// Who you are, overriding config.toml: an address, or a name that is configured there
     #[arg(long, value_name = "ID")]
     me: Option<String>,
     /// When close() of a file in outbox/ returns: `sync` = once it is in the registry, `queued` =

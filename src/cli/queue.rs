@@ -244,7 +244,7 @@ fn chosen(files: &[Arc<OutboxFile>], which: &Which) -> Result<Vec<Arc<OutboxFile
         let is_meant = |file: &&Arc<OutboxFile>| {
             file.matches_reference(text)
                 || format!("{}/{}", file.recipient().dir_name(), file.name()) == *text
-                || format!("{}/{}", file.recipient(), file.name()) == *text
+                || format!("{}/{}", file.recipient().as_str(), file.name()) == *text
         };
         files.iter().find(is_meant).cloned().ok_or_else(|| {
             Failure::new(ErrorClass::NotFound, format!("nothing in the queue is called {text}"))

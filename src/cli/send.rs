@@ -41,7 +41,7 @@ pub(crate) struct Args {
     /// The files; `-` is standard input and needs --name
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
-    /// The recipient's identity, exactly as on their contact card
+    /// The recipient: the name exactly as on their contact card, or an address that is new
     #[arg(long, value_name = "WHO")]
     to: String,
     /// Send although the recipient is not in your trust store, without a question

@@ -79,9 +79,11 @@ const OPTIONAL: &str = r##"
 pub(crate) fn render_profile(profile: &str, me: &str, registry: Option<&str>) -> String {
     let mut text = format!("[profile.{profile}]\n");
     text.push_str(
-        "# Who I am: my name in the outbox/ of those who write to me. A list is allowed; the\n",
+        "# Who I am: my name in the outbox/ of those who write to me. An address is best, since\n",
     );
-    text.push_str("# first one signs.\n");
+    text.push_str(
+        "# others can write to it before they have my card. A list is allowed; the first one signs.\n",
+    );
     // Writing to a String cannot fail.
     writeln!(text, "me = {}\n", toml_text(me)).ok();
     text.push_str(

@@ -1,8 +1,11 @@
 //! Names that are known, and which of them another name almost is.
 
 use std::collections::BTreeSet;
+use std::num::NonZeroUsize;
 use std::sync::OnceLock;
 
+use lru::LruCache;
+use parking_lot::Mutex;
 use strsim::osa_distance;
 use unicode_security::confusable_detection::skeleton;
 
@@ -12,15 +15,26 @@ use crate::trust::{TrustStore, TrustedSender};
 /// Most names offered in place of another one; a longer question is not read.
 const NEAR_COUNT_MAX: usize = 3;
 
+/// Answers kept: the status asks again and again about the few people whom it names, and to compare
+/// one name with ten thousand takes milliseconds.
+const ANSWER_COUNT_MAX: NonZeroUsize = NonZeroUsize::new(64).expect("not zero");
+
 /// Letters that may be added, left out, replaced or exchanged with their neighbour.
 const DISTANCE_MAX: usize = 1;
 
 /// The names that need no form and no question: those in the trust store, and my own.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct KnownNames {
     names: BTreeSet<Identity>,
     /// In the order of `names`; needed only for a name that is not one of them.
     folded: OnceLock<Vec<Folded>>,
+    answers: Mutex<LruCache<String, Vec<Identity>>>,
+}
+
+impl Default for KnownNames {
+    fn default() -> Self {
+        Self::of(BTreeSet::new())
+    }
 }
 
 /// How much two names resemble each other; the closest is the least.
@@ -67,7 +81,12 @@ impl KnownNames {
     /// Takes the names of `trust` and `me`.
     pub fn new(trust: &TrustStore, me: &[Identity]) -> Self {
         let senders = trust.senders().map(TrustedSender::name);
-        Self { names: senders.chain(me).cloned().collect(), folded: OnceLock::new() }
+        Self::of(senders.chain(me).cloned().collect())
+    }
+
+    fn of(names: BTreeSet<Identity>) -> Self {
+        let answers = Mutex::new(LruCache::new(ANSWER_COUNT_MAX));
+        Self { names, folded: OnceLock::new(), answers }
     }
 
     /// Returns whether exactly this name is known.
@@ -78,6 +97,15 @@ impl KnownNames {
     /// Returns the known names that `name` almost is, the nearest first: it differs in case, looks
     /// the same, or is one typing error away.
     pub fn near(&self, name: &str) -> Vec<Identity> {
+        if let Some(answer) = self.answers.lock().get(name) {
+            return answer.clone();
+        }
+        let answer = self.compare(name);
+        self.answers.lock().put(name.to_owned(), answer.clone());
+        answer
+    }
+
+    fn compare(&self, name: &str) -> Vec<Identity> {
         let folded = self
             .folded
             .get_or_init(|| self.names.iter().map(|name| Folded::new(name.as_str())).collect());

@@ -164,6 +164,7 @@ fn the_nearest_names_come_first_and_few_are_named() {
     assert_eq!(known.near("bOb@x"), names(&["Bob@x", "bob@x", "b0b@x"]));
     assert!(known.near("bOb@x").len() <= 3);
     assert!(!known.near("bob@x").contains(&people[0]), "a name is not almost itself");
+    assert_eq!(known.near("bOb@x"), names(&["Bob@x", "bob@x", "b0b@x"]), "asked again");
 }
 
 #[test]

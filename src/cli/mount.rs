@@ -259,13 +259,14 @@ fn serve(
         };
         let mount = fs::mount(&options, mailbox.clone(), tokio::runtime::Handle::current())
             .map_err(|error| mount_failure(&error))?;
-        mailbox.start();
         let running = RunningMount {
             pid: std::process::id(),
             dir: dir.to_owned(),
             registry: setup.settings.registry.clone(),
         };
+        // Before the tasks begin: until they do, nothing else writes beside it.
         running.save(&setup.places);
+        mailbox.start();
         ready(notes);
         daemon::notify("READY=1");
         tracing::info!(dir = %dir.display(), "mounted");

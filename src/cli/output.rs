@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use indicatif::{BinaryBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
+use unicode_segmentation::UnicodeSegmentation as _;
+use unicode_width::UnicodeWidthStr as _;
 
 use super::env;
 use super::failure::Failure;
@@ -147,8 +149,8 @@ impl Output {
     }
 }
 
-/// Most characters of a name in a column on a terminal.
-const NAME_CHARS_MAX: usize = 40;
+/// Most cells of a terminal that a name takes in a column.
+const NAME_CELLS_MAX: usize = 40;
 
 /// Returns a file's name for a column: cut in its middle on a terminal, whole otherwise.
 pub(crate) fn fit(name: &str) -> String {
@@ -158,14 +160,28 @@ pub(crate) fn fit(name: &str) -> String {
 /// The end stays, since it shows the kind of file.
 fn cut(name: &str) -> String {
     const ELLIPSIS: &str = "...";
-    const END_CHARS: usize = 12;
-    let shown: Vec<char> = Untrusted(name).to_string().chars().collect();
-    if shown.len() <= NAME_CHARS_MAX {
+    const END_CELLS: usize = 12;
+    let shown = Untrusted(name).to_string();
+    if shown.width() <= NAME_CELLS_MAX {
         return name.to_owned();
     }
-    let (start, _) = shown.split_at(NAME_CHARS_MAX - END_CHARS - ELLIPSIS.len());
-    let (_, end) = shown.split_at(shown.len() - END_CHARS);
-    start.iter().chain(&ELLIPSIS.chars().collect::<Vec<_>>()).chain(end).collect()
+    let letters: Vec<&str> = shown.graphemes(true).collect();
+    let start = fitting(letters.iter(), NAME_CELLS_MAX - END_CELLS - ELLIPSIS.len());
+    let end = fitting(letters.iter().rev(), END_CELLS);
+    let (start, rest) = letters.split_at(start);
+    let (_, end) = rest.split_at(rest.len().saturating_sub(end));
+    [&start.concat(), ELLIPSIS, &end.concat()].concat()
+}
+
+/// Returns how many of the first letters fit into `cells`.
+fn fitting<'a>(letters: impl Iterator<Item = &'a &'a str>, cells: usize) -> usize {
+    letters
+        .scan(0, |taken, letter| {
+            *taken += letter.width();
+            Some(*taken)
+        })
+        .take_while(|taken| *taken <= cells)
+        .count()
 }
 
 /// Returns a length in bytes for people: some digits and a unit; `--json` is exact.
@@ -181,17 +197,22 @@ pub(crate) fn table(rows: &[Vec<String>]) -> Vec<String> {
         .collect();
     let columns = escaped.iter().map(Vec::len).max().unwrap_or(0);
     let width = |column: usize| {
-        escaped.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max()
+        escaped.iter().filter_map(|row| row.get(column)).map(|cell| cell.width()).max()
     };
     let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
     escaped
         .iter()
         .map(|row| {
             let cells = row.iter().zip(&widths);
-            let line: Vec<String> = cells.map(|(cell, width)| format!("{cell:width$}")).collect();
+            let line: Vec<String> = cells.map(|(cell, width)| padded(cell, *width)).collect();
             line.join("  ").trim_end().to_owned()
         })
         .collect()
+}
+
+/// Fills a cell up to `width`, which `format!` would count in characters.
+fn padded(cell: &str, width: usize) -> String {
+    format!("{cell}{}", " ".repeat(width.saturating_sub(cell.width())))
 }
 
 fn failure_text(failure: &Failure, color: bool) -> String {
@@ -274,7 +295,7 @@ mod tests {
 
         let shown = cut(&long);
 
-        assert_eq!(shown.chars().count(), NAME_CHARS_MAX);
+        assert_eq!(shown.width(), NAME_CELLS_MAX);
         assert!(shown.contains("...") && shown.ends_with("-end.pdf"), "{shown}");
         assert!(!shown.contains('\n'), "{shown}");
         assert_eq!(cut("report.pdf"), "report.pdf");
@@ -288,5 +309,25 @@ mod tests {
         ];
 
         assert_eq!(table(&rows), ["a%0Ab        x", "longer name  y"]);
+    }
+
+    #[test]
+    fn columns_line_up_beside_wide_letters_and_joiners() {
+        let names = ["\u{65e5}\u{672c}", "\u{6cc}\u{200c}\u{62e}", "e\u{301}", "four"];
+        let rows = names.map(|name| vec![name.to_owned(), "x".to_owned()]);
+
+        for line in table(&rows) {
+            assert_eq!(line.width(), "four  x".len(), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_long_name_is_cut_between_letters_as_people_see_them() {
+        let family = "\u{1f468}\u{200d}\u{1f469}\u{200d}\u{1f467}";
+
+        let shown = cut(&family.repeat(30));
+
+        assert_eq!(shown.replace(family, ""), "...");
+        assert!(shown.width() <= NAME_CELLS_MAX && shown.width() > NAME_CELLS_MAX - 4, "{shown}");
     }
 }

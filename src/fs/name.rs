@@ -14,7 +14,7 @@ use crate::protocol::limits::NAME_LEN_MAX;
 /// same file (P7).
 ///
 /// # Errors
-/// `NotUtf8`, `NameTooLong`, or `Invalid` for control and bidirectional characters.
+/// `NotUtf8`, `NameTooLong`, or `Invalid` for what P7 refuses.
 pub(crate) fn file_name(name: &OsStr) -> Result<FileName, FsError> {
     normalized(name)?.parse().map_err(|_source| FsError::Invalid)
 }
@@ -60,6 +60,7 @@ mod tests {
         assert_eq!(refusal(b"\xff\xfe"), libc::EILSEQ);
         assert_eq!(refusal(&[b'a'; 256]), libc::ENAMETOOLONG);
         assert_eq!(refusal("a\u{202e}b".as_bytes()), libc::EINVAL);
+        assert_eq!(refusal("a\u{2066}b".as_bytes()), libc::EINVAL);
         assert_eq!(refusal(b"a\x1bb"), libc::EINVAL);
         assert_eq!(refusal(b"a\nb"), libc::EINVAL);
         assert_eq!(refusal(b""), libc::EINVAL);
@@ -67,7 +68,9 @@ mod tests {
 
     #[test]
     fn ordinary_names_of_every_script_pass() {
-        for name in ["-rf", "CON", "a b", "50%", "$(id)", "*", ".bashrc", "\u{65e5}\u{672c}"] {
+        let names = ["-rf", "CON", "a b", "50%", "$(id)", "*", ".bashrc", "\u{65e5}\u{672c}"];
+        let marked = ["\u{6cc}\u{200c}\u{62e}", "\u{5d3}\u{200f}", "\u{1f468}\u{200d}\u{1f469}"];
+        for name in names.into_iter().chain(marked) {
             assert_eq!(file_name(OsStr::new(name)).unwrap().as_str(), name);
         }
         assert!(file_name(OsStr::from_bytes(&[b'a'; 255])).is_ok());

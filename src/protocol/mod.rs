@@ -20,6 +20,7 @@ pub mod limits;
 mod manifest;
 pub mod media_type;
 mod message;
+mod name_text;
 mod receipt;
 mod tag;
 #[cfg(test)]

@@ -8,7 +8,7 @@ use super::scene::{GOOD, Scene};
 use crate::common::{ALICE, BOB, names_in, read, run, wait_until, write};
 
 /// What the sender wrote, and the one component that it becomes (P7).
-const NAMES: [(&str, &str); 22] = [
+const NAMES: [(&str, &str); 30] = [
     ("../x", "..%2Fx"),
     ("../../../../etc/passwd", "..%2F..%2F..%2F..%2Fetc%2Fpasswd"),
     ("/etc/passwd", "%2Fetc%2Fpasswd"),
@@ -22,8 +22,17 @@ const NAMES: [(&str, &str); 22] = [
     ("two\nlines", "two%0Alines"),
     ("report\u{202e}fdp.exe", "report%E2%80%AEfdp.exe"),
     ("iso\u{2066}late", "iso%E2%81%A6late"),
-    ("zero\u{200b}width", "zero%E2%80%8Bwidth"),
-    ("bom\u{feff}", "bom%EF%BB%BF"),
+    ("em\u{202b}bed", "em%E2%80%ABbed"),
+    ("over\u{202d}ride\u{202c}", "over%E2%80%ADride%E2%80%AC"),
+    ("end\u{2069}", "end%E2%81%A9"),
+    ("\u{2066}crossed\u{202a}\u{2069}\u{202c}", "%E2%81%A6crossed\u{202a}%E2%81%A9\u{202c}"),
+    ("line\u{2028}para\u{2029}", "line%E2%80%A8para%E2%80%A9"),
+    // Letters and marks of a script in places where they spell nothing: no harm, and no escape.
+    ("zero\u{200b}width", "zero\u{200b}width"),
+    ("bom\u{feff}", "bom\u{feff}"),
+    ("bob\u{200d}", "bob\u{200d}"),
+    ("mark\u{200f}", "mark\u{200f}"),
+    ("hyp\u{ad}hen", "hyp\u{ad}hen"),
     ("c1\u{9b}", "c1%C2%9B"),
     ("decomposed e\u{301}", "decomposed \u{e9}"),
     ("-rf", "-rf"),
@@ -44,11 +53,13 @@ fn post_all(scene: &Scene) {
     scene.post_good();
 }
 
-/// Asserts that nothing in `text` moves the cursor or turns the direction of writing.
+/// Asserts that nothing in `text` moves the cursor, turns the direction of writing or cannot be
+/// seen: no name here has a joiner where it spells something.
 #[track_caller]
 fn assert_printable(text: &str) {
     let bad = text.chars().find(|c| {
-        (c.is_control() && *c != '\n') || ('\u{200b}'..='\u{206f}').contains(c) || *c == '\u{feff}'
+        (c.is_control() && *c != '\n')
+            || matches!(c, '\u{ad}' | '\u{200b}'..='\u{206f}' | '\u{feff}')
     });
     assert_eq!(bad, None, "{text:?}");
 }

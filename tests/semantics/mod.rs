@@ -4,6 +4,7 @@
 mod arrivals;
 mod attributes;
 mod inbox;
+mod names;
 mod outbox;
 mod recipients;
 mod refusals;

@@ -118,7 +118,7 @@ pub(super) fn add_note(core: &Core, entry: &QuarantineEntry) {
     };
     // Without a name it would be a hidden file.
     let name = if entry.file_name.is_empty() { "unnamed" } else { &entry.file_name };
-    let base = FileName::sanitize(&format!("{name}.WHY.txt"));
+    let base = FileName::sanitize(&format!("{}.WHY.txt", Untrusted(name)));
     let snapshot = core.listing.snapshot();
     let mut notes = snapshot.quarantine.values().flat_map(|notes| notes.values());
     let earlier = notes.find(|note| note.digest == Some(entry.digest));

@@ -65,16 +65,24 @@ pub(crate) fn on_set(node: &Node, name: &str, value: &[u8]) -> Result<Write, FsE
     }
 }
 
-/// Decides whether `name` may be removed from `node`.
+/// What removing an attribute that is there requests.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Removal {
+    /// No longer keep it with the file in `outbox/`.
+    Forget,
+    /// Accept and change nothing: `rsync -X` removes what we show and its source does not have.
+    Ignore,
+}
+
+/// Decides what removing `name` from `node` means.
 ///
 /// # Errors
-/// As [`on_set`].
-pub(crate) fn on_remove(node: &Node, name: &str) -> Result<(), FsError> {
+/// As [`on_set`], and `NotPermitted` for the receipt of a message.
+pub(crate) fn on_remove(node: &Node, name: &str) -> Result<Removal, FsError> {
     match on_set(node, name, b"accepted")? {
-        Write::Keep => Ok(()),
-        Write::Ignore | Write::Retry | Write::Cancel(_) | Write::Acknowledge(..) => {
-            Err(FsError::NotPermitted)
-        }
+        Write::Keep => Ok(Removal::Forget),
+        Write::Ignore | Write::Retry | Write::Cancel(_) => Ok(Removal::Ignore),
+        Write::Acknowledge(..) => Err(FsError::NotPermitted),
     }
 }
 
@@ -205,6 +213,7 @@ mod tests {
             Err(FsError::NotSupported)
         ));
         assert!(matches!(on_remove(&message(), RECEIPT), Err(FsError::NotPermitted)));
+        assert!(matches!(on_remove(&message(), "user.note"), Err(FsError::ReadOnly)));
     }
 
     #[test]

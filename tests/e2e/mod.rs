@@ -16,3 +16,4 @@ mod readers;
 mod story;
 mod unmount;
 mod unprivileged;
+mod xattrs;

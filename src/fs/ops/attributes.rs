@@ -124,12 +124,15 @@ impl Fs {
     pub(crate) fn removexattr(&self, ino: u64, name: &OsStr) -> Result<(), FsError> {
         let node = self.node(ino)?;
         let name = name.to_str().ok_or(FsError::NoAttribute)?;
-        xattr::on_remove(&node, name)?;
-        match &node {
-            Node::Outgoing(file) if file.xattr(name).is_some() => {
+        let removal = xattr::on_remove(&node, name)?;
+        if !self.attributes(ino)?.iter().any(|(shown, _value)| shown == name) {
+            return Err(FsError::NoAttribute);
+        }
+        match (removal, &node) {
+            (xattr::Removal::Forget, Node::Outgoing(file)) => {
                 self.noted(&subject_of(file), file.set_xattr(name, None))
             }
-            _ => Err(FsError::NoAttribute),
+            _ => Ok(()),
         }
     }
 

@@ -89,6 +89,12 @@ async fn attributes_of_tools_are_kept_and_ours_are_not_theirs() {
     assert_eq!(code(scene.fs.removexattr(attr.ino, OsStr::new("user.note"))), 0);
     let get = |name: &str| code(scene.fs.getxattr(attr.ino, OsStr::new(name)));
     assert_eq!(get("user.note"), libc::ENODATA);
+    // `rsync -X` removes what its source has not: accepted, and still there.
+    let remove = |name: &str| code(scene.fs.removexattr(attr.ino, OsStr::new(name)));
+    assert_eq!((remove("user.dockercomms.state"), get("user.dockercomms.state")), (0, 0));
+    for name in ["user.note", "user.dockercomms.digest", "user.dockercomms.retry"] {
+        assert_eq!(remove(name), libc::ENODATA, "{name}");
+    }
     // `ls -l` queries every file unless it learns that there is no such attribute here.
     assert_eq!(get("security.selinux"), libc::EOPNOTSUPP);
     assert_eq!(get("system.posix_acl_access"), libc::ENODATA);

@@ -45,8 +45,11 @@ pub(crate) fn is_skipped(name: &str) -> bool {
 pub(super) fn search_path() -> Vec<PathBuf> {
     let unpacked = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools/bin");
     let path = std::env::var_os("PATH").unwrap_or_default();
+    // No user starts sftp-server, so it is in no PATH.
+    let servers = ["/usr/lib/openssh", "/usr/libexec/openssh"].map(PathBuf::from);
     std::iter::once(unpacked)
         .chain(std::env::split_paths(&path))
+        .chain(servers)
         // Version managers' shims read environment variables that tests clear.
         .filter(|dir| !dir.ends_with("shims"))
         .collect()

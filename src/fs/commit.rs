@@ -7,7 +7,7 @@
 //!
 //! **Invariant:** a file whose writer dies, fails or is interrupted is never sent.
 
-use crate::mailbox::{Delivery, SendState};
+use crate::mailbox::{Delivery, OutboxFile, SendState};
 
 /// What is known when a descriptor of a writable handle is closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +29,30 @@ pub(crate) struct FlushFacts {
     pub is_temporary: bool,
     /// The file no longer has a name.
     pub is_unlinked: bool,
+    /// Whether it takes the place of a sent file that was not cut first.
+    pub rewrite: Rewrite,
+}
+
+/// How far a sent file was written anew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Rewrite {
+    /// It was not, or all of it was.
+    Whole,
+    /// A part of it would have to stay.
+    Partial,
+    /// The sent file is listed again.
+    GivenUp,
+}
+
+impl Rewrite {
+    /// Returns how far `file` has got.
+    pub(crate) fn of(file: &OutboxFile) -> Self {
+        match (file.is_rewrite_given_up(), file.is_partly_rewritten()) {
+            (true, _) => Self::GivenUp,
+            (false, true) => Self::Partial,
+            (false, false) => Self::Whole,
+        }
+    }
 }
 
 /// What a close does.
@@ -40,6 +64,8 @@ pub(crate) enum FlushStep {
     RepeatError,
     /// Mark as never to be sent: its writer died.
     Abandon,
+    /// Refuse the change of a part of a sent file, which stays as it was.
+    RefusePart,
     /// The content becomes durable on the local disk only.
     SyncSpool,
     /// Push everything now; the result is the close's result.
@@ -52,6 +78,10 @@ pub(crate) enum FlushStep {
 ///
 /// `has_other_writers` costs a walk through `/proc` and is evaluated last.
 pub(crate) fn on_flush(facts: FlushFacts, has_other_writers: impl FnOnce() -> bool) -> FlushStep {
+    // 2, before 1: the name belongs to the sent file again.
+    if facts.rewrite == Rewrite::GivenUp {
+        return FlushStep::RefusePart;
+    }
     // 1: also the flush that every `dup2` of a shell causes before anything was written.
     if facts.is_unlinked || (!facts.is_dirty && !facts.write_failed) {
         return FlushStep::Nothing;
@@ -77,7 +107,11 @@ pub(crate) fn on_flush(facts: FlushFacts, has_other_writers: impl FnOnce() -> bo
     if has_other_writers() {
         return FlushStep::Nothing;
     }
-    // 7
+    // 7: a message is not made of two.
+    if facts.rewrite == Rewrite::Partial {
+        return FlushStep::RefusePart;
+    }
+    // 8
     match facts.delivery {
         Delivery::Sync => FlushStep::Prepare,
         Delivery::Queued => FlushStep::Enqueue,
@@ -180,6 +214,7 @@ mod tests {
         len: 5,
         is_temporary: false,
         is_unlinked: false,
+        rewrite: Rewrite::Whole,
     };
 
     #[test]
@@ -261,6 +296,47 @@ mod tests {
                 FlushFacts { state: SendState::Failed, ..COMPLETE },
                 false,
                 FlushStep::Prepare,
+            ),
+            (
+                "7 a part of a sent file",
+                FlushFacts { rewrite: Rewrite::Partial, ..COMPLETE },
+                false,
+                FlushStep::RefusePart,
+            ),
+            (
+                "7 a part of a sent file, in the queue's mailbox too",
+                FlushFacts {
+                    rewrite: Rewrite::Partial,
+                    delivery: Delivery::Queued,
+                    state: SendState::Failed,
+                    ..COMPLETE
+                },
+                false,
+                FlushStep::RefusePart,
+            ),
+            (
+                "6 before 7: another may write the rest",
+                FlushFacts { rewrite: Rewrite::Partial, ..COMPLETE },
+                true,
+                FlushStep::Nothing,
+            ),
+            (
+                "3 before 7",
+                FlushFacts { rewrite: Rewrite::Partial, dies: true, ..COMPLETE },
+                false,
+                FlushStep::Abandon,
+            ),
+            (
+                "2 given up before",
+                FlushFacts { rewrite: Rewrite::GivenUp, is_unlinked: true, dies: true, ..COMPLETE },
+                true,
+                FlushStep::RefusePart,
+            ),
+            (
+                "1 a part of a sent file whose name was removed",
+                FlushFacts { rewrite: Rewrite::Partial, is_unlinked: true, ..COMPLETE },
+                false,
+                FlushStep::Nothing,
             ),
             (
                 "unlinked while open",

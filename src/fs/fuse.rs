@@ -272,17 +272,29 @@ impl Filesystem for FuseAdapter {
         reply: ReplyWrite,
     ) {
         let _context = self.runtime.enter();
-        match (self.fs.write(handle.0, offset, data), u32::try_from(data.len())) {
-            (Ok(Written::Done), Ok(len)) => reply.written(len),
-            (Ok(Written::FarAhead(file)), Ok(len)) => {
-                let requester = Requester::new(request.pid());
-                self.later(|fs| async move {
-                    fs.hold_back(file, requester).await;
-                    reply.written(len);
-                });
-            }
-            (Ok(_), Err(_)) => reply.error(Errno::EINVAL),
-            (Err(error), _) => reply.error(to_errno(&error)),
+        let Ok(len) = u32::try_from(data.len()) else { return reply.error(Errno::EINVAL) };
+        let requester = Requester::new(request.pid());
+        if self.fs.is_sealed(handle.0) {
+            let data = data.to_vec();
+            self.later(|fs| async move {
+                match fs.write_anew(handle.0, offset, &data).await {
+                    Ok(Written::Done) => reply.written(len),
+                    Ok(Written::FarAhead(file)) => {
+                        fs.hold_back(file, requester).await;
+                        reply.written(len);
+                    }
+                    Err(error) => reply.error(to_errno(&error)),
+                }
+            });
+            return;
+        }
+        match self.fs.write(handle.0, offset, data) {
+            Ok(Written::Done) => reply.written(len),
+            Ok(Written::FarAhead(file)) => self.later(|fs| async move {
+                fs.hold_back(file, requester).await;
+                reply.written(len);
+            }),
+            Err(error) => reply.error(to_errno(&error)),
         }
     }
 
@@ -314,7 +326,9 @@ impl Filesystem for FuseAdapter {
         reply: ReplyEmpty,
     ) {
         let _context = self.runtime.enter();
-        self.fs.release(handle.0);
+        if let Some(left) = self.fs.release(handle.0) {
+            self.later(|fs| async move { fs.give_up_released(left).await });
+        }
         reply.ok();
     }
 

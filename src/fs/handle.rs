@@ -24,7 +24,8 @@ pub(crate) enum Handle {
     OutgoingReader(OutgoingReader),
     /// A file in `outbox/` opened for writing.
     Writer(Arc<Writer>),
-    /// A sent file opened for writing; it becomes a writer once it is truncated to nothing.
+    /// A sent file opened for writing; it becomes a writer once it is truncated to nothing, or
+    /// written at its beginning.
     Sealed(Sealed),
 }
 
@@ -143,11 +144,12 @@ impl Writer {
 /// A handle of a sent file that may become a new message, as long as nothing was written.
 ///
 /// vim opens a file for writing, checks that it is still the same, and then truncates it. If the
-/// open were refused, it would remove the file and give up over an empty one.
+/// open were refused, it would remove the file and give up over an empty one. smbd opens to read and
+/// write, and truncates; sftp-server writes from the beginning on, and truncates at the end.
 #[derive(Debug)]
 pub(crate) struct Sealed {
-    /// The inode.
-    pub ino: u64,
+    /// Reads the sent message.
+    pub message: OutgoingReader,
     /// The process that opened it.
     pub opener: Option<u32>,
     was_refused: AtomicBool,
@@ -156,7 +158,19 @@ pub(crate) struct Sealed {
 impl Sealed {
     /// Returns a handle through which nothing was attempted yet.
     pub(crate) fn new(ino: u64, opener: Option<u32>) -> Self {
-        Self { ino, opener, was_refused: AtomicBool::new(false) }
+        let message = OutgoingReader { ino, reader: OnceLock::new() };
+        Self { message, opener, was_refused: AtomicBool::new(false) }
+    }
+
+    /// Returns the inode.
+    pub(crate) fn ino(&self) -> u64 {
+        self.message.ino
+    }
+
+    /// Returns whether a write at `offset` may be the first one of a new message; a program that
+    /// begins elsewhere changes a part.
+    pub(crate) fn may_begin_at(&self, offset: u64) -> bool {
+        offset == 0 && !self.was_refused()
     }
 
     /// Notes a refused change; its close reports it again.

@@ -257,8 +257,8 @@ fn connect(path: &Path, allow_other: bool) -> Result<(OwnedFd, Permissions), FsE
         return Ok((connection, Permissions::Kernel));
     }
     let options = "nosuid,nodev,noexec,fsname=dockercomms,subtype=dockercomms";
-    // The kernel's own check would keep the owner from truncating a sent file, which is 0444, and
-    // answer EACCES where we answer EROFS. Alone on a mount, the owner needs no check.
+    // The kernel's own check would answer EACCES where we answer EROFS. Alone on a mount, the owner
+    // needs no check.
     if !allow_other {
         return Ok((fusermount::mount(path, options)?, Permissions::Unchecked));
     }

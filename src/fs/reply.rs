@@ -55,6 +55,8 @@ pub(super) fn to_errno(error: &FsError) -> Errno {
 pub(super) fn fopen_flags(opened: Opened, may_bypass: bool) -> FopenFlags {
     match opened.caching {
         Caching::Written if may_bypass => FopenFlags::FOPEN_DIRECT_IO,
+        // Without it a shared mapping could be stored to, and nothing would report the refusal.
+        Caching::Sealed => FopenFlags::FOPEN_DIRECT_IO,
         Caching::None | Caching::Written => FopenFlags::empty(),
         Caching::ReadOnly => FopenFlags::FOPEN_NOFLUSH,
         Caching::Immutable => FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_NOFLUSH,

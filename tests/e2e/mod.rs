@@ -13,6 +13,7 @@ mod lifecycle;
 mod offline;
 mod programs;
 mod readers;
+mod servers;
 mod story;
 mod unmount;
 mod unprivileged;

@@ -8,6 +8,7 @@ mod names;
 mod outbox;
 mod recipients;
 mod refusals;
+mod rewriting;
 mod scene;
 mod sent;
 mod tree;

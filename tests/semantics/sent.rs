@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, Permissions};
 use std::io::Write as _;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, PermissionsExt as _};
 use std::time::{Duration, SystemTime};
 
 use nix::libc;
@@ -11,19 +11,20 @@ use super::scene::{Scene, close, errno, rename};
 use crate::common::{ALICE, names_in, program, random_bytes, read, run, wait_until};
 
 #[test]
-fn a_sent_file_is_read_only_and_keeps_its_exact_size_and_time() {
+fn a_sent_file_keeps_its_exact_size_time_and_mode() {
     let scene = Scene::new();
     let path = scene.to_bob("report.pdf");
     let then = SystemTime::UNIX_EPOCH + Duration::from_nanos(1_500_000_000_123_456_789);
     let mut file = File::create_new(&path).unwrap();
     file.write_all(&random_bytes(1, 12_345)).unwrap();
     file.set_modified(then).unwrap();
+    file.set_permissions(Permissions::from_mode(0o640)).unwrap();
     close(file);
 
     scene.mount.wait_for_state(&path, "sent");
 
     let metadata = path.metadata().unwrap();
-    assert_eq!(metadata.permissions().mode() & 0o7777, 0o444);
+    assert_eq!(metadata.permissions().mode() & 0o7777, 0o640);
     assert_eq!((metadata.len(), metadata.modified().unwrap()), (12_345, then));
     assert!(read(&path) == random_bytes(1, 12_345), "and it is still readable");
 }
@@ -50,20 +51,16 @@ fn a_sent_file_opened_with_truncation_is_a_new_message() {
 }
 
 #[test]
-fn a_sent_file_opened_without_truncation_is_not_permitted() {
+fn a_change_of_a_part_of_a_sent_file_is_not_permitted() {
     let mut scene = Scene::new();
     let path = scene.sent("report.pdf", b"report");
-    let write = |options: &mut fs::OpenOptions| {
-        let mut file = options.open(&path)?;
-        let written = file.write_all(b"x");
-        drop(file);
-        written
-    };
+    let change = |options: &mut fs::OpenOptions| options.open(&path)?.write_all_at(b"x", 1);
 
     let answers = [
         ("append", errno(File::options().append(true).open(&path))),
-        ("read and write", errno(File::options().read(true).write(true).open(&path))),
-        ("write", errno(write(File::options().write(true)))),
+        ("read and append", errno(File::options().read(true).append(true).open(&path))),
+        ("write", errno(change(File::options().write(true)))),
+        ("read and write", errno(change(File::options().read(true).write(true)))),
         ("shorten", errno(File::options().write(true).open(&path).and_then(|f| f.set_len(3)))),
         ("truncate", errno(nix::unistd::truncate(&path, 0).map_err(Into::into))),
         ("rename", errno(rename(&path, scene.to_bob("other.pdf")))),
@@ -81,9 +78,9 @@ fn a_sent_file_opened_without_truncation_is_not_permitted() {
 fn a_refused_write_is_reported_by_close_as_well() {
     let scene = Scene::new();
     let path = scene.sent("report.pdf", b"report");
-    let mut file = File::options().write(true).open(&path).unwrap();
+    let file = File::options().write(true).open(&path).unwrap();
 
-    let written = file.write_all(b"x");
+    let written = file.write_all_at(b"x", 1);
     let closed = nix::unistd::close(file);
 
     assert_eq!(errno(written), libc::EPERM);
@@ -139,14 +136,15 @@ fn a_new_file_renamed_over_a_sent_one_is_a_new_message() {
 }
 
 #[test]
-fn attributes_of_a_sent_file_are_accepted_and_its_mode_stays() {
+fn attributes_of_a_sent_file_are_accepted_and_kept_locally() {
     let scene = Scene::new();
     let path = scene.sent("report.pdf", b"report");
 
     fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
     std::os::unix::fs::chown(&path, Some(1234), Some(1234)).ok();
 
-    assert_eq!(path.metadata().unwrap().permissions().mode() & 0o7777, 0o444);
+    assert_eq!(path.metadata().unwrap().permissions().mode() & 0o7777, 0o644);
+    assert_eq!(scene.mount.attribute(&path, "state").as_deref(), Some("sent"));
 }
 
 #[test]

@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Fs, subject_of};
 use crate::fs::commit::{
-    FlushFacts, FlushStep, FsyncStep, abandons_on_release, on_flush, on_fsync,
+    FlushFacts, FlushStep, FsyncStep, Rewrite, abandons_on_release, on_flush, on_fsync,
 };
 use crate::fs::error::FsError;
 use crate::fs::handle::{Handle, Writer};
@@ -47,15 +47,18 @@ impl Fs {
         let closed = match step {
             FlushStep::Nothing => Ok(()),
             FlushStep::RepeatError => {
-                outbox.abandon(&writer.file, "an earlier write failed or its writer died");
+                self.end_unsent(&writer, "an earlier write failed or its writer died").await?;
                 match writer.write_errno() {
                     Some(errno) => Err(FsError::EarlierWrite(errno)),
                     None => Err(FsError::Interrupted),
                 }
             }
             FlushStep::Abandon => {
-                outbox.abandon(&writer.file, "the program that wrote it was killed or failed");
-                Ok(())
+                self.end_unsent(&writer, "the program that wrote it was killed or failed").await
+            }
+            FlushStep::RefusePart => {
+                self.give_up_rewrite(&writer).await?;
+                Err(FsError::NotPermitted)
             }
             FlushStep::SyncSpool => {
                 let synced = outbox.sync_spool(&writer.file).await;
@@ -68,16 +71,31 @@ impl Fs {
         closed
     }
 
-    /// Drops a handle; the last writer's release starts the settle window.
-    pub(crate) fn release(&self, handle: u64) {
-        let Some(handle) = self.handles.remove(handle) else { return };
-        if let Handle::Writer(writer) = &*handle {
-            let file = &writer.file;
-            if abandons_on_release(writer.close_failed(), file.state(), file.is_unlinked()) {
-                self.mailbox.outbox().abandon(file, "its close was interrupted");
-            }
-            self.mailbox.outbox().release_writer(file);
+    /// Makes a file that its writer has not completed one that is never sent; in place of a sent
+    /// file, that one is listed again.
+    async fn end_unsent(&self, writer: &Writer, why: &str) -> Result<(), FsError> {
+        if writer.file.is_rewriting() {
+            return self.give_up_rewrite(writer).await;
         }
+        self.mailbox.outbox().abandon(&writer.file, why);
+        Ok(())
+    }
+
+    /// Drops a handle; the last writer's release starts the settle window.
+    ///
+    /// Returns the writer of a file that is to be given up by [`Fs::give_up_released`].
+    pub(crate) fn release(&self, handle: u64) -> Option<Arc<Writer>> {
+        let handle = self.handles.remove(handle)?;
+        let Handle::Writer(writer) = &*handle else { return None };
+        let file = &writer.file;
+        let is_unsent =
+            abandons_on_release(writer.close_failed(), file.state(), file.is_unlinked());
+        if is_unsent && !file.is_rewriting() {
+            self.mailbox.outbox().abandon(file, "its close was interrupted");
+        }
+        self.mailbox.outbox().release_writer(file);
+        let is_left = file.is_rewriting() && file.writer_count() == 0;
+        (is_left && (is_unsent || file.is_partly_rewritten())).then(|| Arc::clone(writer))
     }
 
     /// Makes content durable, or waits until a finished file is sent.
@@ -86,6 +104,8 @@ impl Fs {
         let file = match &*handle {
             Handle::Writer(writer) => match writer.write_errno() {
                 Some(errno) => return Err(FsError::EarlierWrite(errno)),
+                // Databases that change pages in place look here, and not at `close`.
+                None if writer.file.is_partly_rewritten() => return Err(FsError::NotPermitted),
                 None => Arc::clone(&writer.file),
             },
             Handle::OutgoingReader(open) => self.outgoing(open.ino)?,
@@ -152,6 +172,7 @@ fn flush_step(writer: &Writer, delivery: Delivery, requester: Requester) -> Flus
         len: file.len(),
         is_temporary: file.is_temporary(),
         is_unlinked: file.is_unlinked(),
+        rewrite: Rewrite::of(file),
     };
     on_flush(facts, || {
         // One open file description can be shared only by `dup` and by `fork`, which stay inside a

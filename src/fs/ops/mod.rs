@@ -11,6 +11,7 @@ mod attributes;
 mod commit;
 mod names;
 mod open;
+mod sealed;
 mod write;
 
 #[cfg(test)]

@@ -27,6 +27,8 @@ pub(crate) enum Caching {
     Immutable,
     /// A directory whose changes are announced.
     Listing,
+    /// Neither cached nor mapped for writing: a sent file through which nothing is written yet.
+    Sealed,
     /// Not cached, and of no fixed length: a text generated at every open.
     Direct,
 }
@@ -86,23 +88,29 @@ impl Fs {
         let handle = self.handles.get(handle)?;
         match &*handle {
             Handle::Dir(_) => Err(FsError::IsADirectory),
-            // Only handles that write are sealed.
-            Handle::Sealed(_) => Err(FsError::BadHandle),
+            Handle::Sealed(sealed) => self.read_outgoing(&sealed.message, offset, len),
             Handle::Text(content) => Ok(Read::Now(slice(content, offset, len))),
             Handle::Message(open) => Ok(from_reader(open, offset, len)),
             Handle::Writer(writer) => self.read_spool(&writer.file, offset, len).map(Read::Now),
-            Handle::OutgoingReader(open) => {
-                if let Some(message) = open.reader.get() {
-                    return Ok(from_reader(message, offset, len));
-                }
-                let file = self.outgoing(open.ino)?;
-                if let Some(reader) = self.mailbox.outbox().reader(&file) {
-                    let message = OpenMessage { reader, subject: subject_of(&file).into() };
-                    return Ok(from_reader(open.reader.get_or_init(|| message), offset, len));
-                }
-                self.read_spool(&file, offset, len).map(Read::Now)
-            }
+            Handle::OutgoingReader(open) => self.read_outgoing(open, offset, len),
         }
+    }
+
+    fn read_outgoing(
+        &self,
+        open: &OutgoingReader,
+        offset: u64,
+        len: usize,
+    ) -> Result<Read, FsError> {
+        if let Some(message) = open.reader.get() {
+            return Ok(from_reader(message, offset, len));
+        }
+        let file = self.outgoing(open.ino)?;
+        if let Some(reader) = self.mailbox.outbox().reader(&file) {
+            let message = OpenMessage { reader, subject: subject_of(&file).into() };
+            return Ok(from_reader(open.reader.get_or_init(|| message), offset, len));
+        }
+        self.read_spool(&file, offset, len).map(Read::Now)
     }
 
     /// Continues a read that needs a fetch; answers `Interrupted` when its caller is.

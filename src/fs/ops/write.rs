@@ -98,11 +98,8 @@ impl Fs {
     /// A sent file opened with `O_TRUNC` becomes a new message behind the same inode: the kernel
     /// keeps its inode across a truncation and would otherwise show the old size.
     ///
-    /// Without `O_TRUNC`, an open with `O_WRONLY` and without `O_APPEND` still succeeds, since
-    /// editors (vim) truncate after examining the open file. The message stays immutable: through
-    /// such a handle only a truncation to 0 has an effect, and makes a new message; a write or
-    /// another length is `EPERM`, and so is the close after it. All other opens for writing are
-    /// `EPERM`.
+    /// Without `O_TRUNC` and `O_APPEND` the open succeeds as well, see `sealed.rs`. All other opens
+    /// for writing are `EPERM`.
     pub(crate) async fn open_writer(
         &self,
         ino: u64,
@@ -113,16 +110,18 @@ impl Fs {
         let truncate = flags & libc::O_TRUNC != 0;
         match self.open_file(ino, &file, truncate).await {
             Ok(opened) => Ok(self.insert_writer(ino, opened, flags, requester)),
-            Err(error) if is_immutable(&error) && may_truncate_next(flags) => {
+            Err(error) if is_immutable(&error) && may_begin_anew(flags) => {
                 let sealed = Handle::Sealed(Sealed::new(ino, requester.process()));
-                Ok(Opened { handle: self.handles.insert(sealed), caching: Caching::None })
+                let is_write_only = flags & libc::O_ACCMODE == libc::O_WRONLY;
+                let caching = if is_write_only { Caching::Written } else { Caching::Sealed };
+                Ok(Opened { handle: self.handles.insert(sealed), caching })
             }
             Err(error) => self.noted(&subject_of(&file), Err(error)),
         }
     }
 
     /// Takes a writer reference of the file behind an inode, or of the one that replaces it.
-    async fn open_file(
+    pub(super) async fn open_file(
         &self,
         ino: u64,
         file: &Arc<OutboxFile>,
@@ -173,40 +172,6 @@ impl Fs {
         note(&writer, self.noted(&subject_of(&writer.file), resized))
     }
 
-    /// Returns whether truncating through this handle must wait: it begins a new message.
-    pub(crate) fn is_sealed(&self, handle: u64) -> bool {
-        matches!(self.handles.get(handle).as_deref(), Ok(Handle::Sealed(_)))
-    }
-
-    /// Changes the length through a handle of a sent file: truncated to nothing it is a new
-    /// message.
-    pub(crate) async fn unseal(&self, handle: u64, len: u64) -> Result<(), FsError> {
-        let open = self.handles.get(handle)?;
-        let Handle::Sealed(sealed) = &*open else { return self.ftruncate(handle, len) };
-        let file = self.outgoing(sealed.ino)?;
-        if len > 0 {
-            return Err(self.refuse_change(sealed, &file));
-        }
-        let opened = self.open_file(sealed.ino, &file, true).await;
-        let opened = self.noted(&subject_of(&file), opened)?;
-        let writer = Writer::new(sealed.ino, Arc::clone(&opened), sealed.opener);
-        if !self.handles.unseal(handle, Arc::new(writer)) {
-            // Released in the meantime, or unsealed by another thread, which holds its own
-            // reference.
-            self.mailbox.outbox().release_writer(&opened);
-        }
-        Ok(())
-    }
-
-    fn refuse_change(&self, sealed: &Sealed, file: &OutboxFile) -> FsError {
-        let error = MailboxError::NotPermitted("a sent message is immutable");
-        if !sealed.was_refused() {
-            self.mailbox.record_error(&subject_of(file), &error);
-        }
-        sealed.note_refused();
-        error.into()
-    }
-
     /// Changes the length by name: opens for writing briefly.
     pub(crate) async fn truncate(&self, ino: u64, len: u64) -> Result<(), FsError> {
         let file = match self.node(ino)? {
@@ -230,10 +195,10 @@ impl Fs {
         len: u64,
         mode: i32,
     ) -> Result<(), FsError> {
-        let writer = self.writer(handle)?;
         if mode != 0 {
             return Err(FsError::NotSupported);
         }
+        let writer = self.writer(handle)?;
         let end = offset.checked_add(len).ok_or(FsError::TooLarge)?;
         if end <= writer.file.len() {
             return Ok(());
@@ -276,10 +241,7 @@ impl Fs {
     pub(super) fn writer(&self, handle: u64) -> Result<Arc<Writer>, FsError> {
         match &*self.handles.get(handle)? {
             Handle::Writer(writer) => Ok(Arc::clone(writer)),
-            Handle::Sealed(sealed) => {
-                let file = self.outgoing(sealed.ino)?;
-                Err(self.refuse_change(sealed, &file))
-            }
+            Handle::Sealed(sealed) => Err(self.refuse_change(sealed)),
             _ => Err(FsError::BadHandle),
         }
     }
@@ -322,11 +284,10 @@ fn is_immutable(error: &MailboxError) -> bool {
     error.class() == ErrorClass::NotPermitted
 }
 
-/// Returns whether a program that opened like this may start over with `ftruncate`. Appending or
-/// reading programs may not; and without reading there can be no shared mapping, whose stores fail
-/// silently.
-fn may_truncate_next(flags: i32) -> bool {
-    flags & (libc::O_ACCMODE | libc::O_APPEND) == libc::O_WRONLY
+/// Returns whether a program that opened like this may begin a new message; one that appends does
+/// not.
+fn may_begin_anew(flags: i32) -> bool {
+    flags & libc::O_APPEND == 0
 }
 
 fn check_len(len: u64) -> Result<(), FsError> {

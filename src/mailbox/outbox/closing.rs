@@ -40,7 +40,8 @@ impl Outbox {
 
     /// Ends the settle window `number`, unless the file was opened or renamed since.
     async fn settle(&self, file: &Arc<OutboxFile>, number: u64) {
-        if !file.is_window_open(number) || file.is_temporary() {
+        // What a program has only begun to write anew was reported to it.
+        if !file.is_window_open(number) || file.is_temporary() || file.is_partly_rewritten() {
             return;
         }
         if file.state() == SendState::Draft {

@@ -22,6 +22,7 @@ mod queue;
 mod recipients;
 mod recover;
 mod replace;
+mod rewriting;
 mod sender;
 mod shared;
 mod stage;

@@ -119,7 +119,7 @@ impl Outbox {
             },
             (false, false) => Err(MailboxError::NotPermitted("a sent message is immutable")),
             (false, true) => {
-                let (name, mode) = (file.file_name(), file.kept_mode());
+                let (name, mode) = (file.file_name(), file.mode());
                 self.create_in_place_of(file.recipient(), &name, mode, Some(file)).await
             }
         }

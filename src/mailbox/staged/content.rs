@@ -3,7 +3,12 @@
 use std::sync::{Arc, Weak};
 
 use super::chunks::ChunkTable;
+use super::rewriting::{Rewriting, Rewritten};
 use super::spool::Spool;
+use crate::mailbox::MailboxError;
+
+/// Why a part of a sent file cannot be changed.
+const PARTLY_ANEW: &str = "a sent message is immutable: only all of it can be written anew";
 
 /// Where the staged bytes are.
 pub(super) enum Holding {
@@ -27,6 +32,7 @@ pub(super) struct Content {
     /// Grows with every change; compared with what was prepared.
     generation: u64,
     chunks: ChunkTable,
+    rewriting: Rewriting,
     /// Whether chunks are uploaded while the file is written.
     is_uploading: bool,
     writer_count: u32,
@@ -41,6 +47,7 @@ impl Content {
             len: 0,
             generation: 1,
             chunks: ChunkTable::new(chunk_bytes),
+            rewriting: Rewriting::No,
             is_uploading: false,
             writer_count: 1,
         }
@@ -59,6 +66,7 @@ impl Content {
             len,
             generation: 1,
             chunks: ChunkTable::new(chunk_bytes),
+            rewriting: Rewriting::No,
             is_uploading: false,
             writer_count: 0,
         }
@@ -137,6 +145,9 @@ impl Content {
     /// must not count.
     pub(super) fn note_write(&mut self, offset: u64, end: u64, is_done: bool) {
         let old_len = self.len;
+        if let (Rewriting::Begun(rewritten), true) = (&mut self.rewriting, is_done) {
+            rewritten.note_write(offset..end);
+        }
         if is_done && end > old_len {
             self.len = end;
             self.chunks.resize(old_len, end);
@@ -150,8 +161,41 @@ impl Content {
         self.chunks.resize(self.len, len);
         if is_done {
             self.len = len;
+            if let Rewriting::Begun(rewritten) = &mut self.rewriting {
+                rewritten.note_resize(len);
+            }
         }
         self.generation += 1;
+    }
+
+    /// Begins to take the place of a sent content of `len` bytes that was not cut.
+    pub(super) fn begin_rewriting(&mut self, len: u64) {
+        self.rewriting = Rewriting::Begun(Rewritten::new(len));
+    }
+
+    pub(super) fn rewriting(&self) -> &Rewriting {
+        &self.rewriting
+    }
+
+    /// Forgets that a sent content was written anew, once nothing of it is left.
+    ///
+    /// # Errors
+    /// `NotPermitted` when a part of it would have to stay: a message is immutable.
+    pub(super) fn require_whole(&mut self) -> Result<(), MailboxError> {
+        if self.rewriting.is_partial() {
+            return Err(MailboxError::NotPermitted(PARTLY_ANEW));
+        }
+        self.rewriting = Rewriting::No;
+        Ok(())
+    }
+
+    /// Gives the rewriting up; returns whether there was one.
+    pub(super) fn give_up_rewriting(&mut self) -> bool {
+        let was_begun = matches!(self.rewriting, Rewriting::Begun(_));
+        if was_begun {
+            self.rewriting = Rewriting::GivenUp;
+        }
+        was_begun
     }
 
     pub(super) fn writer_count(&self) -> u32 {

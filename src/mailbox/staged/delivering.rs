@@ -52,6 +52,7 @@ impl OutboxFile {
             if member.state() == SendState::Sent {
                 return Ok(false);
             }
+            content.require_whole()?;
             member.apply(Event::PrepareBegun);
             if !content.is_vouched() && !member.is_pushed(content) {
                 // It may not be what was prepared before the machine crashed.

@@ -266,16 +266,12 @@ impl OutboxFile {
         self.staged.with(|inner| inner.attributes.mtime = mtime);
     }
 
-    /// Returns the permission bits; a sent file is 0444 whatever was set.
-    pub fn mode(&self) -> u32 {
-        self.staged.with(|inner| match self.member(inner).state() {
-            SendState::Sent => 0o444,
-            _ => inner.attributes.mode,
-        })
-    }
-
     /// Returns the permission bits that a program has set.
-    pub(in crate::mailbox) fn kept_mode(&self) -> u32 {
+    ///
+    /// Also of a sent file, which no mode protects better than the refusal of every change: without
+    /// the owner's right to write, the kernel and smbd would refuse the copy over it that makes a
+    /// new message.
+    pub fn mode(&self) -> u32 {
         self.staged.with(|inner| inner.attributes.mode)
     }
 

@@ -31,6 +31,7 @@ mod outcome;
 mod place;
 mod promise;
 mod queueing;
+mod rewriting;
 mod row;
 mod spool;
 mod state;

@@ -46,6 +46,7 @@ impl OutboxFile {
             if member.place.name() == to {
                 return Ok(None);
             }
+            content.require_whole()?;
             if !content.is_vouched() {
                 let why = "it is already being sent under this name";
                 return Err(MailboxError::NotPermitted(why));
@@ -139,6 +140,11 @@ impl OutboxFile {
         self.with(|_, member| {
             member.place.replaced().iter().any(|old| old.row != OutboxState::Sent)
         })
+    }
+
+    /// Returns the file that this one has taken the name of last.
+    pub(in crate::mailbox) fn replaced_last(&self) -> Option<Arc<Self>> {
+        self.with(|_, member| member.place.replaced().last().map(|old| Arc::clone(&old.file)))
     }
 
     /// Takes what this file has taken the name of.

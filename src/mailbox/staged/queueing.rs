@@ -41,6 +41,7 @@ impl OutboxFile {
             if matches!(member.state(), SendState::Sent | SendState::Queued) {
                 return Ok(None);
             }
+            content.require_whole()?;
             if !content.is_vouched() && !member.is_pushed(content) {
                 return Err(MailboxError::NotPermitted("copy the file again"));
             }

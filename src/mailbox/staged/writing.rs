@@ -10,6 +10,7 @@ use super::content::Holding;
 use super::file::{Inner, OutboxFile};
 use super::member::Member;
 use super::outcome::Failure;
+use super::rewriting::Rewriting;
 use super::spool::Spool;
 use super::state::{Event, SendState};
 use crate::mailbox::MailboxError;
@@ -127,6 +128,32 @@ impl OutboxFile {
         Ok(Changed { begin_upload, voided, failure: written.err() })
     }
 
+    /// Begins to take the place of a sent content of `len` bytes that its writer did not cut: what
+    /// is staged from now on is sent only if nothing of that one is left.
+    pub(in crate::mailbox) fn begin_rewriting(&self, len: u64) {
+        self.with(|content, _| content.begin_rewriting(len));
+    }
+
+    /// Gives such a content up; returns whether it was one, and nothing is promised of it.
+    pub(in crate::mailbox) fn give_up_rewriting(&self) -> bool {
+        self.with(|content, _| content.give_up_rewriting())
+    }
+
+    /// Returns whether a sent content is written anew, and not yet closed.
+    pub fn is_rewriting(&self) -> bool {
+        self.with(|content, _| matches!(content.rewriting(), Rewriting::Begun(_)))
+    }
+
+    /// Returns whether such a content was given up.
+    pub fn is_rewrite_given_up(&self) -> bool {
+        self.with(|content, _| *content.rewriting() == Rewriting::GivenUp)
+    }
+
+    /// Returns whether a part of a sent content would have to stay, or did.
+    pub fn is_partly_rewritten(&self) -> bool {
+        self.with(|content, _| content.rewriting().is_partial())
+    }
+
     /// Truncates or extends the file.
     ///
     /// # Errors
@@ -139,7 +166,10 @@ impl OutboxFile {
         let voided = self.staged().with(|inner| {
             // Cut to the length that it has, an abandoned file is begun anew all the same.
             let is_abandoned = |member: &Member<_>| member.state() == SendState::Abandoned;
-            let is_same = inner.content.len() == len && !inner.members.iter().any(is_abandoned);
+            // The old content that is written anew may be longer than what was written of it.
+            let is_same = inner.content.len() == len
+                && *inner.content.rewriting() == Rewriting::No
+                && !inner.members.iter().any(is_abandoned);
             if is_same && resized.is_ok() {
                 return Vec::new();
             }
@@ -172,7 +202,7 @@ impl OutboxFile {
 
     fn writable_spool(&self) -> Result<Arc<Spool>, MailboxError> {
         self.staged().with(|inner| {
-            if is_any_sent(inner) {
+            if is_any_sent(inner) || *inner.content.rewriting() == Rewriting::GivenUp {
                 return Err(MailboxError::NotPermitted("a sent message is immutable"));
             }
             inner.content.spool().cloned().ok_or(MailboxError::NotFound("staged file"))

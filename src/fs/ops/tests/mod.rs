@@ -1,6 +1,7 @@
 //! The operations over a real mailbox and a repository in memory, without a kernel.
 
 mod names;
+mod sealed;
 
 use std::ffi::OsStr;
 use std::sync::Arc;
@@ -150,7 +151,7 @@ async fn a_copied_file_is_sent_once_it_is_closed() {
     assert!(closed.is_ok(), "{closed:?}");
     assert_eq!(scene.received().await, pairs(&[("report.pdf", b"hello")]));
     let sent = scene.find("report.pdf").unwrap();
-    assert_eq!((sent.len, sent.mode), (5, 0o444));
+    assert_eq!((sent.len, sent.mode), (5, 0o600));
     assert_eq!(scene.attribute("report.pdf", "state"), "sent");
 }
 
@@ -345,7 +346,7 @@ async fn a_sent_file_opened_and_then_cut_to_nothing_is_a_new_message() {
 }
 
 #[tokio::test]
-async fn a_sent_file_that_is_not_cut_to_nothing_first_refuses_every_change() {
+async fn a_sent_file_refuses_the_change_of_a_part() {
     let scene = Scene::new().await;
     scene.copy("note.txt", b"first").await.unwrap();
     scene.received().await;
@@ -355,12 +356,14 @@ async fn a_sent_file_that_is_not_cut_to_nothing_first_refuses_every_change() {
     let handle = open(libc::O_WRONLY).await.unwrap().handle;
 
     let changes = [
+        scene.fs.write_anew(handle, 1, b"x").await.map(|_written| ()),
+        scene.fs.write_anew(handle, 0, b"x").await.map(|_written| ()),
         scene.fs.write(handle, 0, b"x").map(|_written| ()),
         scene.fs.unseal(handle, 3).await,
         scene.fs.fallocate(handle, 0, 9, 0),
         scene.fs.flush_now(handle).unwrap(),
         scene.fs.fsync(handle, me()).await,
-        open(libc::O_RDWR).await.map(|_opened| ()),
+        open(libc::O_RDWR | libc::O_APPEND).await.map(|_opened| ()),
     ];
 
     assert!(changes.into_iter().all(|change| code(change) == libc::EPERM));

@@ -1,5 +1,5 @@
 //! Facts of the process and the machine: clock, pauses, blocking work, durable files, large buffers,
-//! text from outside.
+//! the ends of processes, text from outside.
 //!
 //! Usable by every layer; contains no term of the domain.
 
@@ -10,6 +10,7 @@ pub mod clock;
 pub mod counted;
 pub(crate) mod crash;
 pub mod durable;
+pub mod exits;
 mod io_cause;
 pub mod owner;
 pub mod untrusted;

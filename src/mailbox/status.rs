@@ -81,9 +81,10 @@ impl Mailbox {
         let snapshot = core.listing.snapshot();
         let health = self.inbox.health();
         let files: Vec<_> = snapshot.outbox_files().collect();
-        let count = |wanted: fn(SendState) -> bool| {
-            files.iter().filter(|file| wanted(file.state())).count()
-        };
+        // A placeholder may wait for good: a browser that was killed never comes back for it.
+        let counted = || files.iter().filter(|file| !file.is_waiting_beside());
+        let count =
+            |wanted: fn(SendState) -> bool| counted().filter(|file| wanted(file.state())).count();
         let fetched = self.reading.fetch_counts();
         let cache = self.reading.cache().stats();
         Status {
@@ -122,6 +123,7 @@ impl Mailbox {
                         file.state(),
                         SendState::Draft | SendState::Queued | SendState::Preparing
                     ) && !file.is_temporary()
+                        && !file.is_waiting_beside()
                 })
                 .take(TRANSFER_COUNT_MAX)
                 .map(|file| transfer(file))

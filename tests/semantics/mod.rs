@@ -3,6 +3,7 @@
 
 mod arrivals;
 mod attributes;
+mod empty;
 mod inbox;
 mod names;
 mod outbox;

@@ -45,6 +45,9 @@ impl Outbox {
             return;
         }
         if file.state() == SendState::Draft {
+            if self.waits_for_working_copy(file) {
+                return;
+            }
             let delivered = match self.delivery_of(file) {
                 Delivery::Sync => self.prepare_in(file, &self.core.stop.child_token(), true).await,
                 Delivery::Queued => self.enqueue_in(file, true).await,

@@ -13,6 +13,7 @@
 mod closing;
 mod delivery;
 mod directory;
+mod empty;
 mod held;
 mod known;
 mod lane;

@@ -34,10 +34,11 @@ impl Outbox {
         });
         row.save(&self.core.store).await?;
         crash::point!("outbox.rename.recorded");
-        match replaced {
-            Some(replaced) if !Arc::ptr_eq(&replaced, file) => self.replace(&replaced, file).await,
-            _ => Ok(()),
+        if let Some(replaced) = replaced.filter(|replaced| !Arc::ptr_eq(replaced, file)) {
+            self.replace(&replaced, file).await?;
         }
+        self.end_waiting(file.recipient(), from.as_str());
+        Ok(())
     }
 
     /// Undoes a rename whose delivery failed: a rename that fails leaves both names as they were,

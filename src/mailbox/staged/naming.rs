@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use super::file::OutboxFile;
+use super::outcome::Failure;
 use super::place::{Replaced, Standing};
 use super::promise::LeftPlace;
 use super::row::RowChange;
 use super::state::{Event, SendState};
 use crate::mailbox::MailboxError;
-use crate::protocol::FileName;
+use crate::protocol::{ErrorClass, FileName};
 use crate::store::{OutboxChange, OutboxState};
 
 /// A file whose name another one has taken.
@@ -80,6 +81,24 @@ impl OutboxFile {
                 ..OutboxChange::default()
             };
             Some((to, RowChange::new(self.id(), change)))
+        })
+    }
+
+    /// Shows on a draft that it waits because of a file beside it.
+    pub(in crate::mailbox) fn wait_beside(&self, why: &str) {
+        self.with(|_, member| {
+            if member.state() == SendState::Draft {
+                let (class, text) = (ErrorClass::Busy, why.to_owned());
+                member.outcome.set_failure(Failure { class, text, is_unattended: false });
+            }
+        });
+    }
+
+    /// Returns whether it is a draft that waits because of a file beside it, perhaps permanently.
+    pub(in crate::mailbox) fn is_waiting_beside(&self) -> bool {
+        self.with(|_, member| {
+            member.state() == SendState::Draft
+                && member.outcome.failure().is_some_and(|why| why.class == ErrorClass::Busy)
         })
     }
 

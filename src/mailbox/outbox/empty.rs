@@ -1,0 +1,151 @@
+//! The empty file that a browser keeps under the final name while it downloads into a file beside it.
+//!
+//! Start at [`made_in`].
+
+use super::shared::Outbox;
+use crate::mailbox::staged::OutboxFile;
+use crate::protocol::Identity;
+
+/// Ends of temporary names beside a file that say nothing about it: a lock, or an editor that may
+/// stay open all day.
+const UNRELATED_ENDS: [&str; 3] = [".swp", ".lock", ".bak"];
+
+/// Letters of the random end of `.NAME.XXXXXX`, as `mkstemp` and rsync make it.
+const RANDOM_LEN: usize = 6;
+
+/// Returns the names of the files that a program may be making in the file `name`.
+///
+/// `patterns` are those of temporary names: a pattern `*.part` makes one of `NAME.part`, and of
+/// `PREFIX.NAME.part` as Firefox has it. `.NAME.XXXXXX` is one by its form.
+pub(super) fn made_in<'a>(
+    name: &'a str,
+    patterns: &'a [String],
+) -> impl Iterator<Item = &'a str> + 'a {
+    let by_end = patterns
+        .iter()
+        .filter_map(|pattern| pattern.strip_prefix('*'))
+        .filter(|end| end.starts_with('.') && !end.contains('*') && !UNRELATED_ENDS.contains(end))
+        .filter_map(|end| name.strip_suffix(end))
+        .flat_map(|rest| {
+            let behind = rest.match_indices(['.', '~']).filter_map(|(at, _)| rest.get(at + 1..));
+            std::iter::once(rest).chain(behind)
+        });
+    let random = name.strip_prefix('.').and_then(|rest| rest.rsplit_once('.'));
+    let by_form = random.filter(|(_, end)| {
+        end.len() == RANDOM_LEN && end.bytes().all(|byte| byte.is_ascii_alphanumeric())
+    });
+    by_end.chain(by_form.map(|(rest, _)| rest)).filter(|made| !made.is_empty())
+}
+
+impl Outbox {
+    /// Returns whether an empty file waits for the one beside it in which a program works; it says
+    /// so then.
+    pub(super) fn waits_for_working_copy(&self, file: &OutboxFile) -> bool {
+        if file.len() > 0 {
+            return false;
+        }
+        let (name, snapshot) = (file.name(), self.core.listing.snapshot());
+        let dir = snapshot.outbox.get(&file.recipient().dir_name());
+        let mut names = dir.into_iter().flat_map(|dir| dir.files.keys());
+        let is_made_in = |beside: &String| self.made_in(beside).any(|made| made == name);
+        // The first is quick, and most names are those of other files.
+        let copy = names.find(|beside| beside.contains(&name) && is_made_in(beside));
+        let Some(copy) = copy else { return false };
+        file.wait_beside(&format!(
+            "an empty file that waits for {copy} beside it; it is sent once that has gone"
+        ));
+        self.core.listing.touch();
+        true
+    }
+
+    /// Begins the settle windows of the files that may have waited for the file `gone`.
+    pub(super) fn end_waiting(&self, recipient: &Identity, gone: &str) {
+        let snapshot = self.core.listing.snapshot();
+        let Some(dir) = snapshot.outbox.get(&recipient.dir_name()) else { return };
+        for file in self.made_in(gone).filter_map(|made| dir.files.get(made)) {
+            if file.is_waiting_beside() {
+                self.begin_settling(file);
+            }
+        }
+    }
+
+    fn made_in<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        let options = &self.core.options;
+        let is_temporary = options.is_temporary(name);
+        made_in(name, &options.temporary_names).filter(move |_made| is_temporary)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn is_beside(name: &str, of: &str) -> bool {
+        let patterns = [
+            ".*",
+            "*.part",
+            "*.crdownload",
+            "*.aria2",
+            "*.!qB",
+            "*.tmp",
+            "*~",
+            "#*#",
+            "*.swp",
+            "*.lock",
+            "*-journal",
+            "4913",
+        ];
+        made_in(name, &patterns.map(str::to_owned)).any(|made| made == of)
+    }
+
+    #[test]
+    fn the_files_in_which_programs_work_are_known_by_the_name_of_the_final_one() {
+        for name in [
+            "report.pdf.part",
+            "kTx2-a.report.pdf.part",
+            "report.pdf.crdownload",
+            "report.pdf.aria2",
+            "report.pdf.!qB",
+            "report.pdf.tmp",
+            "~report.pdf.tmp",
+            ".report.pdf.part",
+            ".report.pdf.aB3xYz",
+        ] {
+            assert!(is_beside(name, "report.pdf"), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_stands_beside_a_file_for_another_reason_is_no_working_copy() {
+        for name in [
+            "report.pdf",
+            "report.pdf~",
+            "#report.pdf#",
+            ".report.pdf.swp",
+            ".~lock.report.pdf#",
+            "~$report.pdf",
+            "._report.pdf",
+            ".report.pdf.un~",
+            "report.pdf.lock",
+            "report.pdf.partial",
+            "other-report.pdf.part",
+            "report.pdf.gz.part",
+            "report.part",
+            ".report.pdf.old",
+            ".report.pdf.a-3xYz",
+            ".part",
+        ] {
+            assert!(!is_beside(name, "report.pdf"), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_configured_pattern_names_working_copies_too() {
+        let patterns = ["*.unfinished".to_owned(), "*.a*b".to_owned(), "draft-*".to_owned()];
+
+        assert_eq!(made_in("x.unfinished", &patterns).collect::<Vec<_>>(), ["x"]);
+        for name in ["x.part", "draft-x", "x.ab", ".unfinished"] {
+            assert_eq!(made_in(name, &patterns).count(), 0, "{name}");
+        }
+    }
+}

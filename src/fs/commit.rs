@@ -17,6 +17,8 @@ pub(crate) struct FlushFacts {
     pub is_dirty: bool,
     /// An earlier write through this handle failed.
     pub write_failed: bool,
+    /// An earlier operation through this handle, which did not write, was refused.
+    pub was_refused: bool,
     /// The delivery state of the file.
     pub state: SendState,
     /// What a close of files to this recipient waits for.
@@ -64,6 +66,10 @@ pub(crate) enum FlushStep {
     RepeatError,
     /// Mark as never to be sent: its writer died.
     Abandon,
+    /// Mark as never to be sent: something that the program wanted was refused, and it wrote nothing.
+    AbandonRefused,
+    /// The end of the caller decides; the close succeeds.
+    KeepEmpty,
     /// Refuse the change of a part of a sent file, which stays as it was.
     RefusePart,
     /// The content becomes durable on the local disk only.
@@ -97,7 +103,7 @@ pub(crate) fn on_flush(facts: FlushFacts, has_other_writers: impl FnOnce() -> bo
     }
     // 4: a shell creates the file long before the command writes to it.
     if facts.len == 0 {
-        return FlushStep::Nothing;
+        return if facts.was_refused { FlushStep::AbandonRefused } else { FlushStep::KeepEmpty };
     }
     // 5
     if facts.is_temporary {
@@ -208,6 +214,7 @@ mod tests {
     const COMPLETE: FlushFacts = FlushFacts {
         is_dirty: true,
         write_failed: false,
+        was_refused: false,
         state: SendState::Draft,
         delivery: Delivery::Sync,
         dies: false,
@@ -283,7 +290,19 @@ mod tests {
                 false,
                 FlushStep::Abandon,
             ),
-            ("4 empty", FlushFacts { len: 0, ..COMPLETE }, false, FlushStep::Nothing),
+            ("4 empty", FlushFacts { len: 0, ..COMPLETE }, false, FlushStep::KeepEmpty),
+            (
+                "4 empty after a refusal",
+                FlushFacts { was_refused: true, len: 0, ..COMPLETE },
+                false,
+                FlushStep::AbandonRefused,
+            ),
+            (
+                "7 written after a refusal",
+                FlushFacts { was_refused: true, ..COMPLETE },
+                false,
+                FlushStep::Prepare,
+            ),
             (
                 "5 temporary",
                 FlushFacts { is_temporary: true, ..COMPLETE },

@@ -98,6 +98,8 @@ pub(crate) struct Writer {
     /// The process that opened it.
     pub opener: Option<u32>,
     close_failed: AtomicBool,
+    /// An operation was refused that no error of a write tells of.
+    was_refused: AtomicBool,
     /// 0, or the errno of the first write that failed.
     write_errno: AtomicI32,
 }
@@ -110,6 +112,7 @@ impl Writer {
             file,
             opener,
             close_failed: AtomicBool::new(false),
+            was_refused: AtomicBool::new(false),
             write_errno: AtomicI32::new(0),
         }
     }
@@ -128,6 +131,16 @@ impl Writer {
     /// Returns the errno of the first write that failed.
     pub(crate) fn write_errno(&self) -> Option<i32> {
         Some(self.write_errno.load(Ordering::Relaxed)).filter(|&errno| errno != 0)
+    }
+
+    /// Notes an operation that was refused; a program that can do without it writes.
+    pub(crate) fn note_refused(&self) {
+        self.was_refused.store(true, Ordering::Relaxed);
+    }
+
+    /// Returns whether an operation was refused.
+    pub(crate) fn was_refused(&self) -> bool {
+        self.was_refused.load(Ordering::Relaxed)
     }
 
     /// Notes what the last close reported to its program.

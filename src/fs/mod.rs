@@ -12,6 +12,7 @@ pub(crate) mod announce;
 pub(crate) mod arrivals;
 pub(crate) mod attr;
 pub(crate) mod commit;
+pub(crate) mod empty;
 pub(crate) mod errno;
 mod error;
 mod fuse;
@@ -31,6 +32,7 @@ mod settings;
 mod text;
 pub(crate) mod tree;
 mod watchdog;
+pub(crate) mod writers;
 pub(crate) mod xattr;
 
 #[cfg(test)]

@@ -112,7 +112,8 @@ fn serve(
     let failed = |reason: &str, source| FsError::Mount { reason: reason.to_owned(), source };
     let (stop, ended) = (CancellationToken::new(), CancellationToken::new());
     let tasks = TaskTracker::new();
-    let fs = Arc::new(Fs::new(mailbox.clone(), Arc::clone(&options.clock), stop.clone()));
+    let clock = Arc::clone(&options.clock);
+    let fs = Arc::new(Fs::new(mailbox.clone(), clock, stop.clone(), tasks.clone()));
     let owner = Owner { uid: getuid().as_raw(), gid: getgid().as_raw() };
     let adapter =
         FuseAdapter::new(Arc::clone(&fs), tasks.clone(), runtime.clone(), owner, permissions);

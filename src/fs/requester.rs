@@ -9,7 +9,9 @@
 //! its `execve`: it waits for our answer while it holds that lock. `status` and `fdinfo` take none.
 
 use std::fs;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
 
 /// Most descriptors checked in one walk: far above a desktop, and still only a second.
 const DESCRIPTOR_COUNT_MAX: usize = 200_000;
@@ -62,18 +64,23 @@ impl Requester {
     }
 
     /// Returns whether the thread is closing its files because its process failed or was killed.
+    pub(crate) fn dies(self) -> bool {
+        self.failure().is_some()
+    }
+
+    /// Returns how the process fails of a thread that is closing its files because of it.
     ///
     /// Field 9 of `stat` shows that it is exiting, field 52 with which code. Without permission to
     /// read the code it is 0, which counts as success. `stat` is read only of a thread that has
     /// released its memory: such a thread is exiting, and cannot be in an `execve`.
-    pub(crate) fn dies(self) -> bool {
-        let Some(status) = self.read("status") else { return false };
-        if status_field(&status, "VmSize:").is_some() {
-            return false;
+    pub(crate) fn failure(self) -> Option<ExitStatus> {
+        if status_field(&self.read("status")?, "VmSize:").is_some() {
+            return None;
         }
-        let Some(stat) = self.read("stat") else { return false };
-        stat_field(&stat, 9).is_some_and(|flags| flags & PF_EXITING != 0)
-            && stat_field(&stat, 52).is_some_and(|exit_code| exit_code != 0)
+        let stat = self.read("stat")?;
+        let is_exiting = stat_field(&stat, 9).is_some_and(|flags| flags & PF_EXITING != 0);
+        let code = i32::try_from(stat_field(&stat, 52)?).ok()?;
+        (is_exiting && code != 0).then(|| ExitStatus::from_raw(code))
     }
 
     /// Returns whether the caller should stop waiting: it has a signal pending that ends or stops

@@ -98,6 +98,12 @@ pub enum MailboxError {
     /// The disk changed a row of the outbox: its recipient cannot be known.
     #[error("the disk has changed this row of the outbox; it is neither trusted nor removed")]
     DamagedRow,
+    /// An empty file is not sent, because its program did not finish it.
+    #[error("an empty file is not sent: {why}")]
+    EmptyAbandoned {
+        /// What speaks against it.
+        why: String,
+    },
     /// A background task ended without an answer.
     #[error("background task ended early")]
     TaskLost,
@@ -122,7 +128,7 @@ impl MailboxError {
             Self::NotARecipient(_) | Self::NearMiss { .. } => ErrorClass::InvalidName,
             Self::NotFound(_) => ErrorClass::NotFound,
             Self::Exists => ErrorClass::Exists,
-            Self::NotPermitted(_) => ErrorClass::NotPermitted,
+            Self::NotPermitted(_) | Self::EmptyAbandoned { .. } => ErrorClass::NotPermitted,
             Self::TooLarge => ErrorClass::TooLarge,
             Self::Interrupted => ErrorClass::Interrupted,
             Self::Busy => ErrorClass::Busy,
@@ -140,6 +146,7 @@ impl MailboxError {
             Self::TagMoved { .. } => "tag-moved",
             Self::NearMiss { .. } => "near-miss",
             Self::DamagedRow => "damaged-row",
+            Self::EmptyAbandoned { .. } => "abandoned",
             _ => self.class().code(),
         }
     }
@@ -202,6 +209,9 @@ impl MailboxError {
             _ if matches!(self, Self::DamagedRow) => {
                 "check the disk; if it is not yet sent, another line names the staged file: copy it \
                  from there, and remove it; then `dockercomms gc` forgets the row"
+            }
+            _ if matches!(self, Self::EmptyAbandoned { .. }) => {
+                "run the program again, or remove the file; `truncate -s 0 FILE` sends it empty"
             }
             class => return Self::hint_of(class),
         };

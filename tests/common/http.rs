@@ -34,6 +34,11 @@ impl HttpServer {
         Self { port, is_over, thread: Some(thread) }
     }
 
+    /// Returns where programs find it.
+    pub(crate) fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
     /// Returns the reference that `--registry` takes.
     pub(crate) fn reference(&self, repository: &str) -> String {
         format!("docker://127.0.0.1:{}/{repository}", self.port)

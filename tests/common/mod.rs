@@ -25,7 +25,7 @@ pub(crate) use http::HttpServer;
 pub(crate) use mount::{TestMount, is_mounted};
 pub(crate) use process::{Ran, Running, ended_by, program, run, shell};
 pub(crate) use registry::{LOGIN, Registry};
-pub(crate) use tools::{is_skipped, need_root, tool};
+pub(crate) use tools::{is_skipped, need_exits, need_root, tool};
 pub(crate) use wait::{DEADLINE, Stopwatch, wait_for, wait_until, wait_until_within};
 
 /// The sender in most tests.

@@ -35,6 +35,23 @@ pub(crate) fn need_root() -> bool {
     is_root
 }
 
+/// Returns whether the kernel reports the exit status of every process to a mount; as [`tool`], with
+/// the name `exits`. Linux 6.6 does, outside of containers.
+#[track_caller]
+pub(crate) fn need_exits() -> bool {
+    let namespace = std::fs::read_link("/proc/self/ns/pid").unwrap();
+    let release = nix::sys::utsname::uname().unwrap().release().to_string_lossy().into_owned();
+    let mut numbers = release.split(['.', '-']).map_while(|number| number.parse::<u32>().ok());
+    let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    let is_known = namespace.as_os_str() == "pid:[4026531836]" && version >= (6, 6);
+    assert!(
+        is_known || is_skipped("exits"),
+        "this test needs the ends of processes: run it on Linux 6.6 outside of a container, or set \
+         {SKIP_VARIABLE}=exits"
+    );
+    is_known
+}
+
 /// Returns whether `DOCKERCOMMS_TEST_SKIP` names `name`.
 pub(crate) fn is_skipped(name: &str) -> bool {
     std::env::var_os(SKIP_VARIABLE)

@@ -4,7 +4,8 @@
 //! run by that user.
 
 use crate::common::{
-    ALICE, BOB, Home, TestMount, is_mounted, random_bytes, read, run, tool, wait_until, write,
+    ALICE, BOB, Home, TestMount, is_mounted, need_exits, random_bytes, read, run, tool, wait_until,
+    write,
 };
 
 #[test]
@@ -28,6 +29,23 @@ fn an_ordinary_user_sends_and_receives() {
     wait_until("the receipt came", || try_sh(&alice, &sending, receipt));
     let receipt = String::from_utf8(read(alice.dir().join("receipt"))).unwrap();
     assert!(receipt.contains("accepted"), "{receipt}");
+}
+
+#[test]
+fn what_a_program_left_that_failed_is_not_sent_for_an_ordinary_user_either() {
+    if tool("fusermount3").is_none() || !need_exits() {
+        return;
+    }
+    let (alice, bob) = alice_and_bob_as_ordinary_users();
+    let mut mount = alice.mount();
+
+    assert!(!try_sh(&alice, &mount, "cat nonexistent > \"$1/outbox/bob@example.com/x\""));
+
+    let state = "getfattr --only-values -n user.dockercomms.state \"$1/outbox/bob@example.com/x\"";
+    let is_abandoned = format!("test \"$({state})\" = abandoned");
+    wait_until("it is abandoned", || try_sh(&alice, &mount, &is_abandoned));
+    mount.unmount();
+    assert!(bob.receive().is_empty());
 }
 
 #[test]

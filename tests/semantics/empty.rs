@@ -1,9 +1,10 @@
 //! The placeholder that a browser keeps under the final name while it downloads beside it.
 
 use std::fs::{File, remove_file};
+use std::io::Write as _;
 use std::path::PathBuf;
 
-use super::scene::{Scene, create, rename};
+use super::scene::{Scene, close, create, rename};
 use crate::common::{BOB, wait_until, write};
 
 /// Both deliveries: the rename commits in either.
@@ -206,4 +207,27 @@ fn a_backup_or_a_lock_beside_an_empty_file_does_not_keep_it() {
     scene.mount.wait_for_state(scene.to_bob("notes.txt"), "sent");
     let expected = [("b.notes.txt".to_owned(), b"x".to_vec()), ("notes.txt".to_owned(), vec![])];
     assert_eq!(scene.received(), expected);
+}
+
+#[test]
+fn a_refused_operation_speaks_against_an_empty_file_until_something_is_written() {
+    use nix::fcntl::{FallocateFlags, fallocate};
+    for setting in DELIVERIES {
+        let mut scene = Scene::with_settings(&[setting]);
+        let [empty, written] = ["empty", "written"].map(|name| scene.to_bob(name));
+        for (path, bytes) in [(&empty, b"" as &[u8]), (&written, b"content")] {
+            let mut file = File::create_new(path).unwrap();
+            let kept_size = fallocate(&file, FallocateFlags::FALLOC_FL_KEEP_SIZE, 0, 4096);
+            assert_eq!(kept_size, Err(nix::errno::Errno::EOPNOTSUPP));
+            file.write_all(bytes).unwrap();
+            close(file);
+        }
+
+        scene.mount.wait_for_state(&written, "sent");
+
+        assert_eq!(scene.mount.attribute(&empty, "state").as_deref(), Some("abandoned"));
+        let error = scene.mount.attribute(&empty, "error").unwrap();
+        assert!(error.contains("refused"), "{error}");
+        assert_eq!(scene.received(), [("written".to_owned(), b"content".to_vec())]);
+    }
 }

@@ -9,11 +9,12 @@ use super::{Fs, subject_of};
 use crate::fs::commit::{
     FlushFacts, FlushStep, FsyncStep, Rewrite, abandons_on_release, on_flush, on_fsync,
 };
+use crate::fs::empty::{FAILED, REFUSED, describe};
 use crate::fs::error::FsError;
 use crate::fs::handle::{Handle, Writer};
 use crate::fs::interrupt::until_interrupted;
 use crate::fs::requester::{Requester, Scope, is_written_by};
-use crate::mailbox::{Delivery, OutboxFile};
+use crate::mailbox::{Delivery, OutboxFile, SendState};
 use crate::sys::blocking::{self, TaskLost};
 
 /// How long `sync FILE` waits for the tag; retries with back-off fit in it.
@@ -46,8 +47,24 @@ impl Fs {
         };
         let closed = match step {
             FlushStep::Nothing => Ok(()),
+            FlushStep::KeepEmpty => {
+                self.writers.note_close(&writer.file, requester.process());
+                Ok(())
+            }
+            FlushStep::AbandonRefused => {
+                outbox.abandon_empty(&writer.file, REFUSED);
+                Ok(())
+            }
+            FlushStep::Abandon if writer.file.len() == 0 && !writer.file.is_rewriting() => {
+                let why = requester.failure().map_or_else(|| FAILED.to_owned(), describe);
+                outbox.abandon_empty(&writer.file, &why);
+                Ok(())
+            }
             FlushStep::RepeatError => {
-                self.end_unsent(&writer, "an earlier write failed or its writer died").await?;
+                // What made it Abandoned before says more.
+                if writer.file.state() != SendState::Abandoned {
+                    self.end_unsent(&writer, "an earlier write failed or its writer died").await?;
+                }
                 match writer.write_errno() {
                     Some(errno) => Err(FsError::EarlierWrite(errno)),
                     None => Err(FsError::Interrupted),
@@ -94,6 +111,7 @@ impl Fs {
             self.mailbox.outbox().abandon(file, "its close was interrupted");
         }
         self.mailbox.outbox().release_writer(file);
+        self.writers.judge(file);
         let is_left = file.is_rewriting() && file.writer_count() == 0;
         (is_left && (is_unsent || file.is_partly_rewritten())).then(|| Arc::clone(writer))
     }
@@ -166,6 +184,7 @@ fn flush_step(writer: &Writer, delivery: Delivery, requester: Requester) -> Flus
     let facts = FlushFacts {
         is_dirty: file.is_dirty(),
         write_failed: writer.write_errno().is_some(),
+        was_refused: writer.was_refused(),
         state: file.state(),
         delivery,
         dies: requester.dies(),

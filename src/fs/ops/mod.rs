@@ -24,6 +24,7 @@ use std::time::SystemTime;
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 pub(crate) use self::open::{Caching, Opened, Read};
 pub(crate) use self::write::{Changes, Written};
@@ -34,6 +35,7 @@ use super::handle::{Handle, Handles};
 use super::inode::Inodes;
 use super::name;
 use super::node::{Dir, LiveText, Node};
+use super::writers::Writers;
 use super::{text, tree};
 use crate::mailbox::{Mailbox, MailboxError, OutboxFile, Snapshot};
 use crate::sys::Clock;
@@ -54,6 +56,7 @@ pub(crate) struct Fs {
     inodes: Inodes,
     handles: Handles,
     announcements: Announcements,
+    writers: Writers,
     reads: Semaphore,
     commits: Semaphore,
     stop: CancellationToken,
@@ -80,10 +83,16 @@ pub(crate) struct Space {
 }
 
 impl Fs {
-    /// Makes the tree; cancelling `stop` wakes every waiting caller.
-    pub(crate) fn new(mailbox: Mailbox, clock: Arc<dyn Clock>, stop: CancellationToken) -> Self {
+    /// Makes the tree; cancelling `stop` wakes every waiting caller and ends the task in `tasks`.
+    pub(crate) fn new(
+        mailbox: Mailbox,
+        clock: Arc<dyn Clock>,
+        stop: CancellationToken,
+        tasks: TaskTracker,
+    ) -> Self {
         let now = clock.now();
         Self {
+            writers: Writers::new(mailbox.clone(), stop.clone(), tasks),
             mailbox,
             clock,
             mounted_at: now,

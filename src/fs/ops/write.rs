@@ -128,6 +128,7 @@ impl Fs {
         truncate: bool,
     ) -> Result<Arc<OutboxFile>, MailboxError> {
         let opened = self.mailbox.outbox().open_for_write(file, truncate).await?;
+        self.writers.forget(&opened);
         if opened.id() != file.id() {
             self.inodes.replace(ino, &Node::Outgoing(Arc::clone(&opened)));
             self.note_outbox_change();
@@ -182,6 +183,7 @@ impl Fs {
         check_len(len)?;
         let opened = self.mailbox.outbox().open_for_write(&file, false).await;
         let file = self.noted(&subject_of(&file), opened)?;
+        self.writers.forget(&file);
         let changed = self.noted(&subject_of(&file), self.mailbox.outbox().set_len(&file, len));
         self.mailbox.outbox().release_writer(&file);
         changed
@@ -196,6 +198,9 @@ impl Fs {
         mode: i32,
     ) -> Result<(), FsError> {
         if mode != 0 {
+            if let Ok(Handle::Writer(writer)) = self.handles.get(handle).as_deref() {
+                writer.note_refused();
+            }
             return Err(FsError::NotSupported);
         }
         let writer = self.writer(handle)?;
@@ -223,6 +228,7 @@ impl Fs {
                 }
                 if let Some(mtime) = changes.mtime {
                     file.set_mtime(mtime);
+                    self.writers.note_time_set(file);
                 }
             }
             Node::Dir(dir) if dir.is_outbox() => {}

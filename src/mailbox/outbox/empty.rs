@@ -1,9 +1,13 @@
-//! The empty file that a browser keeps under the final name while it downloads into a file beside it.
+//! Empty files that are not what somebody wants to send: those of a writer that failed, and the
+//! placeholder that a browser keeps under the final name while it downloads into a file beside it.
 //!
 //! Start at [`made_in`].
 
+use std::sync::Arc;
+
 use super::shared::Outbox;
-use crate::mailbox::staged::OutboxFile;
+use crate::mailbox::MailboxError;
+use crate::mailbox::staged::{OutboxFile, SendState};
 use crate::protocol::Identity;
 
 /// Ends of temporary names beside a file that say nothing about it: a lock, or an editor that may
@@ -38,6 +42,15 @@ pub(super) fn made_in<'a>(
 }
 
 impl Outbox {
+    /// Marks an empty file that its program did not finish: it is not sent, and `errors` says so.
+    pub fn abandon_empty(&self, file: &Arc<OutboxFile>, why: &str) {
+        self.abandon(file, why);
+        if file.state() == SendState::Abandoned {
+            let error = MailboxError::EmptyAbandoned { why: why.to_owned() };
+            self.core.record_error(&file.subject(), &error);
+        }
+    }
+
     /// Returns whether an empty file waits for the one beside it in which a program works; it says
     /// so then.
     pub(super) fn waits_for_working_copy(&self, file: &OutboxFile) -> bool {

@@ -7,6 +7,7 @@ use std::ffi::OsStr;
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::{Caching, Changes, Fs, Read};
 use crate::fs::attr::Attr;
@@ -113,7 +114,8 @@ impl Scene {
 }
 
 fn tree(world: &World, person: &Person) -> Fs {
-    Fs::new(person.mailbox.clone(), Arc::new(world.clock.clone()), CancellationToken::new())
+    let clock = Arc::new(world.clock.clone());
+    Fs::new(person.mailbox.clone(), clock, CancellationToken::new(), TaskTracker::new())
 }
 
 fn code<T>(result: Result<T, FsError>) -> i32 {

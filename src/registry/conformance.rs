@@ -10,7 +10,8 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 
 use super::{
-    FetchedManifest, ManifestRef, ManifestUpload, ReferrerEntry, RegistryError, Repository,
+    FetchedManifest, ManifestRef, ManifestUpload, Presence, ReferrerEntry, RegistryError,
+    Repository,
 };
 use crate::protocol::limits::MANIFEST_LEN_MAX;
 use crate::protocol::{Annotations, Descriptor, Digest, EMPTY_BYTES, ErrorClass, ImageManifest};
@@ -104,6 +105,8 @@ impl Pair {
             "an unknown tag resolves to none"
         );
         assert!(!ok(self.reader.blob_exists(&digest).await), "an unknown blob does not exist");
+        let presence = ok(self.reader.manifest_presence(&digest).await);
+        assert_ne!(presence, Presence::There, "an unknown manifest is not there");
         let listed = ok(self.reader.list_tags(tag.as_str()).await);
         assert!(listed.tags.is_empty() && !listed.truncated, "an unknown prefix has no tags");
         let referrers = ok(self.reader.list_referrers(&digest).await);
@@ -168,6 +171,11 @@ impl Pair {
         assert_eq!(untagged, expected, "by digest, not a byte changed");
         assert_eq!(tagged, expected, "by tag, not a byte changed");
         assert_eq!(ok(self.reader.resolve_tag(&tag).await), Some(digest), "the tag resolves");
+        let presence = ok(self.reader.manifest_presence(&digest).await);
+        assert_eq!(presence, Presence::There, "what was pushed is there");
+        let (other, presence) = (Digest::of(unique().as_bytes()), Presence::Gone);
+        let said = ok(self.reader.manifest_presence(&other).await);
+        assert_eq!(said, presence, "a used repository says what it does not have");
         for reference in [ManifestRef::Digest(digest), ManifestRef::Tag(tag)] {
             let cut = self.reader.fetch_manifest(&reference, size - 1).await;
             assert!(matches!(cut, Err(RegistryError::TooLarge { .. })), "one byte less: {cut:?}");
@@ -280,6 +288,8 @@ impl Pair {
         ok(self.writer.delete_manifest(&digest).await);
 
         assert_eq!(ok(self.reader.resolve_tag(&tag).await), None, "the tag is gone");
+        let presence = ok(self.reader.manifest_presence(&digest).await);
+        assert_eq!(presence, Presence::Gone, "the manifest is gone");
         expect_class(
             "a deleted manifest",
             &[ErrorClass::NotFound],

@@ -14,7 +14,8 @@ use tokio::sync::watch;
 
 use super::memory::{OperationCounts, flip_bit};
 use super::{
-    FetchedManifest, ManifestRef, ManifestUpload, RegistryError, Repository, SweptBlobs, TagList,
+    FetchedManifest, ManifestRef, ManifestUpload, Presence, RegistryError, Repository, SweptBlobs,
+    TagList,
 };
 use crate::protocol::{Descriptor, Digest, Tag};
 
@@ -225,6 +226,11 @@ impl Repository for FaultyRepository {
     async fn resolve_tag(&self, tag: &Tag) -> Result<Option<Digest>, RegistryError> {
         let fault = self.enter(Operation::ResolveTag, None).await?;
         leave(fault, self.inner.resolve_tag(tag).await)
+    }
+
+    async fn manifest_presence(&self, digest: &Digest) -> Result<Presence, RegistryError> {
+        let fault = self.enter(Operation::ManifestPresence, Some(digest)).await?;
+        leave(fault, self.inner.manifest_presence(digest).await)
     }
 
     async fn push_manifest(&self, manifest: &ManifestUpload) -> Result<Digest, RegistryError> {

@@ -15,7 +15,8 @@ use parking_lot::Mutex;
 use serde_json::Value;
 
 use super::{
-    FetchedManifest, ManifestRef, ManifestUpload, RegistryError, Repository, SweptBlobs, TagList,
+    FetchedManifest, ManifestRef, ManifestUpload, Presence, RegistryError, Repository, SweptBlobs,
+    TagList,
 };
 use crate::protocol::json::parse_object;
 use crate::protocol::limits::MANIFEST_LEN_MAX;
@@ -28,6 +29,7 @@ pub enum Operation {
     Probe,
     FetchManifest,
     ResolveTag,
+    ManifestPresence,
     PushManifest,
     BlobExists,
     FetchBlob,
@@ -211,6 +213,16 @@ impl Repository for MemoryRepository {
     async fn resolve_tag(&self, tag: &Tag) -> Result<Option<Digest>, RegistryError> {
         self.0.counts.note(Operation::ResolveTag);
         Ok(self.0.contents.lock().tags.get(tag).copied())
+    }
+
+    async fn manifest_presence(&self, digest: &Digest) -> Result<Presence, RegistryError> {
+        self.0.counts.note(Operation::ManifestPresence);
+        let contents = self.0.contents.lock();
+        Ok(match (contents.manifests.contains_key(digest), contents.manifests.is_empty()) {
+            (true, _) => Presence::There,
+            (false, false) => Presence::Gone,
+            (false, true) => Presence::Unknown,
+        })
     }
 
     async fn push_manifest(&self, manifest: &ManifestUpload) -> Result<Digest, RegistryError> {

@@ -91,6 +91,18 @@ pub struct SweptBlobs {
     pub blob_bytes: u64,
 }
 
+/// What a repository says about a manifest that is named by its digest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Presence {
+    /// It has the manifest.
+    There,
+    /// It says that it does not have this manifest, and has others or knows what a manifest is.
+    Gone,
+    /// Nothing was found, and nothing shows that the repository itself is there: a disk that is not
+    /// mounted, a repository that was renamed or is hidden from us, a wrong address.
+    Unknown,
+}
+
 /// One repository in an OCI registry.
 ///
 /// # Contract
@@ -141,6 +153,11 @@ pub trait Repository: Send + Sync + 'static {
     ///
     /// The answer is the registry's claim.
     async fn resolve_tag(&self, tag: &Tag) -> Result<Option<Digest>, RegistryError>;
+
+    /// Returns whether the manifest with this digest exists, without fetching it.
+    ///
+    /// The answer is the registry's claim. A registry that refuses to say is an error.
+    async fn manifest_presence(&self, digest: &Digest) -> Result<Presence, RegistryError>;
 
     /// Pushes a manifest unchanged and returns the digest of its bytes.
     async fn push_manifest(&self, manifest: &ManifestUpload) -> Result<Digest, RegistryError>;

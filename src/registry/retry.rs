@@ -13,7 +13,8 @@ use parking_lot::Mutex;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::{
-    FetchedManifest, ManifestRef, ManifestUpload, RegistryError, Repository, SweptBlobs, TagList,
+    FetchedManifest, ManifestRef, ManifestUpload, Presence, RegistryError, Repository, SweptBlobs,
+    TagList,
 };
 use crate::protocol::{Descriptor, Digest, Tag};
 use crate::sys::backoff::Backoff;
@@ -145,6 +146,10 @@ impl Repository for RetryRepository {
         self.run(|| self.inner.resolve_tag(tag)).await
     }
 
+    async fn manifest_presence(&self, digest: &Digest) -> Result<Presence, RegistryError> {
+        self.run(|| self.inner.manifest_presence(digest)).await
+    }
+
     async fn push_manifest(&self, manifest: &ManifestUpload) -> Result<Digest, RegistryError> {
         self.run(|| self.inner.push_manifest(manifest)).await
     }
@@ -242,6 +247,10 @@ mod tests {
         }
 
         async fn resolve_tag(&self, _tag: &Tag) -> Result<Option<Digest>, RegistryError> {
+            unreachable!("not scripted")
+        }
+
+        async fn manifest_presence(&self, _digest: &Digest) -> Result<Presence, RegistryError> {
             unreachable!("not scripted")
         }
 

@@ -30,8 +30,10 @@ use self::content::Layout;
 use self::directory::{Directory, IndexLock};
 use self::sweep::Marks;
 use super::{
-    FetchedManifest, ManifestRef, ManifestUpload, RegistryError, Repository, SweptBlobs, TagList,
+    FetchedManifest, ManifestRef, ManifestUpload, Presence, RegistryError, Repository, SweptBlobs,
+    TagList,
 };
+use crate::protocol::limits::MANIFEST_LEN_MAX;
 use crate::protocol::{Descriptor, Digest, Tag};
 use crate::sys::backoff::Backoff;
 use crate::sys::blocking;
@@ -150,6 +152,17 @@ impl Repository for LayoutRepository {
         self.read(move |layout, directory| match directory {
             Some(directory) => Ok(layout.index(directory)?.resolve(&tag)),
             None => Ok(None),
+        })
+        .await
+    }
+
+    async fn manifest_presence(&self, digest: &Digest) -> Result<Presence, RegistryError> {
+        let digest = *digest;
+        self.read(move |layout, directory| {
+            let Some(directory) = directory else { return Ok(Presence::Unknown) };
+            layout.index(directory)?;
+            let found = directory.read_blob(&digest, "manifest", MANIFEST_LEN_MAX)?;
+            Ok(if found.is_some() { Presence::There } else { Presence::Gone })
         })
         .await
     }

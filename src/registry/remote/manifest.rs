@@ -120,7 +120,7 @@ impl Client {
             .accept(MANIFEST_TYPES);
         let answer = self.send(call, request).await?;
         match answer.status() {
-            StatusCode::OK => Ok(true),
+            StatusCode::OK => answer.require_plain().map(|()| true),
             StatusCode::NOT_FOUND => Ok(false),
             _ => Err(answer.into_refusal().await.into_error(digest)),
         }

@@ -25,6 +25,7 @@ mod options;
 mod origin;
 mod pace;
 mod paging;
+mod presence;
 mod referrers;
 #[cfg(test)]
 mod tests;
@@ -51,8 +52,8 @@ use referrers::Referrers;
 use transport::Transport;
 
 use super::{
-    FetchedManifest, ManifestRef, ManifestUpload, RegistryError, Repository, RepositoryReference,
-    SweptBlobs, TagList,
+    FetchedManifest, ManifestRef, ManifestUpload, Presence, RegistryError, Repository,
+    RepositoryReference, SweptBlobs, TagList,
 };
 use crate::protocol::{Descriptor, Digest, Tag};
 
@@ -133,6 +134,10 @@ impl Repository for RemoteRepository {
 
     async fn resolve_tag(&self, tag: &Tag) -> Result<Option<Digest>, RegistryError> {
         self.within_deadline(self.client.head_tag(&Call::new(), tag)).await
+    }
+
+    async fn manifest_presence(&self, digest: &Digest) -> Result<Presence, RegistryError> {
+        self.within_deadline(presence::of_manifest(&self.client, &Call::new(), digest)).await
     }
 
     async fn push_manifest(&self, manifest: &ManifestUpload) -> Result<Digest, RegistryError> {

@@ -245,6 +245,17 @@ pub(super) async fn probe(client: &Client, call: &Call) -> Result<(), RegistryEr
     get_page(client, call, url).await.map(|_page| ())
 }
 
+/// Returns whether the repository lists any tag; one that does not exist has none.
+pub(super) async fn has_tags(client: &Client, call: &Call) -> Result<bool, RegistryError> {
+    let mut url = client.url("tags/list");
+    url.set_query(Some("n=1"));
+    match get_page(client, call, url).await {
+        Ok(page) => Ok(!page.tags.is_empty()),
+        Err(RegistryError::NotFound { .. }) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 fn page_url(client: &Client, last: Option<&str>) -> Url {
     let mut url = client.url("tags/list");
     url.query_pairs_mut().append_pair("n", &PAGE_TAG_COUNT.to_string());

@@ -3,6 +3,7 @@
 mod hostile;
 mod listing;
 mod login;
+mod presence;
 mod referrers;
 mod server;
 mod transfer;

@@ -103,6 +103,10 @@ impl Store {
                 "withdrawn WHERE at < ?1 \
                  AND digest NOT IN (SELECT digest FROM outbox WHERE digest IS NOT NULL)",
             )?;
+            purge(
+                "presence WHERE at < ?1 \
+                 AND digest NOT IN (SELECT digest FROM outbox WHERE digest IS NOT NULL)",
+            )?;
             Ok(PurgedRows {
                 inbox_count: purge(
                     "inbox WHERE expires_at < ?1 \

@@ -18,6 +18,7 @@ mod history;
 mod inbox;
 mod journal;
 mod outbox;
+mod presence;
 mod probe;
 mod quarantine;
 mod receipt;
@@ -40,6 +41,7 @@ pub use journal::{ERROR_COUNT_MAX, ErrorEntry};
 pub use outbox::{
     NewOutbox, OutboxChange, OutboxEntry, OutboxRows, OutboxState, PreparedMessage, StoredError,
 };
+pub use presence::{Finding, PUT_BACK_COUNT_MAX, PresenceRecord, Standing, Unconfirmed};
 pub use quarantine::{QUARANTINE_COUNT_MAX, QuarantineEntry};
 pub use receipt::{
     NewQueuedReceipt, QueuedReceipt, RECEIPTS_PER_MESSAGE_MAX, ReceiptDirection, ReceiptEntry,

@@ -4,6 +4,7 @@ mod inbox;
 mod lists;
 mod opening;
 mod outbox;
+mod presence;
 mod receipts;
 
 use futures_util::TryStreamExt as _;

@@ -431,6 +431,8 @@ async fn f26_a_database_of_the_first_version_is_upgraded_with_all_its_mail() {
     assert!(!five.unattended && five.hidden);
     let found = store.outbox_by_digest(&prepared("five").digest).await.unwrap();
     assert_eq!(found.map(|entry| entry.id), Some(5));
+    let unconfirmed = store.unconfirmed().await.unwrap();
+    assert_eq!(unconfirmed.iter().map(|row| row.id).collect::<Vec<_>>(), [5]);
     // 9 was used and removed before the upgrade.
     assert_eq!(store.insert_outbox(draft("new")).await.unwrap(), 10);
     store.enqueue_outbox(10, OutboxChange::default()).await.unwrap();

@@ -83,6 +83,7 @@ fn mailbox_options(setup: &Setup) -> Result<MailboxOptions, AppError> {
         temporary_names: settings.temporary_names.clone(),
         outbox_new: settings.outbox_new.clone(),
         history: settings.history,
+        check_sent: settings.check_sent,
         ..MailboxOptions::new(first.clone())
     })
 }

@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::failure::Failure;
 use super::output::{Show, table};
 use super::session::Session;
-use super::{env, exit, recipient, running};
+use super::{env, exit, recipient, running, unconfirmed};
 use crate::app::{self, Setup, TrustFile};
 use crate::config::Overrides;
 use crate::protocol::{
@@ -141,6 +141,9 @@ pub(crate) fn run(session: &Session, args: &Args) -> Result<u8, Failure> {
                     report(check);
                 }
                 for check in registry(&setup, args.write).await {
+                    report(check);
+                }
+                if let Some(check) = sent(&setup).await {
                     report(check);
                 }
                 Ok(())
@@ -303,6 +306,40 @@ async fn registry(setup: &Setup, write: bool) -> Vec<Check> {
     tokio::time::timeout(REGISTRY_TIMEOUT, examined).await.unwrap_or_else(|_elapsed| {
         let check = Check::failed("registry", RegistryError::TimedOut.into());
         vec![check.hint(UNREACHABLE_HINT)]
+    })
+}
+
+/// Looks for sent messages that no receipt has confirmed; `None` when the registry, which has its
+/// own check, does not answer.
+async fn sent(setup: &Setup) -> Option<Check> {
+    let repository = app::open_repository(&setup.settings).ok()?;
+    let looked = async {
+        let store = Store::open(setup.places.state_dir()).await?;
+        unconfirmed::look(&store, repository.as_ref()).await
+    };
+    let looked = tokio::time::timeout(REGISTRY_TIMEOUT, looked).await.ok()?;
+    let found = match looked {
+        Ok(found) => found.ok()?,
+        Err(error) => return Some(Check::failed("sent", app::AppError::from(error).into())),
+    };
+    let confirmed = format!(
+        "{} without a receipt, {} of them looked for in the registry",
+        Counted(found.count, "message"),
+        found.looked_count
+    );
+    Some(if found.lost_count > 0 {
+        let detail = format!("{confirmed}; {} lost", found.lost_count);
+        Check::new("sent", Outcome::Warning, detail).hint(
+            "`dockercomms ls outbox` names them; `dockercomms resend REF FILE` sends one once more",
+        )
+    } else if let Some(tag) = found.missing.first() {
+        let detail = format!("{confirmed}: {} not found, such as {tag}", found.missing.len());
+        Check::new("sent", Outcome::Warning, detail).hint(
+            "they were taken away or expired; a mount puts a tag back that was taken away, and \
+             `dockercomms resend REF FILE` sends a message once more",
+        )
+    } else {
+        Check::new("sent", Outcome::Ok, confirmed)
     })
 }
 

@@ -26,6 +26,7 @@ mod recall;
 mod receive;
 mod recipient;
 mod reference;
+mod resend;
 mod restore;
 mod running;
 mod send;
@@ -33,6 +34,7 @@ mod session;
 mod status;
 mod telemetry;
 mod trust;
+mod unconfirmed;
 mod unmount;
 mod verify;
 mod watchdog;
@@ -97,6 +99,7 @@ enum Verb {
     Ack(ack::Args),
     Restore(restore::Args),
     Recall(recall::Args),
+    Resend(resend::Args),
     Gc(gc::Args),
     Status(status::Args),
     Queue(queue::Args),
@@ -143,6 +146,7 @@ fn run(session: &Session, verb: Verb) -> Result<u8, Failure> {
         Verb::Ack(args) => ack::run(session, &args),
         Verb::Restore(args) => restore::run(session, &args),
         Verb::Recall(args) => recall::run(session, &args),
+        Verb::Resend(args) => resend::run(session, &args),
         Verb::Gc(args) => gc::run(session, &args),
         Verb::Status(args) => status::run(session, &args),
         Verb::Queue(args) => queue::run(session, &args),

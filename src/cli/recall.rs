@@ -98,7 +98,10 @@ pub(crate) fn run(session: &Session, args: &Args) -> Result<u8, Failure> {
 }
 
 /// Finds a message of mine, even one that is no longer listed or in the registry.
-async fn sent(mailbox: &Mailbox, reference: &Reference) -> Result<Option<Digest>, Failure> {
+pub(super) async fn sent(
+    mailbox: &Mailbox,
+    reference: &Reference,
+) -> Result<Option<Digest>, Failure> {
     let sent = mailbox.sent_messages().await?;
     let mut matching = sent.iter().filter(|entry| match reference {
         Reference::Digest(digest) => entry.digest == *digest,

@@ -91,6 +91,10 @@ impl Show for StatusShown {
                 ),
             ),
         ];
+        if self.status.get("outbox_lost").and_then(Value::as_u64).is_some_and(|count| count > 0) {
+            let text = format!("{} sent messages, see errors", text("outbox_lost"));
+            rows.push(row("lost", text));
+        }
         if self.status.get("outbox_damaged").and_then(Value::as_u64).is_some_and(|count| count > 0)
         {
             let text = format!("{} entries of the outbox, see errors", text("outbox_damaged"));

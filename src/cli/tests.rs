@@ -28,6 +28,7 @@ fn every_verb_of_the_manual_parses() {
         "dockercomms ack 7f3c9a1e --status rejected --reason no",
         "dockercomms restore",
         "dockercomms recall 7f3c9a1e",
+        "dockercomms resend 7f3c9a1e report.pdf",
         "dockercomms gc --dry-run --json",
         "dockercomms key new --algorithm ed25519",
         "dockercomms key show --pem",

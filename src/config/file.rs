@@ -47,6 +47,7 @@ pub(crate) struct ProfileFile {
     pub outbox_new: Option<Vec<String>>,
     pub automatic_receipts: Option<bool>,
     pub history: Option<Span>,
+    pub check_sent: Option<Span>,
     pub limit_upload: Option<ByteSize>,
     pub limit_download: Option<ByteSize>,
 }

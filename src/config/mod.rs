@@ -21,7 +21,9 @@ pub(crate) use template::render_profile;
 pub(crate) use value::{ByteSize, Span};
 
 use crate::cache::CacheLimits;
-use crate::mailbox::{Delivery, HISTORY_DEFAULT, POLL_DEFAULT, SETTLE_DEFAULT, TEMPORARY_NAMES};
+use crate::mailbox::{
+    CHECK_SENT_DEFAULT, Delivery, HISTORY_DEFAULT, POLL_DEFAULT, SETTLE_DEFAULT, TEMPORARY_NAMES,
+};
 use crate::protocol::limits::{
     CHUNK_BYTES_DEFAULT, CHUNK_BYTES_MAX, TTL_SECS_DEFAULT, TTL_SECS_MAX,
 };
@@ -40,6 +42,9 @@ const POLL_MIN: Duration = Duration::from_millis(200);
 
 /// Shortest history: what went wrong today must still be visible tomorrow.
 const HISTORY_MIN: Duration = Duration::from_hours(24);
+
+/// Shortest time until a sent message is looked for: times are whole seconds here.
+const CHECK_SENT_MIN: Duration = Duration::from_secs(1);
 
 /// Longest configurable time.
 const DURATION_MAX: Duration = Duration::from_secs(TTL_SECS_MAX);
@@ -114,6 +119,8 @@ pub(crate) struct Settings {
     pub automatic_receipts: bool,
     /// How long `gc` keeps entries that are over in the lists of this machine.
     pub history: Duration,
+    /// How long after it was sent a message without a receipt is first looked for; 0 = never.
+    pub check_sent: Duration,
     /// Most bytes per second to a remote registry; 0 = no limit.
     pub limit_upload: u64,
     /// Most bytes per second from a remote registry; 0 = no limit.
@@ -182,6 +189,10 @@ impl Settings {
             outbox_new: file.outbox_new.clone().unwrap_or_default(),
             automatic_receipts: file.automatic_receipts.unwrap_or(true),
             history: duration("history", file.history, HISTORY_DEFAULT, HISTORY_MIN)?,
+            check_sent: match file.check_sent {
+                Some(Span(Duration::ZERO)) => Duration::ZERO,
+                given => duration("check_sent", given, CHECK_SENT_DEFAULT, CHECK_SENT_MIN)?,
+            },
             limit_upload: rate("limit_upload", overrides.limit_upload.or(file.limit_upload))?,
             limit_download: rate(
                 "limit_download",

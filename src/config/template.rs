@@ -62,6 +62,11 @@ const OPTIONAL: &str = r##"
 # entries with their staged files, quarantine, errors.
 #history = "90d"
 
+# How long after it was sent the registry is asked whether it still has a message that no receipt has
+# confirmed; while mounted, and then less and less often. A tag that was taken away is put back, at
+# most three times. 0 = never.
+#check_sent = "2m"
+
 # Most bytes per second to and from a registry, like "2MiB"; 0 = no limit.
 #limit_upload = 0
 #limit_download = 0

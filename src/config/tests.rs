@@ -71,6 +71,7 @@ fn the_generated_file_states_exactly_the_defaults() {
         stated.outbox_new.is_some(),
         stated.automatic_receipts.is_some(),
         stated.history.is_some(),
+        stated.check_sent.is_some(),
         stated.limit_upload.is_some(),
         stated.limit_download.is_some(),
     ];
@@ -111,6 +112,7 @@ fn every_setting_is_read() {
         outbox_new = ["ci-*", "team-a"]
         automatic_receipts = false
         history = "30d"
+        check_sent = "5m"
         limit_upload = "2MiB"
         limit_download = "10MB"
         recipient_compression = { "c@x" = "zstd" }
@@ -141,6 +143,7 @@ fn every_setting_is_read() {
         outbox_new: vec!["ci-*".to_owned(), "team-a".to_owned()],
         automatic_receipts: false,
         history: Duration::from_hours(30 * 24),
+        check_sent: Duration::from_mins(5),
         limit_upload: 2 << 20,
         limit_download: 10_000_000,
     };

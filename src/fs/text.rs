@@ -50,6 +50,10 @@ pub(super) fn status(status: &Status) -> String {
         let next = status.next_attempt.as_deref().unwrap_or("now");
         line("queue", &format_args!("{} waiting, next attempt {next}", status.outbox_waiting));
     }
+    if status.outbox_lost > 0 {
+        let lost = Counted(status.outbox_lost, "message");
+        line("lost", &format_args!("{lost} no longer in the registry, see errors"));
+    }
     if status.outbox_damaged > 0 {
         line(
             "damaged",
@@ -114,6 +118,7 @@ mod tests {
             outbox_waiting: 1,
             next_attempt: Some("2026-01-02T03:04:05Z".into()),
             outbox_failed: 0,
+            outbox_lost: 2,
             outbox_damaged: 1,
             outbox_unheld: Unheld {
                 file_count: 2,
@@ -151,6 +156,7 @@ mod tests {
             ),
             "{text}"
         );
+        assert!(text.contains("2 messages no longer in the registry"), "{text}");
         assert_eq!(json["inbox_count"], 2);
         assert_eq!(json["outbox_unheld"]["file_count"], 2);
     }

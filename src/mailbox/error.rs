@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::incident::{Incident, ResendRefusal};
 use super::recipient::{Alternatives, NotARecipient, did_you_mean};
 use crate::chunk::ChunkError;
 use crate::protocol::{Digest, ErrorClass, Identity, ProtocolError};
@@ -104,6 +105,12 @@ pub enum MailboxError {
         /// What speaks against it.
         why: String,
     },
+    /// The registry has changed what we had sent.
+    #[error(transparent)]
+    Incident(Box<Incident>),
+    /// A message is not sent once more.
+    #[error(transparent)]
+    Resend(#[from] ResendRefusal),
     /// A background task ended without an answer.
     #[error("background task ended early")]
     TaskLost,
@@ -135,6 +142,8 @@ impl MailboxError {
             Self::NotYetSent => ErrorClass::TimedOut,
             Self::TagMoved { .. } => ErrorClass::Malformed,
             Self::Unrecorded { .. } => ErrorClass::Corrupt,
+            Self::Incident(incident) => incident.class(),
+            Self::Resend(refusal) => refusal.class(),
             // Not `Corrupt`, which is about bytes of a message: this is the local disk.
             Self::DamagedRow | Self::TaskLost => ErrorClass::Internal,
         }
@@ -147,6 +156,7 @@ impl MailboxError {
             Self::NearMiss { .. } => "near-miss",
             Self::DamagedRow => "damaged-row",
             Self::EmptyAbandoned { .. } => "abandoned",
+            Self::Incident(incident) => incident.code(),
             _ => self.class().code(),
         }
     }
@@ -184,6 +194,11 @@ impl MailboxError {
 
     /// Returns what to do next, in one sentence.
     pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Incident(incident) => return Some(incident.hint()),
+            Self::Resend(refusal) => return Some(refusal.hint().to_owned()),
+            _ => {}
+        }
         if let Some(hint) = self.registry().and_then(RegistryError::hint) {
             return Some(hint.to_owned());
         }
@@ -243,6 +258,12 @@ impl MailboxError {
             _ => return None,
         };
         Some(hint.to_owned())
+    }
+}
+
+impl From<Incident> for MailboxError {
+    fn from(incident: Incident) -> Self {
+        Self::Incident(Box::new(incident))
     }
 }
 

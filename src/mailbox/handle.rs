@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use super::MailboxError;
 use super::core::Core;
 use super::inbox::Inbox;
+use super::lifecycle::Watching;
 use super::options::MailboxOptions;
 use super::outbox::Outbox;
 use super::parts::MailboxParts;
@@ -116,6 +117,7 @@ pub struct Mailbox {
     pub(super) reading: Arc<Reading>,
     pub(super) inbox: Inbox,
     pub(super) outbox: Outbox,
+    watching: Arc<Watching>,
     listed: Arc<ListedVersion>,
 }
 
@@ -173,6 +175,7 @@ impl Mailbox {
             collecting: Arc::new(Collecting::new(Arc::clone(&core))),
             inbox: Inbox::new(Arc::clone(&core), Arc::clone(&reading), Arc::clone(&giving)),
             outbox: Outbox::new(Arc::clone(&core), Arc::clone(&reading), spool, owns_leftovers),
+            watching: Arc::new(Watching::new(Arc::clone(&core))),
             listed: Arc::new(ListedVersion(AtomicI64::new(version))),
             core,
             giving,
@@ -234,6 +237,10 @@ impl Mailbox {
             }
             if let Err(error) = self.collecting.collect().await {
                 self.core.record_error("receipts", &error);
+            }
+            // After the receipts: what is confirmed needs no look.
+            if let Err(error) = self.watching.round().await {
+                self.core.record_unless_repeated("outbox", &error);
             }
         };
         tokio::select! {

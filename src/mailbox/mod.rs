@@ -13,6 +13,7 @@ mod discover;
 mod error;
 mod handle;
 mod inbox;
+mod incident;
 mod lifecycle;
 mod options;
 mod outbox;
@@ -31,9 +32,13 @@ mod trust_mark;
 pub use error::MailboxError;
 pub use handle::Mailbox;
 pub use inbox::{Inbox, Inspection, PollReport};
-pub use lifecycle::{CollectedMessage, Garbage, Leftovers, Recall, Remainder, Removal, SentEntry};
+pub use incident::{Incident, ResendRefusal};
+pub use lifecycle::{
+    CollectedMessage, Content, Garbage, Leftovers, Recall, Remainder, Removal, Resent, SentEntry,
+};
 pub use options::{
-    Delivery, HISTORY_DEFAULT, MailboxOptions, POLL_DEFAULT, SETTLE_DEFAULT, TEMPORARY_NAMES,
+    CHECK_SENT_DEFAULT, Delivery, HISTORY_DEFAULT, MailboxOptions, POLL_DEFAULT, SETTLE_DEFAULT,
+    TEMPORARY_NAMES,
 };
 pub use outbox::{Outbox, SentMessage, unheld_in};
 pub use parts::{FixedTrust, MailboxParts, TrustSource};

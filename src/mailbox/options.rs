@@ -15,6 +15,10 @@ pub const SETTLE_DEFAULT: Duration = Duration::from_millis(500);
 /// How long entries that are over stay in the lists of this machine by default.
 pub const HISTORY_DEFAULT: Duration = Duration::from_hours(90 * 24);
 
+/// How long after it was sent the registry is asked by default whether it still has a message that
+/// no receipt has confirmed: longer than registries take until they show what was pushed.
+pub const CHECK_SENT_DEFAULT: Duration = Duration::from_mins(2);
+
 /// What a close of a file in the outbox waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Delivery {
@@ -68,6 +72,9 @@ pub struct MailboxOptions {
     pub outbox_new: Vec<String>,
     /// How long finished entries stay in the lists of this machine.
     pub history: Duration,
+    /// How long after it was sent a message without a receipt is first looked for in the registry,
+    /// and then at growing intervals, while mounted; zero = never.
+    pub check_sent: Duration,
     /// Chunks compressed and uploaded at once; bounds the memory of a send.
     pub uploads_max: usize,
 }
@@ -111,6 +118,7 @@ impl MailboxOptions {
             temporary_names: TEMPORARY_NAMES.iter().map(|&name| name.to_owned()).collect(),
             outbox_new: Vec::new(),
             history: HISTORY_DEFAULT,
+            check_sent: CHECK_SENT_DEFAULT,
             uploads_max: 4,
         }
     }

@@ -39,6 +39,8 @@ pub struct Status {
     pub next_attempt: Option<String>,
     /// Files of the outbox that failed.
     pub outbox_failed: usize,
+    /// Messages that the registry no longer has, and that no receipt has confirmed.
+    pub outbox_lost: usize,
     /// Rows of the outbox that the disk has damaged.
     pub outbox_damaged: usize,
     /// Files of the outbox to people whose key is not held.
@@ -112,6 +114,7 @@ impl Mailbox {
             }),
             outbox_waiting: waiting_count(&snapshot),
             next_attempt: self.outbox.next_attempt().map(|time| time.to_string()),
+            outbox_lost: files.iter().filter(|file| file.is_lost()).count(),
             outbox_damaged: self.outbox.damaged_count(),
             outbox_failed: count(|state| matches!(state, SendState::Failed | SendState::Abandoned)),
             outbox_unheld: self.outbox.unheld(),

@@ -3,7 +3,7 @@
 use crate::common::{Home, run};
 
 /// The verbs of the manual.
-const VERBS: [&str; 18] = [
+const VERBS: [&str; 19] = [
     "init",
     "mount",
     "umount",
@@ -14,6 +14,7 @@ const VERBS: [&str; 18] = [
     "ack",
     "restore",
     "recall",
+    "resend",
     "gc",
     "status",
     "queue",

@@ -9,6 +9,7 @@ mod pages;
 mod places;
 mod privacy;
 mod recipients;
+mod resend;
 mod setup;
 mod streams;
 mod transfer;

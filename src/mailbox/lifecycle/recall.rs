@@ -85,7 +85,7 @@ impl Mailbox {
         })
     }
 
-    async fn look_for_receipt(&self, entry: &OutboxEntry) -> Result<(), MailboxError> {
+    pub(super) async fn look_for_receipt(&self, entry: &OutboxEntry) -> Result<(), MailboxError> {
         let listed = self.snapshot().outbox_files().find(|file| file.id() == entry.id).cloned();
         let file = listed.unwrap_or_else(|| self.outbox.unlisted(entry.clone()));
         self.collecting.collect_one(&file).await.map(|_count| ())

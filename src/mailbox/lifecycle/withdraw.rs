@@ -134,6 +134,14 @@ async fn own_bundles(
     Ok(ours.map(|(part, _)| part).collect())
 }
 
+/// Returns whether the registry has our signature of the message, where readers find it.
+pub(super) async fn is_signed(
+    repository: &dyn Repository,
+    message: &PreparedMessage,
+) -> Result<bool, MailboxError> {
+    Ok(!own_bundles(repository, message).await?.is_empty())
+}
+
 /// Finds the bundles that claim to sign `subject`, with the digest of the bundle.
 async fn bundles_of(
     repository: &dyn Repository,

@@ -45,6 +45,7 @@ impl Outbox {
             self.load_entry(entry, recover).await?;
         }
         self.mark_withdrawn().await?;
+        self.mark_lost().await?;
         if recover {
             let unknown: Vec<_> = staged.into_iter().filter(|name| !known.contains(name)).collect();
             for names in unknown.chunks(ORPHAN_COUNT_MAX) {
@@ -98,7 +99,8 @@ impl Outbox {
             }
         }
         self.set_behind(is_behind);
-        self.mark_withdrawn().await
+        self.mark_withdrawn().await?;
+        self.mark_lost().await
     }
 
     /// Reports which rows are damaged, once each: their promise is not kept, and not forgotten.
@@ -123,6 +125,20 @@ impl Outbox {
             }
         }
         self.core.listing.touch();
+        Ok(())
+    }
+
+    /// Shows which sent messages the registry has lost.
+    async fn mark_lost(&self) -> Result<(), MailboxError> {
+        let lost = self.core.store.lost_messages().await?;
+        let mut changed = false;
+        for file in self.core.listing.snapshot().outbox_files() {
+            let is_lost = file.digest().is_some_and(|digest| lost.contains(&digest));
+            changed |= file.set_lost(is_lost && file.state() == SendState::Sent);
+        }
+        if changed {
+            self.core.listing.touch();
+        }
         Ok(())
     }
 

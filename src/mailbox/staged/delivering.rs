@@ -386,6 +386,17 @@ impl OutboxFile {
         self.with(|_, member| member.outcome.withdraw(why));
     }
 
+    /// Remembers whether the registry has lost the message; returns whether that is new.
+    ///
+    /// The row does not change: what is known of sent messages has its own table, by digest.
+    pub(in crate::mailbox) fn set_lost(&self, is_lost: bool) -> bool {
+        self.with(|_, member| {
+            let was_lost = member.outcome.is_lost();
+            member.outcome.set_lost(is_lost);
+            member.outcome.is_lost() != was_lost
+        })
+    }
+
     /// Returns what a row says about content and name.
     pub(super) fn described(&self, inner: &Inner) -> OutboxChange {
         OutboxChange {

@@ -237,12 +237,18 @@ impl OutboxFile {
         self.with(|_, member| member.watch())
     }
 
-    /// Returns the word for people: the state, or how the message was withdrawn.
+    /// Returns the word for people: the state, how the message was withdrawn, or that it is lost.
     pub fn shown_state(&self) -> &'static str {
         self.with(|_, member| match member.outcome.withdrawn() {
             Some(why) => why.as_str(),
+            None if member.outcome.is_lost() => "lost",
             None => member.state().as_str(),
         })
+    }
+
+    /// Returns whether the registry no longer has the message, and no receipt for it has come.
+    pub fn is_lost(&self) -> bool {
+        self.with(|_, member| member.outcome.is_lost())
     }
 
     /// Returns whether the file has left the list: removed or replaced.

@@ -29,6 +29,8 @@ pub(super) struct Outcome {
     receipt: Option<ReceiptStatus>,
     /// Set once the message was withdrawn from the registry.
     withdrawn: Option<Withdrawal>,
+    /// Whether the registry has lost the message, as far as is known.
+    is_lost: bool,
 }
 
 impl Outcome {
@@ -37,7 +39,7 @@ impl Outcome {
         failure: Option<Failure>,
         receipt: Option<ReceiptStatus>,
     ) -> Self {
-        Self { state, failure, receipt, withdrawn: None }
+        Self { state, failure, receipt, withdrawn: None, is_lost: false }
     }
 
     pub(super) fn state(&self) -> SendState {
@@ -87,6 +89,15 @@ impl Outcome {
     pub(super) fn withdraw(&mut self, why: Withdrawal) {
         self.withdrawn.get_or_insert(why);
     }
+
+    /// Returns whether the registry has lost the message: withdrawn by nobody, received by nobody.
+    pub(super) fn is_lost(&self) -> bool {
+        self.is_lost && self.withdrawn.is_none() && self.receipt.is_none()
+    }
+
+    pub(super) fn set_lost(&mut self, is_lost: bool) {
+        self.is_lost = is_lost;
+    }
 }
 
 #[cfg(test)]
@@ -129,5 +140,22 @@ mod tests {
         outcome.withdraw(Withdrawal::Expired);
 
         assert_eq!(outcome.withdrawn(), Some(Withdrawal::Recalled));
+    }
+
+    #[test]
+    fn a_message_that_was_received_or_withdrawn_is_not_lost() {
+        let lost = || {
+            let mut outcome = Outcome::new(SendState::Sent, None, None);
+            outcome.set_lost(true);
+            outcome
+        };
+        let (mut received, mut recalled, mut found) = (lost(), lost(), lost());
+        assert!(lost().is_lost());
+
+        received.set_receipt(ReceiptStatus::Accepted);
+        recalled.withdraw(Withdrawal::Recalled);
+        found.set_lost(false);
+
+        assert!(![received, recalled, found].iter().any(Outcome::is_lost));
     }
 }

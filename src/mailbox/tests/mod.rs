@@ -1,6 +1,7 @@
 //! The product's verbs over a real database, real signatures and a repository in memory.
 
 mod lifecycle;
+mod presence;
 mod queue;
 mod receipts;
 mod receive;

@@ -112,9 +112,26 @@ impl Core {
 
     /// Remembers an error for `.dockercomms/errors`, in memory at once and on disk soon after.
     pub(crate) fn record_error(self: &Arc<Self>, subject: &str, error: &MailboxError) {
+        let Some(entry) = self.show_error(subject, error) else { return };
+        let core = Arc::clone(self);
+        self.spawn(async move {
+            // A full disk must not keep the error from being shown; it is already in memory.
+            core.store.record_error(entry).await.ok();
+        });
+    }
+
+    /// As [`Core::record_error`]; on disk too when this returns, unless the disk is full.
+    pub(crate) async fn record_error_durably(&self, subject: &str, error: &MailboxError) {
+        if let Some(entry) = self.show_error(subject, error) {
+            self.store.record_error(entry).await.ok();
+        }
+    }
+
+    /// Adds a line to the listed errors; returns its row.
+    fn show_error(&self, subject: &str, error: &MailboxError) -> Option<ErrorEntry> {
         let class = error.class();
         if class == ErrorClass::Interrupted {
-            return;
+            return None;
         }
         let line = ErrorLine {
             at: self.now(),
@@ -131,18 +148,13 @@ impl Core {
             }
             lines.push(line.clone());
         });
-        let core = Arc::clone(self);
-        self.spawn(async move {
-            // A full disk must not keep the error from being shown; it is already in memory.
-            let entry = ErrorEntry {
-                at: line.at,
-                code: line.code,
-                subject: line.subject,
-                text: line.text,
-                hint: line.hint,
-            };
-            core.store.record_error(entry).await.ok();
-        });
+        Some(ErrorEntry {
+            at: line.at,
+            code: line.code,
+            subject: line.subject,
+            text: line.text,
+            hint: line.hint,
+        })
     }
 }
 

@@ -110,6 +110,11 @@ impl Registry {
         twin
     }
 
+    /// Returns the directory of blobs and tags.
+    pub(crate) fn data(&self) -> &Path {
+        &self.data
+    }
+
     /// Returns `host:port`.
     pub(crate) fn address(&self) -> String {
         format!("127.0.0.1:{}", self.port)

@@ -12,4 +12,5 @@ mod power;
 mod receiving;
 mod sending;
 mod setting_up;
+mod watching;
 mod world;

@@ -12,6 +12,7 @@ mod interrupt;
 mod kills;
 mod lifecycle;
 mod offline;
+mod presence;
 mod programs;
 mod readers;
 mod servers;

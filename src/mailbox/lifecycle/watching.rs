@@ -195,7 +195,7 @@ impl Watching {
                 }
                 if record.put_back_count > record.told_count {
                     // A crash came between the push and its line.
-                    self.tell_put_back(&entry, record.put_back_count, None).await?;
+                    self.tell_put_back(&entry, message, record.put_back_count, None).await?;
                 }
                 Ok((Again::Later, false))
             }
@@ -211,9 +211,9 @@ impl Watching {
             }
             Step::PutBack => Ok((self.put_back(&entry, message, elsewhere, now).await?, true)),
             Step::GiveUp => {
-                keep(Standing::GivenUp, None).await?;
                 let incident = Incident::GivenUp { message: message.digest, elsewhere };
-                core.record_error(&subject(&entry), &incident.into());
+                self.tell(&entry, incident).await;
+                keep(Standing::GivenUp, None).await?;
                 Ok((Again::Later, false))
             }
             Step::Lose => {
@@ -267,7 +267,7 @@ impl Watching {
                     withdraw(core, message, Receipts::Keep).await?;
                     return Ok(Again::Rarely);
                 }
-                self.tell_put_back(entry, count, elsewhere).await?;
+                self.tell_put_back(entry, message, count, elsewhere).await?;
                 return Ok(Again::Soon);
             }
             Err(error) => error,
@@ -286,13 +286,16 @@ impl Watching {
             }
             // Another login, or another permission, may change that.
             ErrorClass::Denied | ErrorClass::DirectoryDenied => {
-                self.tell_not_put_back(entry, message.digest, elsewhere, source);
+                let message = message.digest;
+                let incident = Incident::NotPutBack { message, elsewhere, source };
+                core.record_once(&subject(entry), &incident.into());
                 Ok(Again::Later)
             }
             ErrorClass::NotPermitted => {
-                let (standing, digest) = (Standing::Refused, &message.digest);
-                core.store.record_presence(digest, standing, None, now).await?;
-                self.tell_not_put_back(entry, message.digest, elsewhere, source);
+                let (standing, digest) = (Standing::Refused, message.digest);
+                let incident = Incident::NotPutBack { message: digest, elsewhere, source };
+                self.tell(entry, incident).await;
+                core.store.record_presence(&digest, standing, None, now).await?;
                 Ok(Again::Later)
             }
             _ => Err(source.into()),
@@ -319,12 +322,10 @@ impl Watching {
         now: Timestamp,
     ) -> Result<(), MailboxError> {
         let core = &self.core;
-        core.store
-            .record_presence(&message.digest, Standing::Lost, Some(Finding::Gone), now)
-            .await?;
+        self.tell(entry, Incident::Lost { message: message.digest }).await;
+        let (standing, finding) = (Standing::Lost, Some(Finding::Gone));
+        core.store.record_presence(&message.digest, standing, finding, now).await?;
         self.show_lost(entry, true);
-        let incident = Incident::Lost { message: message.digest };
-        core.record_error(&subject(entry), &incident.into());
         Ok(())
     }
 
@@ -339,28 +340,19 @@ impl Watching {
     async fn tell_put_back(
         &self,
         entry: &OutboxEntry,
+        message: &PreparedMessage,
         count: u32,
         elsewhere: Option<Digest>,
     ) -> Result<(), MailboxError> {
-        let core = &self.core;
-        core.record_error(&subject(entry), &Incident::PutBack { count, elsewhere }.into());
-        if let Some(message) = &entry.message {
-            core.store.record_told(&message.digest).await?;
-        }
+        self.tell(entry, Incident::PutBack { count, elsewhere }).await;
+        self.core.store.record_told(&message.digest).await?;
         crash::point!("lifecycle.put-back.told");
         Ok(())
     }
 
-    /// Says once that a tag cannot be put back.
-    fn tell_not_put_back(
-        &self,
-        entry: &OutboxEntry,
-        message: Digest,
-        elsewhere: Option<Digest>,
-        source: RegistryError,
-    ) {
-        let incident = Incident::NotPutBack { message, elsewhere, source };
-        self.core.record_once(&subject(entry), &incident.into());
+    /// Adds a line to `errors`, before the row says so: rather twice after a crash than not at all.
+    async fn tell(&self, entry: &OutboxEntry, incident: Incident) {
+        self.core.record_error_durably(&subject(entry), &incident.into()).await;
     }
 }
 

@@ -21,7 +21,7 @@ pub enum Standing {
     /// Its tag is looked at, and put back.
     #[default]
     Watched,
-    /// The registry refused permanently to have its tag put back.
+    /// The registry refuses to have its tag put back, of which the user was told.
     Refused,
     /// Its tag was put back as often as it ever is.
     GivenUp,
@@ -29,10 +29,13 @@ pub enum Standing {
     Lost,
     /// The user has sent it once more, as another message.
     Resent,
+    /// It has expired.
+    Over,
 }
 
 impl Standing {
-    const ALL: [Self; 5] = [Self::Watched, Self::Refused, Self::GivenUp, Self::Lost, Self::Resent];
+    const ALL: [Self; 6] =
+        [Self::Watched, Self::Refused, Self::GivenUp, Self::Lost, Self::Resent, Self::Over];
 
     /// Returns the word kept in the database.
     pub const fn as_str(self) -> &'static str {
@@ -42,6 +45,7 @@ impl Standing {
             Self::GivenUp => "given-up",
             Self::Lost => "lost",
             Self::Resent => "resent",
+            Self::Over => "over",
         }
     }
 }
@@ -108,7 +112,7 @@ pub struct PresenceRecord {
     pub at: Timestamp,
 }
 
-/// A sent message that no receipt has confirmed, neither withdrawn nor resent.
+/// A sent message that no receipt has confirmed, neither withdrawn nor resent nor known to be over.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unconfirmed {
     /// Its row in the outbox.
@@ -129,7 +133,7 @@ const COLUMNS: &str = "coalesce(standing, 'watched') AS standing, finding, \
 /// What a sent message is that may still have to be put back.
 const IS_UNCONFIRMED: &str = "state = 'sent' AND receipt IS NULL AND digest IS NOT NULL \
      AND digest NOT IN (SELECT digest FROM withdrawn) \
-     AND coalesce(standing, 'watched') <> 'resent'";
+     AND coalesce(standing, 'watched') NOT IN ('resent', 'over')";
 
 impl Store {
     /// Returns the sent messages that no receipt has confirmed, the oldest first, also those that
@@ -245,7 +249,8 @@ impl Store {
 fn watched(connection: &Connection, digest: &str) -> Result<Option<PresenceRecord>, StoreError> {
     let sql = format!(
         "SELECT {COLUMNS} FROM outbox LEFT JOIN presence USING (digest) \
-         WHERE digest = ?1 AND {IS_UNCONFIRMED} AND coalesce(standing, 'watched') = 'watched'"
+         WHERE digest = ?1 AND {IS_UNCONFIRMED} \
+         AND coalesce(standing, 'watched') IN ('watched', 'refused')"
     );
     let mut statement = connection.prepare_cached(&sql)?;
     Ok(statement.query_row([digest], record).optional()?)

@@ -29,6 +29,10 @@ use crate::sys::crash;
 /// is fine costs one request, any other one up to four.
 const LOOKS_A_ROUND: usize = 2;
 
+/// Messages taken up in one round: most of them may turn out to have expired, which costs no request
+/// and is found out once.
+const TAKEN_A_ROUND: usize = 32;
+
 /// Time between two rounds, unless messages are looked at sooner than that.
 const ROUND_PAUSE: Duration = Duration::from_secs(20);
 
@@ -50,7 +54,7 @@ struct Schedule {
 }
 
 impl Schedule {
-    /// Returns the messages to look at now.
+    /// Returns messages to look at now, in random order.
     fn take(&mut self, now: i64, first: Duration, messages: Vec<Unconfirmed>) -> Vec<Unconfirmed> {
         let farthest = now.saturating_add(secs(LOOK_INTERVAL_MAX));
         let mut due = HashMap::with_capacity(messages.len());
@@ -70,7 +74,7 @@ impl Schedule {
         }
         // Messages that are gone from the journal are forgotten with it.
         self.due = due;
-        let count = wanted.len().min(LOOKS_A_ROUND);
+        let count = wanted.len().min(TAKEN_A_ROUND);
         (0..count).map(|_| wanted.swap_remove(random_below(wanted.len()))).collect()
     }
 }
@@ -84,6 +88,29 @@ enum Again {
     Later,
     /// Not before the longest time: nothing can be done about it.
     Rarely,
+}
+
+/// What a look took.
+#[derive(Debug, Clone, Copy)]
+enum Cost {
+    Nothing,
+    Look,
+    Push,
+}
+
+/// How a look ended.
+struct Looked {
+    again: Again,
+    cost: Cost,
+}
+
+impl Looked {
+    /// Nothing was asked, and nothing is to be done.
+    const NOTHING: Self = Self { again: Again::Rarely, cost: Cost::Nothing };
+
+    fn later() -> Self {
+        Self { again: Again::Later, cost: Cost::Look }
+    }
 }
 
 impl Watching {
@@ -104,15 +131,21 @@ impl Watching {
             return Ok(());
         }
         let messages = core.store.unconfirmed().await?;
-        let looked_at = self.schedule.lock().take(now.unix_secs(), first, messages);
-        for message in looked_at {
+        let taken = self.schedule.lock().take(now.unix_secs(), first, messages);
+        let mut look_count = 0;
+        for message in taken {
+            if look_count == LOOKS_A_ROUND {
+                break;
+            }
             // Before the look, so that one that fails does not come first again and again.
             self.put_off(&message, now, Again::Later);
             match self.look(&message, now).await {
-                Ok((again, pushed)) => {
+                Ok(Looked { again, cost }) => {
                     self.put_off(&message, now, again);
-                    if pushed {
-                        break;
+                    match cost {
+                        Cost::Nothing => {}
+                        Cost::Look => look_count += 1,
+                        Cost::Push => break,
                     }
                 }
                 Err(error) if error.registry().is_some() => {
@@ -150,25 +183,28 @@ impl Watching {
         self.schedule.lock().due.insert(message.digest, at);
     }
 
-    /// Looks at one message and does what follows; returns when it is looked at again, and whether
-    /// anything was pushed.
+    /// Looks at one message and does what follows.
     async fn look(
         &self,
         unconfirmed: &Unconfirmed,
         now: Timestamp,
-    ) -> Result<(Again, bool), MailboxError> {
+    ) -> Result<Looked, MailboxError> {
         let core = &self.core;
         // A damaged row is reported by the outbox.
         let Ok(Some(entry)) = core.store.outbox(unconfirmed.id).await else {
-            return Ok((Again::Rarely, false));
+            return Ok(Looked::NOTHING);
         };
-        let Some(message) = &entry.message else { return Ok((Again::Rarely, false)) };
+        let Some(message) = &entry.message else { return Ok(Looked::NOTHING) };
         if Message::parse(&message.manifest)?.envelope.is_expired(core.latest()) {
-            return Ok((Again::Rarely, false));
+            // What was lost stays that, so that the user still sees it.
+            if unconfirmed.record.standing != Standing::Lost {
+                core.store.record_presence(&message.digest, Standing::Over, None, now).await?;
+            }
+            return Ok(Looked::NOTHING);
         }
         let record = unconfirmed.record;
         let Some((tag, elsewhere)) = self.tag_fact(message).await? else {
-            return Ok((Again::Later, false));
+            return Ok(Looked::later());
         };
         let manifest = match tag {
             TagFact::Ours | TagFact::Shared => Presence::Unknown,
@@ -190,37 +226,43 @@ impl Watching {
             |standing, finding| core.store.record_presence(&message.digest, standing, finding, now);
         match step {
             Step::Fine => {
-                if record.finding.is_some() {
-                    keep(record.standing, None).await?;
+                if record.finding.is_some() || record.standing == Standing::Refused {
+                    let is_over = record.standing == Standing::GivenUp;
+                    let standing = if is_over { Standing::GivenUp } else { Standing::Watched };
+                    keep(standing, None).await?;
                 }
                 if record.put_back_count > record.told_count {
                     // A crash came between the push and its line.
                     self.tell_put_back(&entry, message, record.put_back_count, None).await?;
                 }
-                Ok((Again::Later, false))
+                Ok(Looked::later())
             }
             Step::Found => {
                 keep(Standing::Watched, None).await?;
                 self.show_lost(&entry, false);
                 tracing::info!(digest = %message.digest, "a lost message is in the registry again");
-                Ok((Again::Later, false))
+                Ok(Looked::later())
             }
             Step::Suspect(finding) => {
                 keep(record.standing, Some(finding)).await?;
-                Ok((Again::Soon, false))
+                Ok(Looked { again: Again::Soon, cost: Cost::Look })
             }
-            Step::PutBack => Ok((self.put_back(&entry, message, elsewhere, now).await?, true)),
+            Step::PutBack => {
+                let standing = record.standing;
+                let again = self.put_back(&entry, message, elsewhere, standing, now).await?;
+                Ok(Looked { again, cost: Cost::Push })
+            }
             Step::GiveUp => {
                 let incident = Incident::GivenUp { message: message.digest, elsewhere };
                 self.tell(&entry, incident).await;
                 keep(Standing::GivenUp, None).await?;
-                Ok((Again::Later, false))
+                Ok(Looked::later())
             }
             Step::Lose => {
                 self.lose(&entry, message, now).await?;
-                Ok((Again::Later, false))
+                Ok(Looked::later())
             }
-            Step::Wait => Ok((Again::Later, false)),
+            Step::Wait => Ok(Looked::later()),
         }
     }
 
@@ -252,6 +294,7 @@ impl Watching {
         entry: &OutboxEntry,
         message: &PreparedMessage,
         elsewhere: Option<Digest>,
+        standing: Standing,
         now: Timestamp,
     ) -> Result<Again, MailboxError> {
         let core = &self.core;
@@ -266,6 +309,10 @@ impl Watching {
                     // Another process has recalled it in this very moment.
                     withdraw(core, message, Receipts::Keep).await?;
                     return Ok(Again::Rarely);
+                }
+                if standing == Standing::Refused {
+                    let standing = Standing::Watched;
+                    core.store.record_presence(&message.digest, standing, None, now).await?;
                 }
                 self.tell_put_back(entry, message, count, elsewhere).await?;
                 return Ok(Again::Soon);
@@ -284,18 +331,16 @@ impl Watching {
                 self.lose(entry, message, now).await?;
                 Ok(Again::Later)
             }
-            // Another login, or another permission, may change that.
-            ErrorClass::Denied | ErrorClass::DirectoryDenied => {
-                let message = message.digest;
-                let incident = Incident::NotPutBack { message, elsewhere, source };
-                core.record_once(&subject(entry), &incident.into());
-                Ok(Again::Later)
-            }
-            ErrorClass::NotPermitted => {
-                let (standing, digest) = (Standing::Refused, message.digest);
-                let incident = Incident::NotPutBack { message: digest, elsewhere, source };
-                self.tell(entry, incident).await;
-                core.store.record_presence(&digest, standing, None, now).await?;
+            // Another login, another permission or the end of a maintenance may change that; an
+            // immutable tag never does, but a try at ever longer intervals harms nobody.
+            ErrorClass::Denied | ErrorClass::DirectoryDenied | ErrorClass::NotPermitted => {
+                let digest = message.digest;
+                if standing != Standing::Refused {
+                    let incident = Incident::NotPutBack { message: digest, elsewhere, source };
+                    self.tell(entry, incident).await;
+                }
+                let (standing, finding) = (Standing::Refused, Some(Finding::Untagged));
+                core.store.record_presence(&digest, standing, finding, now).await?;
                 Ok(Again::Later)
             }
             _ => Err(source.into()),

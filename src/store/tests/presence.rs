@@ -42,6 +42,8 @@ async fn only_what_is_sent_without_a_receipt_is_unconfirmed() {
     store.record_withdrawal(&recalled, Withdrawal::Recalled, at(9)).await.unwrap();
     let (_, resent) = row(&store, "resent", OutboxState::Sent).await;
     store.record_presence(&resent, Standing::Resent, None, at(9)).await.unwrap();
+    let (_, over) = row(&store, "over", OutboxState::Sent).await;
+    store.record_presence(&over, Standing::Over, None, at(9)).await.unwrap();
 
     let rows = store.unconfirmed().await.unwrap();
 
@@ -105,7 +107,7 @@ async fn a_count_that_came_to_nothing_is_taken_back_once() {
 
 #[tokio::test]
 async fn nothing_is_put_back_that_was_withdrawn_confirmed_lost_or_sent_once_more() {
-    for why in ["recalled", "receipt", "lost", "given up", "resent", "unknown"] {
+    for why in ["recalled", "receipt", "lost", "given up", "resent", "over", "unknown"] {
         let (_dir, store) = new_store().await;
         let (id, mut digest) = row(&store, "a", OutboxState::Sent).await;
         let keep = |standing| store.record_presence(&digest, standing, None, at(1));
@@ -121,6 +123,7 @@ async fn nothing_is_put_back_that_was_withdrawn_confirmed_lost_or_sent_once_more
             "lost" => keep(Standing::Lost).await.unwrap(),
             "given up" => keep(Standing::GivenUp).await.unwrap(),
             "resent" => keep(Standing::Resent).await.unwrap(),
+            "over" => keep(Standing::Over).await.unwrap(),
             _ => digest = Digest::of(b"another one"),
         }
 

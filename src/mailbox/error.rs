@@ -197,18 +197,15 @@ impl MailboxError {
         match self {
             Self::Incident(incident) => return Some(incident.hint()),
             Self::Resend(refusal) => return Some(refusal.hint().to_owned()),
-            _ => {}
-        }
-        if let Some(hint) = self.registry().and_then(RegistryError::hint) {
-            return Some(hint.to_owned());
-        }
-        match self {
             Self::NotARecipient(refused) => return Some(refused.hint()),
             Self::NearMiss { near, .. } => {
                 return did_you_mean(near)
                     .map(|question| format!("{question} If so, remove the new directory"));
             }
             _ => {}
+        }
+        if let Some(hint) = self.registry().and_then(RegistryError::hint) {
+            return Some(hint.to_owned());
         }
         let hint = match self.class() {
             ErrorClass::NotFound if self.registry().is_some() => {

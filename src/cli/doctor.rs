@@ -19,6 +19,7 @@ use crate::protocol::{
 };
 use crate::registry::{ManifestUpload, ReferrerEntry, RegistryError, Repository};
 use crate::store::Store;
+use crate::sys::backoff::Backoff;
 use crate::sys::{Clock as _, Counted, SystemClock};
 
 /// How long the registry may take for the whole examination.
@@ -29,6 +30,10 @@ const PLAUSIBLE_UNIX_SECS: i64 = 1_735_689_600;
 
 /// If the clock was once this many seconds ahead of now, it was wrong then or is wrong now.
 const CLOCK_LEAD_MAX_SECS: i64 = 3_600;
+
+/// Most attempts to see what was just pushed, and the pauses between them: a dozen seconds.
+const LAG_ATTEMPT_COUNT_MAX: u32 = 6;
+const LAG_BACKOFF: Backoff = Backoff::new(Duration::from_millis(400), Duration::from_secs(6));
 
 /// The artifact type of what `--write` pushes.
 const PROBE_TYPE: &str = "application/vnd.dockercomms.doctor.v1";
@@ -398,7 +403,7 @@ async fn try_to_write(repository: &dyn Repository) -> Vec<Check> {
     };
     let deleted = async {
         for digest in [&referrer, &subject] {
-            repository.delete_manifest(digest).await?;
+            patiently(async || repository.delete_manifest(digest).await).await?;
         }
         repository.remove_referrer(&subject, &referrer).await
     };
@@ -417,6 +422,21 @@ async fn try_to_write(repository: &dyn Repository) -> Vec<Check> {
         ),
     };
     vec![push, referrers, delete]
+}
+
+/// Repeats a call while the registry denies what it has just confirmed, as some do for seconds.
+async fn patiently<T>(
+    mut call: impl AsyncFnMut() -> Result<T, RegistryError>,
+) -> Result<T, RegistryError> {
+    for attempt in 1..LAG_ATTEMPT_COUNT_MAX {
+        match call().await {
+            Err(RegistryError::NotFound { .. }) => {
+                tokio::time::sleep(LAG_BACKOFF.random_pause(attempt, None)).await;
+            }
+            result => return result,
+        }
+    }
+    call().await
 }
 
 /// Makes a manifest that was never pushed before: an existing digest would prove nothing.
@@ -444,10 +464,14 @@ async fn find_referrer(
     subject: &Digest,
     referrer: &Digest,
 ) -> Result<&'static str, RegistryError> {
-    let found = repository.list_referrers(subject).await?;
-    if !found.iter().any(|entry| entry.digest == *referrer) {
-        return Err(RegistryError::NotFound { what: "the entry that was pushed".to_owned() });
-    }
+    patiently(async || {
+        let found = repository.list_referrers(subject).await?;
+        if found.iter().any(|entry| entry.digest == *referrer) {
+            return Ok(());
+        }
+        Err(RegistryError::NotFound { what: "the entry that was pushed".to_owned() })
+    })
+    .await?;
     match repository.resolve_tag(&Tag::referrers(subject)).await? {
         Some(_) => Ok("no referrers API; the fallback tag `sha256-...` is used instead"),
         None => Ok("the registry has the referrers API"),

@@ -18,7 +18,7 @@ use super::output::Show;
 use super::recipient::{self, Confirmation};
 use super::session::Session;
 use crate::config::{ByteSize, Overrides, Span};
-use crate::mailbox::{Mailbox, SentMessage};
+use crate::mailbox::{Mailbox, MailboxError, SentMessage};
 use crate::protocol::{Compression, ErrorClass, FileName, Identity};
 use crate::sys::{Clock as _, SystemClock};
 
@@ -34,7 +34,8 @@ Examples:
 /// Prints the digest of each message, which `verify`, `cosign verify` and `oras pull` accept. The
 /// payload is signed, not encrypted. A recipient who is not in your trust store must be an address
 /// (or match `outbox_new` in config.toml), and you are asked first; without a terminal, --new says
-/// that you mean it.
+/// that you mean it. If the registry does not confirm the last step, the same command again
+/// finishes that message, and it arrives once.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
@@ -113,9 +114,7 @@ pub(crate) fn run(session: &Session, args: &Args) -> Result<u8, Failure> {
                 Ok(message) => {
                     session.output.show(&SentShown { to: to.as_str().to_owned(), message });
                 }
-                Err(failure) => {
-                    failures.push(failure.about(format!("{} was not sent", file.display())));
-                }
+                Err(failure) => failures.push(failure),
             }
         }
         conclude(session, args.files.len(), failures)
@@ -151,7 +150,8 @@ async fn send_one(
     path: &Path,
     name: Option<&str>,
 ) -> Result<SentMessage, Failure> {
-    let source = open(path, name)?;
+    let not_sent = |failure: Failure| failure.about(format!("{} was not sent", path.display()));
+    let source = open(path, name).map_err(not_sent)?;
     let bar = session.output.progress(source.name.as_str(), source.len);
     let progress = {
         let bar = bar.clone();
@@ -160,7 +160,12 @@ async fn send_one(
     let outbox = mailbox.outbox();
     let sent = outbox.send(to, &source.name, source.content, source.mtime, progress).await;
     bar.finish_and_clear();
-    Ok(sent?)
+    sent.map_err(|error| match error {
+        MailboxError::Unconfirmed(_) => {
+            Failure::from(error).about(format!("{} is perhaps not sent yet", path.display()))
+        }
+        error => not_sent(error.into()),
+    })
 }
 
 fn open(path: &Path, name: Option<&str>) -> Result<Source, Failure> {

@@ -80,6 +80,9 @@ pub enum MailboxError {
     /// The wait ended before the tag was in the registry; the durable queue publishes it.
     #[error("not yet published; the queue publishes it later")]
     NotYetSent,
+    /// Everything but the tag is in the registry, and whether the tag is too is unknown.
+    #[error("all of it is in the registry, which has not confirmed the tag")]
+    Unconfirmed(#[source] Box<MailboxError>),
     /// A checked tag now names another manifest (P25): it was moved.
     #[error("the tag pointed to {before} and now points to {now}; what was delivered stays")]
     TagMoved {
@@ -140,6 +143,7 @@ impl MailboxError {
             Self::Interrupted => ErrorClass::Interrupted,
             Self::Busy => ErrorClass::Busy,
             Self::NotYetSent => ErrorClass::TimedOut,
+            Self::Unconfirmed(error) => error.class(),
             Self::TagMoved { .. } => ErrorClass::Malformed,
             Self::Unrecorded { .. } => ErrorClass::Corrupt,
             Self::Incident(incident) => incident.class(),
@@ -188,6 +192,7 @@ impl MailboxError {
         match self {
             Self::Registry(error) => Some(error),
             Self::Shared(error) => error.registry(),
+            Self::Unconfirmed(error) => error.registry(),
             _ => None,
         }
     }
@@ -201,6 +206,11 @@ impl MailboxError {
             Self::NearMiss { near, .. } => {
                 return did_you_mean(near)
                     .map(|question| format!("{question} If so, remove the new directory"));
+            }
+            Self::Unconfirmed(_) => {
+                let hint = "run the same command again, or start a mount: each of them finishes \
+                            this message, and it arrives once";
+                return Some(hint.to_owned());
             }
             _ => {}
         }

@@ -10,6 +10,8 @@ pub mod conformance;
 mod error;
 #[cfg(any(test, feature = "testing"))]
 pub mod fault;
+#[cfg(any(test, feature = "testing"))]
+pub mod lag;
 mod layout;
 #[cfg(any(test, feature = "testing"))]
 pub mod memory;
@@ -109,7 +111,8 @@ pub enum Presence {
 /// - Everything is bounded: bodies by `len_max` or the requested size, lists by count, every call
 ///   by a deadline of the implementation. No call hangs.
 /// - Pushes are idempotent: the same bytes may be pushed again, even by several processes.
-/// - What a push reported as done is found by the next fetch of any process.
+/// - What a push reported as done is done. Most fetches find it at once; a registry may deny it for
+///   some seconds, and no caller concludes from that that it was not done.
 /// - Errors mean the same everywhere; see [`RegistryError`].
 ///
 /// ```

@@ -92,7 +92,7 @@ impl World {
         let home = tempfile::tempdir().expect("a temporary directory");
         let trust = Arc::new(Trusted(Mutex::new(TrustStore::default())));
         let pem = key.to_pem();
-        let mailbox = open(self, home.path(), &pem, &trust, options.clone()).await;
+        let mailbox = open(self, home.path(), &pem, &trust, options.clone(), true).await;
         Person { identity, options, trust, mailbox, home, pem: pem.to_string() }
     }
 
@@ -111,12 +111,14 @@ async fn open(
     pem: &str,
     trust: &Arc<Trusted>,
     options: MailboxOptions,
+    recover: bool,
 ) -> Mailbox {
     let repository = Arc::clone(&world.faulty) as Arc<dyn Repository>;
     let trust = Arc::clone(trust) as Arc<dyn TrustSource>;
     let key = SigningKey::from_pem(pem).expect("our own key");
     let parts = MailboxParts::open_in(home, options, key, repository, trust);
     let mut parts = parts.await.expect("a database");
+    parts.recover = recover;
     parts.clock = Arc::new(world.clock.clone());
     Mailbox::open(parts).await.expect("a mailbox")
 }
@@ -176,8 +178,17 @@ impl Person {
     /// Closes the mailbox and opens it again, as a restart does.
     pub async fn restart(&mut self, world: &World) {
         self.mailbox.shutdown(Duration::from_secs(5)).await;
-        self.mailbox =
-            open(world, self.home.path(), &self.pem, &self.trust, self.options.clone()).await;
+        self.open_again(world, true).await;
+    }
+
+    /// Opens the mailbox again as a short command does, which leaves what others left alone.
+    pub async fn reopen_beside(&mut self, world: &World) {
+        self.open_again(world, false).await;
+    }
+
+    async fn open_again(&mut self, world: &World, recover: bool) {
+        let (home, options) = (self.home.path(), self.options.clone());
+        self.mailbox = open(world, home, &self.pem, &self.trust, options, recover).await;
     }
 
     /// Sends `content` to `recipient`.

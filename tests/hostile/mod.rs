@@ -7,6 +7,7 @@
 mod disk;
 mod forge;
 mod http;
+mod lagging;
 mod layer;
 mod layout;
 mod listing;

@@ -22,6 +22,7 @@ mod opening;
 mod queue;
 mod recipients;
 mod recover;
+mod repeat;
 mod replace;
 mod rewriting;
 mod sender;

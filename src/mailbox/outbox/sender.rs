@@ -15,6 +15,7 @@ use crate::mailbox::staged::{MessageBasis, OutboxFile, SendState, Tagging, Uploa
 use crate::protocol::{
     Annotations, Digest, EMPTY_BYTES, Envelope, FileName, Message, MessageId, Tag,
 };
+use crate::registry::ManifestUpload;
 use crate::store::PreparedMessage;
 use crate::sys::backoff::Backoff;
 use crate::sys::crash;
@@ -104,23 +105,10 @@ fn build_message(
     uploaded: &Uploaded,
 ) -> Result<PreparedMessage, MailboxError> {
     let core = &outbox.core;
-    let created_at = core.now();
-    let message = Message {
-        id,
-        envelope: Envelope {
-            sender: core.options.sender().clone(),
-            recipient: file.recipient().clone(),
-            created_at,
-            ttl_secs: core.options.ttl_secs,
-            filename: name.as_str().to_owned(),
-            total_bytes: uploaded.layout.total_bytes(),
-            chunk_bytes: uploaded.layout.chunk_bytes(),
-            chunk_count: uploaded.layout.chunk_count(),
-            compression: core.options.compression_for(file.recipient()),
-        },
-        chunks: uploaded.layers.clone(),
-        extensions: Annotations::new(),
-    };
+    let envelope = envelope_of(core, file, name, uploaded);
+    let created_at = envelope.created_at;
+    let message =
+        Message { id, envelope, chunks: uploaded.layers.clone(), extensions: Annotations::new() };
     let manifest = message.encode()?;
     let bundle = sign_manifest(&core.key, &manifest)?;
     Ok(PreparedMessage {
@@ -136,6 +124,26 @@ fn build_message(
         manifest,
         bundle,
     })
+}
+
+/// Returns what a message of this content and name that is made now says about itself.
+pub(super) fn envelope_of(
+    core: &Core,
+    file: &OutboxFile,
+    name: &FileName,
+    uploaded: &Uploaded,
+) -> Envelope {
+    Envelope {
+        sender: core.options.sender().clone(),
+        recipient: file.recipient().clone(),
+        created_at: core.now(),
+        ttl_secs: core.options.ttl_secs,
+        filename: name.as_str().to_owned(),
+        total_bytes: uploaded.layout.total_bytes(),
+        chunk_bytes: uploaded.layout.chunk_bytes(),
+        chunk_count: uploaded.layout.chunk_count(),
+        compression: core.options.compression_for(file.recipient()),
+    }
 }
 
 /// Pushes manifest and bundle, everything but the inbox tag (P18). The blobs that the manifest
@@ -198,11 +206,8 @@ pub(super) async fn publish_once(
             let upload =
                 manifest_upload(message.manifest.clone().into(), Some(message.tag.clone()));
             file.note_tag_tried();
-            core.repository.push_manifest(&upload).await?;
+            push_tag(core, &upload, &message).await?;
             crash::point!("outbox.publish.tagged");
-            if core.repository.resolve_tag(&message.tag).await? != Some(message.digest) {
-                return Err(MailboxError::NotYetSent);
-            }
         }
     }
     let saved = file.sending().save(&core.store).await?;
@@ -211,6 +216,24 @@ pub(super) async fn publish_once(
     crash::point!("outbox.publish.unstaged");
     core.listing.touch();
     Ok(message.digest)
+}
+
+/// Pushes the tag. A push that the registry confirms is done, and nothing is read back: a registry
+/// may deny for some seconds what it has confirmed.
+async fn push_tag(
+    core: &Core,
+    upload: &ManifestUpload,
+    message: &PreparedMessage,
+) -> Result<(), MailboxError> {
+    let Err(error) = core.repository.push_manifest(upload).await else { return Ok(()) };
+    // An earlier attempt may have pushed the tag although its answer was lost, or the registry
+    // denied it since; where tags are immutable, the second push is refused.
+    if !error.class().is_transient()
+        && matches!(core.repository.resolve_tag(&message.tag).await, Ok(Some(found)) if found == message.digest)
+    {
+        return Ok(());
+    }
+    Err(error.into())
 }
 
 /// Publishes, again and again, until it is done, permanently refused, or no longer wanted.

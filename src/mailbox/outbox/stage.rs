@@ -56,11 +56,14 @@ impl Outbox {
     ///
     /// A listed file of that name stays promised until this one is.
     ///
+    /// If an earlier call with the same file was never confirmed, its message is published in place
+    /// of another one.
+    ///
     /// If it is dropped before everything but the tag is in the registry, it leaves nothing behind.
     ///
     /// # Errors
-    /// Nothing was sent, unless the error is the registry's about the tag: then the durable queue
-    /// publishes it.
+    /// Nothing was sent, unless it is `Unconfirmed`: then the next call with the same file, or the
+    /// durable queue, publishes it.
     pub async fn send(
         &self,
         recipient: &Identity,
@@ -95,6 +98,13 @@ impl Outbox {
             return Err(error);
         }
         file.set_mtime(mtime);
+        if let Some(older) = older
+            && self.is_repeated(&older, &file).await?
+        {
+            called_off.file = None;
+            self.take_back(&file).await?;
+            return self.conclude_send(&older).await;
+        }
         let prepared = self.prepare(&file, &CancellationToken::new()).await;
         // From here on it is a promise, or a failure that can be tried again.
         called_off.file = None;
@@ -107,13 +117,19 @@ impl Outbox {
             }
             return Err(error);
         }
-        self.publish(&file).await?;
+        self.conclude_send(&file).await
+    }
+
+    /// Publishes a Prepared file for the command line.
+    async fn conclude_send(&self, file: &Arc<OutboxFile>) -> Result<SentMessage, MailboxError> {
+        let published = self.publish(file).await;
+        published.map_err(|error| MailboxError::Unconfirmed(Box::new(error)))?;
         let message = file.message().ok_or(MailboxError::TaskLost)?;
         Ok(SentMessage {
             digest: message.digest.to_string(),
             message_id: message.id.to_string(),
             tag: message.tag.to_string(),
-            name: name.as_str().to_owned(),
+            name: file.name(),
             total_bytes: file.len(),
         })
     }

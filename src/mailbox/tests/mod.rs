@@ -1,5 +1,6 @@
 //! The product's verbs over a real database, real signatures and a repository in memory.
 
+mod lag;
 mod lifecycle;
 mod presence;
 mod queue;

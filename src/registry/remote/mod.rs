@@ -26,6 +26,7 @@ mod origin;
 mod pace;
 mod paging;
 mod presence;
+mod recent;
 mod referrers;
 #[cfg(test)]
 mod tests;

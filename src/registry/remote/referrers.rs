@@ -2,7 +2,8 @@
 //! `sha256-<hex>`.
 //!
 //! All clients read, change and write the tag concurrently, so it is a hint: our writes are read
-//! back and repeated, and nothing breaks when one is lost.
+//! back and repeated, and nothing breaks when one is lost. A registry may also deny for some seconds
+//! what it has confirmed: `recent.rs` knows what we wrote.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -16,6 +17,7 @@ use super::auth::Call;
 use super::client::Client;
 use super::manifest::Pushed;
 use super::paging::next_link;
+use super::recent::RecentWrites;
 use super::transport::Request;
 use crate::protocol::json::parse_object;
 use crate::protocol::{Descriptor, Digest, Tag, media_type};
@@ -35,6 +37,10 @@ const PAGE_COUNT_MAX: usize = 32;
 /// another writer succeeded.
 const ATTEMPT_COUNT_MAX: u32 = 16;
 
+/// Most rounds in which the registry shows what we have replaced: it lags then, rather than another
+/// writer puts back again and again what was there.
+const STALE_COUNT_MAX: u32 = 3;
+
 /// Longest pause before another round; it lets the other writer finish.
 const PAUSE_MAX: Duration = Duration::from_millis(200);
 
@@ -49,6 +55,7 @@ pub(super) struct Referrers {
     /// Writers of one subject take turns. A fixed number of locks bounds the memory; two subjects
     /// that share one only wait a little.
     turns: [tokio::sync::Mutex<()>; 16],
+    recent: RecentWrites,
 }
 
 impl Referrers {
@@ -60,7 +67,8 @@ impl Referrers {
         subject: &Digest,
     ) -> Result<Vec<Descriptor>, RegistryError> {
         let by_api = self.get_by_api(client, call, subject).await;
-        let by_tag = get_by_tag(client, call, subject).await.map(|entries| parse_entries(&entries));
+        let by_tag = get_by_tag(client, call, subject).await;
+        let by_tag = by_tag.map(|found| parse_entries(&found.entries));
         let entries = match (by_api, by_tag) {
             (Ok(mut entries), Ok(more)) => {
                 entries.extend(more);
@@ -139,7 +147,7 @@ impl Referrers {
         let size = manifest.bytes.len() as u64;
         let mut entry = Descriptor::new(manifest.media_type, pushed.digest, size);
         entry.artifact_type = Some(referrer.artifact_type.clone());
-        match write_until_read_back(client, call, &referrer.subject, &entry).await {
+        match write_until_read_back(client, call, &self.recent, &referrer.subject, &entry).await {
             Ok(true) => {}
             Ok(false) => tracing::warn!(subject = %referrer.subject, "referrers tag is contended"),
             Err(error) if error.class().is_transient() => return Err(error),
@@ -161,6 +169,7 @@ impl Referrers {
         referrer: &Digest,
     ) -> Result<(), RegistryError> {
         let _turn = self.turn(subject).await;
+        self.recent.forget(subject, referrer);
         let tag = Tag::referrers(subject);
         for attempt in 0..ATTEMPT_COUNT_MAX {
             if attempt > 0 {
@@ -209,20 +218,30 @@ impl Referrers {
     }
 }
 
+/// What the fallback tag holds.
+struct Found {
+    /// The digest of the index; `None` without a tag.
+    index: Option<Digest>,
+    entries: Vec<Value>,
+}
+
 /// Returns the entries of the fallback tag; a tag that is not an index has none.
 async fn get_by_tag(
     client: &Client,
     call: &Call,
     subject: &Digest,
-) -> Result<Vec<Value>, RegistryError> {
+) -> Result<Found, RegistryError> {
     let tag = ManifestRef::Tag(Tag::referrers(subject));
     match client.get_manifest(call, &tag, INDEX_LEN_MAX).await {
-        Ok(fetched) => Ok(parse_index(&fetched.bytes).unwrap_or_default()),
+        Ok(fetched) => {
+            let entries = parse_index(&fetched.bytes).unwrap_or_default();
+            Ok(Found { index: Some(fetched.digest), entries })
+        }
         Err(
             RegistryError::NotFound { .. }
             | RegistryError::Malformed { .. }
             | RegistryError::TooLarge { .. },
-        ) => Ok(Vec::new()),
+        ) => Ok(Found { index: None, entries: Vec::new() }),
         Err(error) => Err(error),
     }
 }
@@ -230,18 +249,32 @@ async fn get_by_tag(
 async fn write_until_read_back(
     client: &Client,
     call: &Call,
+    recent: &RecentWrites,
     subject: &Digest,
     entry: &Descriptor,
 ) -> Result<bool, RegistryError> {
     let mut must_check = false;
+    // What our last write has replaced, and how often it was shown since.
+    let mut replaced = None;
+    let mut stale_count = 0;
     for attempt in 0..ATTEMPT_COUNT_MAX {
-        let mut entries = get_by_tag(client, call, subject).await?;
-        if entries.iter().any(|other| digest_of(other) == Some(entry.digest)) {
+        let found = get_by_tag(client, call, subject).await?;
+        if found.entries.iter().any(|other| digest_of(other) == Some(entry.digest)) {
             return Ok(true);
+        }
+        if replaced == Some(found.index) {
+            stale_count += 1;
+            // A confirmed write counts. No writer but a collection takes the tag itself away.
+            if found.index.is_none() || stale_count == STALE_COUNT_MAX {
+                return Ok(true);
+            }
         }
         if attempt > 0 {
             tokio::time::sleep(jitter(PAUSE_MAX)).await;
         }
+        let mut entries = found.entries;
+        let own = recent.missing_from(subject, found.index, &entries).into_iter();
+        entries.extend(own.filter(|own| own.digest != entry.digest).map(|own| own.to_json()));
         if must_check {
             entries = retain_existing(client, call, entries).await?;
         }
@@ -251,7 +284,9 @@ async fn write_until_read_back(
         let index = encode_index(entries);
         let request = Request::new(Method::PUT, url).body(media_type::IMAGE_INDEX, index);
         let answer = client.send(call, request).await?;
-        if answer.status() == StatusCode::CREATED {
+        if matches!(answer.status(), StatusCode::CREATED | StatusCode::ACCEPTED) {
+            recent.note(subject, found.index, entry);
+            replaced = Some(found.index);
             continue;
         }
         let error = answer.into_refusal().await.into_error(tag);

@@ -50,6 +50,8 @@ pub(crate) struct Shared {
     has_referrers: bool,
     /// Most tags of one page.
     page_count: usize,
+    /// How often a name is denied after its push was confirmed, and how often each still is.
+    lag: Mutex<(u64, BTreeMap<String, u64>)>,
     /// What every request may meet besides its rules: the state of the dice, and one in how many.
     dice: Mutex<Option<(u32, u32)>>,
     is_released: AtomicBool,
@@ -80,6 +82,7 @@ impl Registry {
             login: Mutex::default(),
             has_referrers,
             page_count,
+            lag: Mutex::default(),
             dice: Mutex::default(),
             is_released: AtomicBool::new(false),
             is_over: Mutex::new(false),
@@ -140,6 +143,17 @@ impl Registry {
         let _woken_after_this = self.shared.is_over.lock();
         self.shared.is_released.store(true, Ordering::Relaxed);
         self.shared.ended.notify_all();
+    }
+
+    /// Denies each manifest and tag that is pushed from now on `count` times, as if it were not there
+    /// yet.
+    pub(crate) fn lag(&self, count: u64) {
+        self.shared.lag.lock().0 = count;
+    }
+
+    /// Shows from now on all that was pushed.
+    pub(crate) fn catch_up(&self) {
+        *self.shared.lag.lock() = (0, BTreeMap::new());
     }
 
     /// Wants this user and password from now on.
@@ -319,8 +333,11 @@ impl Shared {
             return Answer::error(401, "UNAUTHORIZED")
                 .with("WWW-Authenticate", "Basic realm=\"mail\"");
         }
-        let mut content = self.content.lock();
         let name = request.name();
+        if self.denies(request) {
+            return Answer::error(404, "MANIFEST_UNKNOWN");
+        }
+        let mut content = self.content.lock();
         match Class::of(request) {
             Class::Tags => self.list_tags(&content, request),
             Class::Referrers if self.has_referrers => list_referrers(&content, name),
@@ -339,6 +356,22 @@ impl Shared {
                 Answer::json(&json!({}))
             }
             _ => Answer::error(404, "UNSUPPORTED"),
+        }
+    }
+
+    /// Counts a push, or a request for what was pushed a moment ago; returns whether it is denied.
+    fn denies(&self, request: &Request) -> bool {
+        let (count, left) = &mut *self.lag.lock();
+        match Class::of(request) {
+            Class::ManifestPut => {
+                left.insert(request.name().to_owned(), *count);
+                false
+            }
+            Class::ManifestGet | Class::ManifestHead => {
+                let denied = left.get_mut(request.name()).filter(|left| **left > 0);
+                denied.map(|left| *left -= 1).is_some()
+            }
+            _ => false,
         }
     }
 

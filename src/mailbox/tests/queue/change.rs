@@ -125,9 +125,7 @@ async fn cancelling_a_failed_file_that_was_delivered_says_so() {
 async fn cancelling_what_may_be_delivered_is_refused_while_nobody_knows() {
     let world = World::new();
     let (alice, bob) = alice_and_bob(&world).await;
-    world.faulty.inject(Operation::PushManifest, 2..3, Fault::commit_then_fail(denied));
-    let file = copy(&alice, &bob, "a.txt", b"abc").await;
-    until(&file, SendState::Failed).await;
+    let file = sent_unseen(&world, &alice, &bob).await;
     world.faulty.inject_always(Operation::ResolveTag, Fault::fail(|| RegistryError::TimedOut));
 
     let cancelled = alice.mailbox.outbox().cancel(&file).await;

@@ -135,13 +135,19 @@ async fn until_paused(alice: &Person) {
     }
 }
 
-/// Makes a file whose tag is in the registry, although alice got a refusal and has been restarted
-/// since.
-async fn sent_unnoticed(world: &World, alice: &mut Person, bob: &Person) -> Arc<OutboxFile> {
+/// Makes a file whose tag is in the registry, although alice got a refusal.
+async fn sent_unseen(world: &World, alice: &Person, bob: &Person) -> Arc<OutboxFile> {
     world.faulty.inject(Operation::PushManifest, 2..3, Fault::commit_then_fail(denied));
+    // A free tag, the begin of the publish, and then whether the refused push has worked.
+    world.faulty.inject(Operation::ResolveTag, 2..3, Fault::fail(|| RegistryError::TimedOut));
     let file = copy(alice, bob, "a.txt", b"abc").await;
     until(&file, SendState::Failed).await;
-    drop(file);
+    file
+}
+
+/// As [`sent_unseen`]; alice has been restarted since.
+async fn sent_unnoticed(world: &World, alice: &mut Person, bob: &Person) -> Arc<OutboxFile> {
+    drop(sent_unseen(world, alice, bob).await);
     alice.restart(world).await;
     listed(alice, "a.txt")
 }

@@ -100,6 +100,44 @@ async fn a_write_that_another_process_overwrote_is_repeated() {
     assert_eq!(repository.list_referrers(&subject()).await.unwrap(), [entry(99), entry(1)]);
 }
 
+/// A registry without the referrers API that shows the tag as it was before any push.
+fn lagging(
+    manifests: &Manifests,
+    writes: &Arc<Mutex<usize>>,
+) -> impl Fn(&Seen) -> Reply + Send + Sync + use<> {
+    let (inner, writes) = (plain(manifests), Arc::clone(writes));
+    let before = manifests.lock().get(&fallback()).cloned();
+    move |seen| {
+        let is_index = seen.path().ends_with(&fallback());
+        if is_index && seen.method == "PUT" {
+            *writes.lock() += 1;
+        } else if is_index {
+            return before.clone().map_or(Reply::new(404, ""), |bytes| Reply::new(200, bytes));
+        }
+        inner(seen)
+    }
+}
+
+#[tokio::test]
+async fn a_registry_that_shows_the_index_of_before_loses_no_entry_and_is_not_stormed() {
+    for (before, writes_max) in [(None, 2), (Some(index(&[entry(99)])), 6)] {
+        let (manifests, writes) = (Manifests::default(), Arc::default());
+        if let Some(before) = &before {
+            manifests.lock().insert(fallback(), before.clone().into_bytes());
+        }
+        let server = Server::start(lagging(&manifests, &writes)).await;
+        let repository = open(&server, &anonymous());
+
+        repository.push_manifest(&attachment(1)).await.unwrap();
+        repository.push_manifest(&attachment(2)).await.unwrap();
+
+        let known: Vec<_> = before.iter().map(|_| entry(99)).collect();
+        let expected = index(&[known, vec![entry(1), entry(2)]].concat());
+        assert_eq!(manifests.lock()[&fallback()], expected.into_bytes());
+        assert!(*writes.lock() <= writes_max, "{}", writes.lock());
+    }
+}
+
 #[tokio::test]
 async fn attaching_again_adds_nothing() {
     let manifests = Manifests::default();

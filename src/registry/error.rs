@@ -18,6 +18,13 @@ pub enum RegistryError {
         /// A digest or tag; never text from the registry.
         what: String,
     },
+    /// A pushed manifest names something that the registry does not have, or no longer: its garbage
+    /// collection came in between, or it lags.
+    #[error("the registry does not have all that the manifest names")]
+    BlobUnknown {
+        /// What it says is missing, at most [`UNKNOWN_COUNT_MAX`]; none = it does not say.
+        digests: Vec<Digest>,
+    },
     /// The registry refused our credentials or permission. Never retried.
     #[error("registry refused access: {reason}")]
     Denied {
@@ -92,6 +99,9 @@ pub enum RegistryError {
     Configuration(String),
 }
 
+/// Most missing digests that an error carries; the others are found by asking for each.
+pub const UNKNOWN_COUNT_MAX: usize = 64;
+
 /// The hint for [`ErrorClass::DirectoryDenied`].
 pub const DIRECTORY_DENIED_HINT: &str = "ask the directory's owner for access; to share one, \
     create it empty for a group (`chmod 2770 DIR`) before the first message: files in it take its \
@@ -107,7 +117,9 @@ impl RegistryError {
             Self::DigestMismatch { .. } => ErrorClass::Corrupt,
             Self::TooLarge { .. } | Self::Malformed { .. } | Self::WebPage => ErrorClass::Malformed,
             Self::TimedOut => ErrorClass::TimedOut,
-            Self::Unreachable(_) | Self::Throttled { .. } => ErrorClass::Unreachable,
+            Self::BlobUnknown { .. } | Self::Unreachable(_) | Self::Throttled { .. } => {
+                ErrorClass::Unreachable
+            }
             Self::Rejected { .. } => ErrorClass::NotPermitted,
             Self::NoSpace => ErrorClass::NoSpace,
             Self::Io(_) => ErrorClass::Internal,
@@ -123,6 +135,10 @@ impl RegistryError {
                 Some("repair or remove what is named there, then run `docker login` again")
             }
             Self::DirectoryDenied { .. } => Some(DIRECTORY_DENIED_HINT),
+            Self::BlobUnknown { .. } => Some(
+                "it was pushed again in vain; ask the registry's operator how soon its garbage \
+                 collection removes what nothing names yet",
+            ),
             _ => None,
         }
     }

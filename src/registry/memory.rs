@@ -103,6 +103,11 @@ impl MemoryRepository {
         self.0.contents.lock().blobs.keys().copied().collect()
     }
 
+    /// Returns the bytes of a blob, if it is there.
+    pub fn blob(&self, digest: &Digest) -> Option<Bytes> {
+        self.0.contents.lock().blobs.get(digest).cloned()
+    }
+
     /// Returns the digests of all manifests, sorted.
     pub fn manifests(&self) -> Vec<Digest> {
         self.0.contents.lock().manifests.keys().copied().collect()
@@ -342,7 +347,7 @@ impl Contents {
             let blob = Descriptor::from_json("blob", value)
                 .map_err(|_source| rejected("not a manifest"))?;
             if !self.blobs.contains_key(&blob.digest) {
-                return Err(rejected("the manifest names a missing blob"));
+                return Err(RegistryError::BlobUnknown { digests: vec![blob.digest] });
             }
         }
         Ok(())
@@ -393,7 +398,7 @@ mod tests {
             .unwrap();
         let late = repository.push_manifest(&manifest).await;
 
-        assert!(matches!(early, Err(RegistryError::Rejected { .. })), "{early:?}");
+        assert!(matches!(early, Err(RegistryError::BlobUnknown { .. })), "{early:?}");
         assert!(late.is_ok(), "{late:?}");
     }
 

@@ -24,7 +24,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-pub use error::{BoxError, DIRECTORY_DENIED_HINT, RegistryError};
+pub use error::{BoxError, DIRECTORY_DENIED_HINT, RegistryError, UNKNOWN_COUNT_MAX};
 pub use layout::LayoutRepository;
 #[cfg(any(test, feature = "testing"))]
 pub use layout::rewrite_index;
@@ -163,6 +163,8 @@ pub trait Repository: Send + Sync + 'static {
     async fn manifest_presence(&self, digest: &Digest) -> Result<Presence, RegistryError>;
 
     /// Pushes a manifest unchanged and returns the digest of its bytes.
+    ///
+    /// `BlobUnknown` when the repository does not have what the manifest names.
     async fn push_manifest(&self, manifest: &ManifestUpload) -> Result<Digest, RegistryError>;
 
     /// Returns whether the blob exists.

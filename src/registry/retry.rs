@@ -52,7 +52,9 @@ impl RetryPolicy {
     ///
     /// It is never shorter than what the registry requests.
     fn pause(&self, attempt: u32, error: &RegistryError) -> Option<Duration> {
-        if attempt >= self.attempt_count_max || !error.class().is_transient() {
+        // The manifest is as it is: the caller pushes first what it names.
+        let needs_push = matches!(error, RegistryError::BlobUnknown { .. });
+        if attempt >= self.attempt_count_max || needs_push || !error.class().is_transient() {
             return None;
         }
         let wish = match error {

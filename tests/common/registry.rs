@@ -135,6 +135,12 @@ impl Registry {
         self.dir.path().join("ca.crt")
     }
 
+    /// Removes every blob from a repository of docker-registry, as a collection would.
+    pub(crate) fn forget_blobs(&self, repository: &str) {
+        let repositories = self.data.join("docker/registry/v2/repositories");
+        std::fs::remove_dir_all(repositories.join(repository).join("_layers")).unwrap();
+    }
+
     /// Kills the registry: connections are refused from now on.
     pub(crate) fn stop(&mut self) {
         self.server = None;

@@ -4,6 +4,7 @@
 //! layer, name, bundle and trust, HTTP. In every test there is a correct letter beside the bad one,
 //! and it must arrive.
 
+mod collected;
 mod disk;
 mod forge;
 mod http;

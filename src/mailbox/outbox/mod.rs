@@ -22,6 +22,7 @@ mod opening;
 mod queue;
 mod recipients;
 mod recover;
+mod repair;
 mod repeat;
 mod replace;
 mod rewriting;

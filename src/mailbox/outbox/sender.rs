@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::held::{end_replaced, release_replaced};
+use super::repair::{push_repaired, refresh};
 use super::shared::Outbox;
 use super::upload;
 use crate::mailbox::MailboxError;
@@ -52,7 +53,7 @@ pub(super) async fn prepare(outbox: &Outbox, file: &Arc<OutboxFile>) -> Result<(
     if let Some(row) = file.fixed_row(&message) {
         row.save(&core.store).await?;
     }
-    push_message(core, &message).await?;
+    push_repaired(outbox, file, &message, || push_message(core, &message)).await?;
     crash::point!("outbox.prepare.pushed");
     let saved = file.promising(&message).save(&core.store).await?;
     end_replaced(outbox, file);
@@ -205,8 +206,20 @@ pub(super) async fn publish_once(
         None => {
             let upload =
                 manifest_upload(message.manifest.clone().into(), Some(message.tag.clone()));
+            let mut is_complete = !refresh(outbox, file, &message).await?;
             file.note_tag_tried();
-            push_tag(core, &upload, &message).await?;
+            push_repaired(outbox, file, &message, || {
+                // What was lost beside the chunks; the tag stays the last (P18).
+                let must_complete = !std::mem::replace(&mut is_complete, false);
+                let (upload, message) = (&upload, &message);
+                async move {
+                    if must_complete {
+                        push_message(core, message).await?;
+                    }
+                    push_tag(core, upload, message).await
+                }
+            })
+            .await?;
             crash::point!("outbox.publish.tagged");
         }
     }

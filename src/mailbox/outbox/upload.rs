@@ -11,7 +11,7 @@ use futures_util::{StreamExt as _, future};
 use super::shared::Outbox;
 use crate::chunk::{ChunkError, EncodedLayer, Fingerprint, LayerEncoder};
 use crate::mailbox::MailboxError;
-use crate::mailbox::staged::{ChunkClaim, Extent, OutboxFile, Uploaded};
+use crate::mailbox::staged::{ChunkClaim, Extent, OutboxFile, Pending, Spool, Uploaded};
 use crate::protocol::ChunkLayer;
 use crate::sys::{blocking, crash};
 
@@ -90,7 +90,7 @@ async fn upload_chunk(outbox: &Outbox, claim: ChunkClaim) -> Result<(), MailboxE
     let permit = uploads.permit().await?;
     let compression = outbox.core.options.compression_for(claim.recipient());
     let encoder = uploads.take(compression)?;
-    let (encoder, fingerprint) = frame(encoder, &claim).await?;
+    let (encoder, fingerprint) = frame(encoder, claim.spool()?, claim.chunk()).await?;
     let known = uploads.known(compression, fingerprint);
     let (encoder, layer) = match known {
         Some(layer) if outbox.core.repository.blob_exists(&layer.digest).await? => (encoder, layer),
@@ -107,11 +107,11 @@ async fn upload_chunk(outbox: &Outbox, claim: ChunkClaim) -> Result<(), MailboxE
 }
 
 /// Reads and frames one chunk on a blocking thread.
-async fn frame(
+pub(super) async fn frame(
     mut encoder: LayerEncoder,
-    claim: &ChunkClaim,
+    spool: Arc<Spool>,
+    chunk: Pending,
 ) -> Result<(LayerEncoder, Fingerprint), MailboxError> {
-    let (chunk, spool) = (claim.chunk(), claim.spool()?);
     blocking::try_run(move || {
         let read = |place: &mut [u8]| spool.read_exact_at(chunk.offset, place);
         match encoder.frame(chunk.index, chunk.len, read) {

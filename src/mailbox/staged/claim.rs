@@ -103,7 +103,11 @@ impl OutboxFile {
         self.with(|content, _| content.is_parked())
     }
 
-    fn open_spool(&self) -> Result<Arc<Spool>, MailboxError> {
+    /// Returns the staged file, to read it.
+    ///
+    /// # Errors
+    /// `NotFound` when it is no longer held open.
+    pub(in crate::mailbox) fn open_spool(&self) -> Result<Arc<Spool>, MailboxError> {
         let spool = self.with(|content, _| content.spool().cloned());
         spool.ok_or(MailboxError::NotFound("staged file"))
     }

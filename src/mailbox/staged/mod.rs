@@ -41,6 +41,7 @@ mod uploading;
 mod writing;
 
 pub(super) use area::StagingArea;
+pub(super) use chunks::Pending;
 pub(super) use delivering::{MessageBasis, Tagging};
 pub use failure::FailureNote;
 pub(super) use file::NewContent;

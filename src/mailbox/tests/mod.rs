@@ -7,6 +7,7 @@ mod queue;
 mod receipts;
 mod receive;
 mod recipients;
+mod repair;
 mod send;
 mod uploads;
 

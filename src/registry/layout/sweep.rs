@@ -108,7 +108,7 @@ impl Marks {
 /// of a send that took many days, the send must fail, not its reader. Only under the lock.
 ///
 /// # Errors
-/// `NotFound`, as registries answer; a missing subject is not an error.
+/// `BlobUnknown`, as registries answer; a missing subject is not an error.
 pub(super) fn require_blobs(directory: &Directory, manifest: &[u8]) -> Result<(), RegistryError> {
     let require = |manifest: &[u8]| -> Result<Option<Digest>, RegistryError> {
         let Ok(parsed) = ImageManifest::parse(manifest) else { return Ok(None) };
@@ -116,7 +116,7 @@ pub(super) fn require_blobs(directory: &Directory, manifest: &[u8]) -> Result<()
         let blobs = parsed.layers.iter().filter(|blob| blob.digest != Descriptor::empty().digest);
         for blob in blobs {
             if directory.blob_len(&blob.digest)?.is_none() {
-                return Err(RegistryError::not_found("a blob of the manifest"));
+                return Err(RegistryError::BlobUnknown { digests: vec![blob.digest] });
             }
         }
         Ok(parsed.subject.map(|subject| subject.digest))

@@ -8,7 +8,7 @@ use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName};
 use reqwest::{Response, StatusCode, Url};
 use tokio::time::{Instant, timeout};
 
-use super::classify::{Refusal, parse_code, retry_after, transport_error};
+use super::classify::{Refusal, parse_code, parse_unknown, retry_after, transport_error};
 use super::options::Deadlines;
 use super::pace::Pace;
 use crate::registry::RegistryError;
@@ -136,7 +136,7 @@ impl Answer {
         let shown = body.get(..ERROR_SHOWN_LEN_MAX).unwrap_or(&body);
         let shown = String::from_utf8_lossy(shown);
         tracing::debug!(status = status.as_u16(), body = %Untrusted(&shown), "registry refused");
-        Refusal { status, code: parse_code(&body), retry_after }
+        Refusal { status, code: parse_code(&body), unknown: parse_unknown(&body), retry_after }
     }
 }
 

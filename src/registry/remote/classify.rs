@@ -6,10 +6,12 @@ use std::time::{Duration, SystemTime};
 use reqwest::StatusCode;
 use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
 use serde::Deserialize;
+use serde_json::Value;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc2822;
 
-use crate::registry::RegistryError;
+use crate::protocol::Digest;
+use crate::registry::{RegistryError, UNKNOWN_COUNT_MAX};
 
 /// Longest wait that a registry may request.
 const RETRY_AFTER_MAX: Duration = Duration::from_mins(2);
@@ -54,6 +56,9 @@ const CODES: [(&str, OciCode); 15] = [
     ("UNSUPPORTED", OciCode::Unsupported),
 ];
 
+/// The codes of a missing blob when a manifest is pushed; the specification has the first one.
+const UNKNOWN_CODES: [&str; 2] = ["MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN"];
+
 #[derive(Deserialize)]
 struct ErrorBody {
     errors: Vec<ErrorEntry>,
@@ -62,6 +67,23 @@ struct ErrorBody {
 #[derive(Deserialize)]
 struct ErrorEntry {
     code: String,
+    #[serde(default)]
+    detail: Value,
+}
+
+impl ErrorEntry {
+    /// Returns the digest that `detail` is, or has as its member `digest`; registries differ.
+    fn digest(&self) -> Option<Digest> {
+        let member = || self.detail.get("digest").or_else(|| self.detail.get("Digest"))?.as_str();
+        self.detail.as_str().or_else(member)?.parse().ok()
+    }
+}
+
+/// Reads which blobs an OCI error body says are missing.
+pub(super) fn parse_unknown(body: &[u8]) -> Vec<Digest> {
+    let Ok(body) = serde_json::from_slice::<ErrorBody>(body) else { return Vec::new() };
+    let unknown = body.errors.iter().filter(|entry| UNKNOWN_CODES.contains(&&*entry.code));
+    unknown.filter_map(ErrorEntry::digest).take(UNKNOWN_COUNT_MAX).collect()
 }
 
 /// Reads the first code of an OCI error body; `None` when it is not such a body.
@@ -81,10 +103,12 @@ pub(super) fn transport_error(error: reqwest::Error) -> RegistryError {
 }
 
 /// A registry's answer that is not what was requested.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Refusal {
     pub(super) status: StatusCode,
     pub(super) code: Option<OciCode>,
+    /// What a manifest names and the registry does not have.
+    pub(super) unknown: Vec<Digest>,
     pub(super) retry_after: Option<Duration>,
 }
 
@@ -103,7 +127,7 @@ impl Refusal {
         match self.code {
             Some(OciCode::TooManyRequests) => return self.throttled(),
             Some(OciCode::ManifestBlobUnknown) => {
-                return RegistryError::not_found("a blob of the manifest");
+                return RegistryError::BlobUnknown { digests: self.unknown };
             }
             Some(OciCode::NameInvalid) if status == 400 || status == 404 => {
                 return RegistryError::Configuration(
@@ -186,6 +210,7 @@ mod tests {
         let refusal = Refusal {
             status: StatusCode::from_u16(status).unwrap(),
             code: if code.is_empty() { None } else { parse_code(body.as_bytes()) },
+            unknown: Vec::new(),
             retry_after: None,
         };
         refusal.into_error("thing").class()
@@ -197,8 +222,8 @@ mod tests {
         for (status, code, expected) in [
             (400, "", C::NotPermitted),
             (400, "DIGEST_INVALID", C::NotPermitted),
-            (400, "MANIFEST_BLOB_UNKNOWN", C::NotFound),
-            (404, "MANIFEST_BLOB_UNKNOWN", C::NotFound),
+            (400, "MANIFEST_BLOB_UNKNOWN", C::Unreachable),
+            (404, "MANIFEST_BLOB_UNKNOWN", C::Unreachable),
             (400, "MANIFEST_INVALID", C::NotPermitted),
             (400, "NAME_INVALID", C::Configuration),
             (400, "SIZE_INVALID", C::NotPermitted),
@@ -257,6 +282,43 @@ mod tests {
         for body in ["", "<html>", "{}", r#"{"errors":[]}"#, r#"{"errors":[{"code":1}]}"#, "null"] {
             assert_eq!(parse_code(body.as_bytes()), None, "{body}");
         }
+    }
+
+    #[test]
+    fn what_is_missing_is_read_from_the_detail_strictly_and_bounded() {
+        let (one, two) = (Digest::of(b"1"), Digest::of(b"2"));
+        let entry = |code: &str, detail: &str| {
+            format!(r#"{{"code":"{code}","message":"blob unknown to registry","detail":{detail}}}"#)
+        };
+        let unknown = |detail: &str| entry("MANIFEST_BLOB_UNKNOWN", detail);
+        let read = |entries: &[String]| {
+            parse_unknown(format!(r#"{{"errors":[{}]}}"#, entries.join(",")).as_bytes())
+        };
+
+        for detail in [
+            format!(r#"{{"Digest":"{one}"}}"#),
+            format!(r#"{{"digest":"{one}","size":3}}"#),
+            format!(r#""{one}""#),
+        ] {
+            assert_eq!(read(&[unknown(&detail)]), [one], "{detail}");
+        }
+        let two = unknown(&format!(r#"{{"digest":"{two}"}}"#));
+        let other = entry("MANIFEST_INVALID", &format!(r#""{one}""#));
+        assert_eq!(read(&[unknown(&format!(r#""{one}""#)), other, two]).len(), 2);
+        for detail in [
+            "null".to_owned(),
+            "7".into(),
+            "[]".into(),
+            r#"{"digest":7}"#.into(),
+            r#""sha256:12""#.into(),
+            format!(r#""unknown blob {one}""#),
+            format!(r#"["{one}"]"#),
+        ] {
+            assert_eq!(read(&[unknown(&detail)]), [], "{detail}");
+        }
+        assert_eq!(parse_unknown(b"<html>"), []);
+        let many = vec![unknown(&format!(r#""{one}""#)); 1000];
+        assert_eq!(read(&many).len(), UNKNOWN_COUNT_MAX);
     }
 
     #[test]

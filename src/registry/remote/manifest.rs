@@ -105,6 +105,15 @@ impl Client {
             if refusal.code == Some(OciCode::DigestInvalid) {
                 return Err(RegistryError::Unreachable("the registry misread a digest".into()));
             }
+            if refusal.code == Some(OciCode::BlobUnknown) {
+                return Err(RegistryError::BlobUnknown { digests: refusal.unknown });
+            }
+            // The subject was pushed before: the registry has collected it, or lags.
+            if refusal.code == Some(OciCode::ManifestUnknown)
+                && let Some(referrer) = &manifest.referrer
+            {
+                return Err(RegistryError::BlobUnknown { digests: vec![referrer.subject] });
+            }
             return Err(refusal.into_error(name));
         }
         let indexed_subject = answer.header(&SUBJECT_HEADER).and_then(|text| text.parse().ok());

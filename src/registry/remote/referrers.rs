@@ -150,7 +150,12 @@ impl Referrers {
         match write_until_read_back(client, call, &self.recent, &referrer.subject, &entry).await {
             Ok(true) => {}
             Ok(false) => tracing::warn!(subject = %referrer.subject, "referrers tag is contended"),
-            Err(error) if error.class().is_transient() => return Err(error),
+            Err(error)
+                if error.class().is_transient()
+                    && !matches!(error, RegistryError::BlobUnknown { .. }) =>
+            {
+                return Err(error);
+            }
             Err(error) => {
                 tracing::warn!(subject = %referrer.subject, %error, "referrers tag not written");
             }
@@ -291,8 +296,12 @@ async fn write_until_read_back(
         }
         let error = answer.into_refusal().await.into_error(tag);
         // Some registries refuse an index for one entry that was deleted or never existed.
-        let is_refused =
-            matches!(error, RegistryError::NotFound { .. } | RegistryError::Rejected { .. });
+        let is_refused = matches!(
+            error,
+            RegistryError::NotFound { .. }
+                | RegistryError::BlobUnknown { .. }
+                | RegistryError::Rejected { .. }
+        );
         if must_check || !is_refused {
             return Err(error);
         }

@@ -52,6 +52,8 @@ pub(crate) struct Shared {
     page_count: usize,
     /// How often a name is denied after its push was confirmed, and how often each still is.
     lag: Mutex<(u64, BTreeMap<String, u64>)>,
+    /// Before how many of the next pushes of a manifest all blobs are collected.
+    collections: AtomicU64,
     /// What every request may meet besides its rules: the state of the dice, and one in how many.
     dice: Mutex<Option<(u32, u32)>>,
     is_released: AtomicBool,
@@ -83,6 +85,7 @@ impl Registry {
             has_referrers,
             page_count,
             lag: Mutex::default(),
+            collections: AtomicU64::new(0),
             dice: Mutex::default(),
             is_released: AtomicBool::new(false),
             is_over: Mutex::new(false),
@@ -149,6 +152,16 @@ impl Registry {
     /// yet.
     pub(crate) fn lag(&self, count: u64) {
         self.shared.lag.lock().0 = count;
+    }
+
+    /// Collects every blob just before each of the next `count` pushes of a manifest.
+    pub(crate) fn collect_before_manifests(&self, count: u64) {
+        self.shared.collections.store(count, Ordering::Relaxed);
+    }
+
+    /// Collects every blob now.
+    pub(crate) fn collect_blobs(&self) {
+        self.shared.content.lock().blobs.clear();
     }
 
     /// Shows from now on all that was pushed.
@@ -343,6 +356,11 @@ impl Shared {
             Class::Referrers if self.has_referrers => list_referrers(&content, name),
             Class::ManifestGet | Class::ManifestHead => get_manifest(&content, name),
             Class::ManifestPut => {
+                let take = |left: u64| left.checked_sub(1);
+                if self.collections.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok()
+                {
+                    content.blobs.clear();
+                }
                 put_manifest(&mut content, name, &request.body, self.has_referrers)
             }
             Class::BlobGet | Class::BlobHead => get_blob(&content, name, request),
@@ -440,7 +458,8 @@ fn put_manifest(
     for descriptor in layers.iter().chain(manifest.get("config")) {
         let digest = descriptor.get("digest").and_then(Value::as_str).unwrap_or_default();
         if !content.blobs.contains_key(digest) {
-            return Answer::error(400, "MANIFEST_BLOB_UNKNOWN");
+            let error = json!({ "code": "MANIFEST_BLOB_UNKNOWN", "detail": { "Digest": digest } });
+            return Answer { status: 400, ..Answer::json(&json!({ "errors": [error] })) };
         }
     }
     let digest = Digest::of(bytes).to_string();

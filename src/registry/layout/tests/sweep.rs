@@ -144,8 +144,10 @@ async fn a_manifest_whose_layers_were_swept_is_refused_with_its_bundle() {
     let published = world.repository.push_manifest(&subject).await;
     let attached = world.repository.push_manifest(&bundle).await;
 
-    assert_eq!(class(published), Some(ErrorClass::NotFound));
-    assert_eq!(class(attached), Some(ErrorClass::NotFound));
+    for refused in [published, attached] {
+        let Err(RegistryError::BlobUnknown { digests }) = refused else { panic!("{refused:?}") };
+        assert_eq!(digests, [layer]);
+    }
     assert!(world.index_entries().is_empty());
 }
 

@@ -79,6 +79,7 @@ fn mailbox_options(setup: &Setup) -> Result<MailboxOptions, AppError> {
         delivery_of: settings.recipient_delivery.clone(),
         poll: settings.poll,
         settle: settings.settle,
+        queue_pause: settings.queue_pause,
         automatic_receipts: settings.automatic_receipts,
         temporary_names: settings.temporary_names.clone(),
         outbox_new: settings.outbox_new.clone(),

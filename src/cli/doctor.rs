@@ -18,9 +18,9 @@ use crate::protocol::{
     media_type,
 };
 use crate::registry::{ManifestUpload, ReferrerEntry, RegistryError, Repository};
-use crate::store::Store;
+use crate::store::{OutboxState, Store};
 use crate::sys::backoff::Backoff;
-use crate::sys::{Clock as _, Counted, SystemClock};
+use crate::sys::{Clock as _, Counted, SystemClock, Untrusted};
 
 /// How long the registry may take for the whole examination.
 const REGISTRY_TIMEOUT: Duration = Duration::from_mins(1);
@@ -34,6 +34,9 @@ const CLOCK_LEAD_MAX_SECS: i64 = 3_600;
 /// Most attempts to see what was just pushed, and the pauses between them: a dozen seconds.
 const LAG_ATTEMPT_COUNT_MAX: u32 = 6;
 const LAG_BACKOFF: Backoff = Backoff::new(Duration::from_millis(400), Duration::from_secs(6));
+
+/// Most files that are named because they wait.
+const NAMED_COUNT_MAX: usize = 3;
 
 /// The artifact type of what `--write` pushes.
 const PROBE_TYPE: &str = "application/vnd.dockercomms.doctor.v1";
@@ -145,6 +148,7 @@ pub(crate) fn run(session: &Session, args: &Args) -> Result<u8, Failure> {
                 if let Some(check) = recipients(&setup).await {
                     report(check);
                 }
+                report(waiting(&setup).await);
                 for check in registry(&setup, args.write).await {
                     report(check);
                 }
@@ -229,6 +233,37 @@ async fn clock_mark(setup: &Setup, trust_clock: bool) -> Check {
         Ok(_) => Check::new("expiry", Outcome::Ok, "the clock has not been set back"),
         Err(error) => Check::failed("expiry", app::AppError::from(error).into()),
     }
+}
+
+/// Names the files that wait or failed because an attempt to send them did.
+async fn waiting(setup: &Setup) -> Check {
+    let rows = async {
+        let store = Store::open(setup.places.state_dir()).await?;
+        store.outbox_rows().await
+    };
+    let rows = match rows.await {
+        Ok(rows) => rows.entries,
+        Err(error) => return Check::failed("outbox", app::AppError::from(error).into()),
+    };
+    let is_unsent =
+        |state| matches!(state, OutboxState::Queued | OutboxState::Prepared | OutboxState::Failed);
+    let mut stuck: Vec<String> = rows
+        .into_iter()
+        .filter(|row| is_unsent(row.state))
+        .filter_map(|row| {
+            let error = row.error?;
+            let (to, name) = (row.recipient.dir_name(), Untrusted(&row.name));
+            Some(format!("{to}/{name}: {}: {}", error.code, Untrusted(&error.text)))
+        })
+        .collect();
+    if stuck.is_empty() {
+        return Check::new("outbox", Outcome::Ok, "no file waits because of an error");
+    }
+    let count = Counted(stuck.len(), "file").to_string();
+    stuck.truncate(NAMED_COUNT_MAX);
+    let detail = format!("{count} not sent, because of errors: {}", stuck.join("; "));
+    Check::new("outbox", Outcome::Warning, detail)
+        .hint("`dockercomms queue ls` lists them all; what waits is tried again by itself")
 }
 
 fn cosign() -> Check {

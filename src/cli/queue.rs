@@ -39,9 +39,10 @@ Examples:
 /// Show and control what is sent in the background
 ///
 /// With `--delivery queued` (or `delivery` in config.toml) a copy into outbox/ returns when it is
-/// safe on this disk; it waits here until the registry has it. Files that the registry permanently
-/// refused are listed too: they stay until they are retried, cancelled, or collected by `gc` after
-/// the setting `history`.
+/// safe on this disk; it waits here until the registry has it. A file that the registry refuses waits
+/// too, and is tried again after growing pauses, and at once when the login changes or the registry
+/// answers again. Files that no attempt can send are listed as failed: they stay until they are
+/// retried, cancelled, or collected by `gc` after the setting `history`.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {

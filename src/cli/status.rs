@@ -49,11 +49,7 @@ struct StatusShown {
 
 impl Show for StatusShown {
     fn lines(&self) -> Vec<String> {
-        let text = |field: &str| match self.status.get(field) {
-            Some(Value::String(text)) => text.clone(),
-            Some(Value::Null) | None => "-".to_owned(),
-            Some(other) => other.to_string(),
-        };
+        let text = |field: &str| self.text(field);
         let size = |field: &str| size(self.status.get(field).and_then(Value::as_u64).unwrap_or(0));
         let me: Vec<&str> = self
             .status
@@ -63,7 +59,6 @@ impl Show for StatusShown {
             .flatten()
             .filter_map(Value::as_str)
             .collect();
-        let row = |name: &str, value: String| vec![name.to_owned(), value];
         let mut rows = vec![
             row("me", me.join(", ")),
             row("fingerprint", text("fingerprint")),
@@ -91,28 +86,20 @@ impl Show for StatusShown {
                 ),
             ),
         ];
-        if self.status.get("outbox_lost").and_then(Value::as_u64).is_some_and(|count| count > 0) {
-            let text = format!("{} sent messages, see errors", text("outbox_lost"));
-            rows.push(row("lost", text));
-        }
-        if self.status.get("outbox_damaged").and_then(Value::as_u64).is_some_and(|count| count > 0)
-        {
-            let text = format!("{} entries of the outbox, see errors", text("outbox_damaged"));
-            rows.push(row("damaged", text));
-        }
-        rows.extend(self.unheld().map(|unheld| row("no key", unheld.to_string())));
+        rows.extend(self.concerns());
         for transfer in self.status.get("transfers").and_then(Value::as_array).into_iter().flatten()
         {
             let part = |field: &str| transfer.get(field).map(shown).unwrap_or_default();
             rows.push(row(
                 &part("direction"),
                 format!(
-                    "{} {} {} {}/{}",
+                    "{} {} {} {}/{} {}",
                     part("peer"),
                     part("name"),
                     part("state"),
                     part("bytes_done"),
-                    part("bytes_total")
+                    part("bytes_total"),
+                    part("why")
                 ),
             ));
         }
@@ -121,12 +108,57 @@ impl Show for StatusShown {
 }
 
 impl StatusShown {
+    fn text(&self, field: &str) -> String {
+        match self.status.get(field) {
+            Some(Value::String(text)) => text.clone(),
+            Some(Value::Null) | None => "-".to_owned(),
+            Some(other) => other.to_string(),
+        }
+    }
+
+    /// Returns whether a number is there and not zero; a mount of an earlier version may not have it.
+    fn has_some(&self, field: &str) -> bool {
+        self.status.get(field).and_then(Value::as_u64).is_some_and(|count| count > 0)
+    }
+
+    /// Returns the rows that only a user who may have to do something sees.
+    fn concerns(&self) -> Vec<Vec<String>> {
+        let text = |field: &str| self.text(field);
+        let mut rows = Vec::new();
+        if self.has_some("outbox_lost") {
+            let text = format!("{} sent messages, see errors", text("outbox_lost"));
+            rows.push(row("lost", text));
+        }
+        if self.has_some("outbox_waiting") {
+            let mut waiting = format!(
+                "{} waiting, next attempt {}",
+                text("outbox_waiting"),
+                text("next_attempt")
+            );
+            if let Some(why) = self.status.get("waiting_why").and_then(Value::as_str) {
+                waiting.push_str(": ");
+                waiting.push_str(why);
+            }
+            rows.push(row("queue", waiting));
+        }
+        if self.has_some("outbox_damaged") {
+            let text = format!("{} entries of the outbox, see errors", text("outbox_damaged"));
+            rows.push(row("damaged", text));
+        }
+        rows.extend(self.unheld().map(|unheld| row("no key", unheld.to_string())));
+        rows
+    }
+
     /// Returns what goes to people without a key here, if there is anything.
     fn unheld(&self) -> Option<Unheld> {
         // A mount of an earlier version does not say.
         let unheld = self.status.get("outbox_unheld")?.clone();
         serde_json::from_value(unheld).ok().filter(|unheld: &Unheld| !unheld.is_empty())
     }
+}
+
+fn row(name: &str, value: String) -> Vec<String> {
+    vec![name.to_owned(), value]
 }
 
 fn shown(value: &Value) -> String {

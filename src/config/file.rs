@@ -41,6 +41,7 @@ pub(crate) struct ProfileFile {
     pub recipient_delivery: Option<BTreeMap<String, String>>,
     pub poll: Option<Span>,
     pub settle: Option<Span>,
+    pub queue_pause: Option<Span>,
     pub cache_memory: Option<ByteSize>,
     pub cache_disk: Option<ByteSize>,
     pub temporary_names: Option<Vec<String>>,

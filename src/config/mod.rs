@@ -22,7 +22,8 @@ pub(crate) use value::{ByteSize, Span};
 
 use crate::cache::CacheLimits;
 use crate::mailbox::{
-    CHECK_SENT_DEFAULT, Delivery, HISTORY_DEFAULT, POLL_DEFAULT, SETTLE_DEFAULT, TEMPORARY_NAMES,
+    CHECK_SENT_DEFAULT, Delivery, HISTORY_DEFAULT, POLL_DEFAULT, QUEUE_PAUSE_DEFAULT,
+    SETTLE_DEFAULT, TEMPORARY_NAMES,
 };
 use crate::protocol::limits::{
     CHUNK_BYTES_DEFAULT, CHUNK_BYTES_MAX, TTL_SECS_DEFAULT, TTL_SECS_MAX,
@@ -39,6 +40,9 @@ const RATE_MIN: u64 = 64 << 10;
 
 /// Shortest time between two polls; a typing error must not become an attack on the registry.
 const POLL_MIN: Duration = Duration::from_millis(200);
+
+/// Shortest first pause of the queue; it doubles, so that nothing is asked in a loop.
+const QUEUE_PAUSE_MIN: Duration = Duration::from_millis(10);
 
 /// Shortest history: what went wrong today must still be visible tomorrow.
 const HISTORY_MIN: Duration = Duration::from_hours(24);
@@ -107,6 +111,8 @@ pub(crate) struct Settings {
     pub poll: Duration,
     /// Time after the last close in which a rename still belongs to the same file.
     pub settle: Duration,
+    /// Pause after the first failed attempt of the queue; it doubles with each.
+    pub queue_pause: Duration,
     /// Verified chunks kept in memory, in bytes.
     pub cache_memory: u64,
     /// Verified chunks kept on disk, in bytes.
@@ -180,6 +186,12 @@ impl Settings {
             },
             poll: duration("poll", overrides.poll.or(file.poll), POLL_DEFAULT, POLL_MIN)?,
             settle: duration("settle", file.settle, SETTLE_DEFAULT, Duration::ZERO)?,
+            queue_pause: duration(
+                "queue_pause",
+                file.queue_pause,
+                QUEUE_PAUSE_DEFAULT,
+                QUEUE_PAUSE_MIN,
+            )?,
             cache_memory: file.cache_memory.map_or(cache.memory_bytes, |size| size.0),
             cache_disk: file.cache_disk.map_or(cache.disk_bytes, |size| size.0),
             temporary_names: file

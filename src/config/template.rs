@@ -34,8 +34,8 @@ const OPTIONAL: &str = r##"
 
 # When close() of a file in outbox/ returns: "sync" = when all of it is in the registry, "queued" =
 # when it is durable on this disk: it is sent in the background, even after days without a network,
-# in the order of the closes for each recipient. A file that the registry permanently refuses shows
-# as FILE.FAILED.txt.
+# in the order of the closes for each recipient. A file that the registry refuses waits too, lets
+# those behind it pass, and shows why in `dockercomms queue ls`.
 #delivery = "sync"
 
 # Time between two polls for new messages.
@@ -43,6 +43,10 @@ const OPTIONAL: &str = r##"
 
 # Time after the last close in which a rename still belongs to the same file.
 #settle = "500ms"
+
+# Pause before a file that could not be sent in the background is tried again. It doubles each time, up
+# to five minutes; a change of the login, or a registry that answers again, ends it.
+#queue_pause = "1s"
 
 # Verified chunks kept in memory and on disk.
 #cache_memory = "256MiB"

@@ -65,6 +65,7 @@ fn the_generated_file_states_exactly_the_defaults() {
         stated.delivery.is_some(),
         stated.poll.is_some(),
         stated.settle.is_some(),
+        stated.queue_pause.is_some(),
         stated.cache_memory.is_some(),
         stated.cache_disk.is_some(),
         stated.temporary_names.is_some(),
@@ -106,6 +107,7 @@ fn every_setting_is_read() {
         delivery = "queued"
         poll = "2s"
         settle = "0"
+        queue_pause = "20ms"
         cache_memory = 1024
         cache_disk = "1GiB"
         temporary_names = ["*.bak"]
@@ -137,6 +139,7 @@ fn every_setting_is_read() {
         recipient_delivery: [("c@x".parse().unwrap(), Delivery::Sync)].into(),
         poll: Duration::from_secs(2),
         settle: Duration::ZERO,
+        queue_pause: Duration::from_millis(20),
         cache_memory: 1024,
         cache_disk: 1 << 30,
         temporary_names: vec!["*.bak".to_owned()],
@@ -237,6 +240,7 @@ fn settings_out_of_range_are_refused_by_name() {
         ("ttl = \"11years\"", "ttl"),
         ("poll = \"1ms\"", "poll"),
         ("deadline = \"0\"", "deadline"),
+        ("queue_pause = \"0\"", "queue_pause"),
         ("compression = \"lzma\"", "compression"),
         ("recipient_compression = { \"a@x\" = \"none\" }", "recipient_compression"),
         ("me = []", "me"),

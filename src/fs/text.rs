@@ -48,7 +48,10 @@ pub(super) fn status(status: &Status) -> String {
     line("delivery", &status.delivery);
     if status.outbox_waiting > 0 {
         let next = status.next_attempt.as_deref().unwrap_or("now");
-        line("queue", &format_args!("{} waiting, next attempt {next}", status.outbox_waiting));
+        let why = status.waiting_why.as_deref().unwrap_or_default();
+        let colon = if why.is_empty() { "" } else { ": " };
+        let (count, why) = (status.outbox_waiting, Untrusted(why));
+        line("queue", &format_args!("{count} waiting, next attempt {next}{colon}{why}"));
     }
     if status.outbox_lost > 0 {
         let lost = Counted(status.outbox_lost, "message");
@@ -80,7 +83,11 @@ pub(super) fn status(status: &Status) -> String {
         let (peer, name) = (Untrusted(&transfer.peer), Untrusted(&transfer.name));
         let (done, total) = (transfer.bytes_done, transfer.bytes_total);
         let (direction, state) = (transfer.direction, &transfer.state);
-        writeln!(text, "{direction:<12}{peer}/{name} {state} {done}/{total} bytes").ok();
+        write!(text, "{direction:<12}{peer}/{name} {state} {done}/{total} bytes").ok();
+        if let Some(why) = &transfer.why {
+            write!(text, " ({})", Untrusted(why)).ok();
+        }
+        text.push('\n');
     }
     text
 }
@@ -117,6 +124,7 @@ mod tests {
             outbox_queued: 1,
             outbox_waiting: 1,
             next_attempt: Some("2026-01-02T03:04:05Z".into()),
+            waiting_why: Some("denied: no push\n".into()),
             outbox_failed: 0,
             outbox_lost: 2,
             outbox_damaged: 1,
@@ -135,6 +143,7 @@ mod tests {
                 peer: "alice".into(),
                 name: "big.iso".into(),
                 state: "preparing".into(),
+                why: Some("denied: no push".into()),
                 bytes_done: 5,
                 bytes_total: 9,
             }],
@@ -147,7 +156,9 @@ mod tests {
         let text = super::status(&status);
         let json: serde_json::Value = serde_json::from_str(&status_json(&status)).unwrap();
 
-        assert!(text.contains("alice/big.iso preparing 5/9 bytes\n"), "{text}");
+        assert!(text.contains("alice/big.iso preparing 5/9 bytes (denied: no push)\n"), "{text}");
+        let queue = "1 waiting, next attempt 2026-01-02T03:04:05Z: denied: no push%0A\n";
+        assert!(text.contains(queue), "{text}");
         assert!(text.contains("unreachable: %1B[2J\n"), "{text}");
         assert!(
             text.contains(

@@ -232,7 +232,9 @@ impl Mailbox {
             if was_away {
                 self.outbox.registry_answers();
             }
-            if let Err(error) = self.giving.flush().await {
+            self.outbox.look_at_login().await;
+            let flushed = self.giving.flush_after(self.outbox.change_count()).await;
+            if let Err(error) = flushed {
                 self.core.record_error("receipts", &error);
             }
             if let Err(error) = self.collecting.collect().await {

@@ -37,8 +37,8 @@ pub use lifecycle::{
     CollectedMessage, Content, Garbage, Leftovers, Recall, Remainder, Removal, Resent, SentEntry,
 };
 pub use options::{
-    CHECK_SENT_DEFAULT, Delivery, HISTORY_DEFAULT, MailboxOptions, POLL_DEFAULT, SETTLE_DEFAULT,
-    TEMPORARY_NAMES,
+    CHECK_SENT_DEFAULT, Delivery, HISTORY_DEFAULT, MailboxOptions, POLL_DEFAULT,
+    QUEUE_PAUSE_DEFAULT, SETTLE_DEFAULT, TEMPORARY_NAMES,
 };
 pub use outbox::{Outbox, SentMessage, unheld_in};
 pub use parts::{FixedTrust, MailboxParts, TrustSource};

@@ -12,6 +12,9 @@ pub const POLL_DEFAULT: Duration = Duration::from_secs(5);
 /// How long, by default, a rename or reopening after the last close belongs to the same file.
 pub const SETTLE_DEFAULT: Duration = Duration::from_millis(500);
 
+/// Pause after the first failed attempt of the queue by default.
+pub const QUEUE_PAUSE_DEFAULT: Duration = Duration::from_secs(1);
+
 /// How long entries that are over stay in the lists of this machine by default.
 pub const HISTORY_DEFAULT: Duration = Duration::from_hours(90 * 24);
 
@@ -110,7 +113,7 @@ impl MailboxOptions {
             ttl_secs: TTL_SECS_DEFAULT,
             delivery: Delivery::default(),
             delivery_of: BTreeMap::new(),
-            queue_pause: Duration::from_secs(1),
+            queue_pause: QUEUE_PAUSE_DEFAULT,
             poll: POLL_DEFAULT,
             settle: SETTLE_DEFAULT,
             settle_empty: Duration::from_secs(2),

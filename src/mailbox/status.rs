@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::handle::Mailbox;
-use super::outbox::waiting_count;
+use super::outbox::{is_waiting, waiting_count};
 use super::recipient::Unheld;
 use super::staged::{OutboxFile, SendState};
 
@@ -37,6 +37,9 @@ pub struct Status {
     pub outbox_waiting: usize,
     /// When the queue tries again, RFC 3339; absent unless it pauses.
     pub next_attempt: Option<String>,
+    /// Why they wait: what the last attempt met; absent unless it failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub waiting_why: Option<String>,
     /// Files of the outbox that failed.
     pub outbox_failed: usize,
     /// Messages that the registry no longer has, and that no receipt has confirmed.
@@ -70,6 +73,9 @@ pub struct Transfer {
     pub name: String,
     /// Its state.
     pub state: String,
+    /// Why it waits; absent unless an attempt failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
     /// Bytes that are in the registry.
     pub bytes_done: u64,
     /// Total bytes.
@@ -113,6 +119,7 @@ impl Mailbox {
                 )
             }),
             outbox_waiting: waiting_count(&snapshot),
+            waiting_why: files.iter().filter(|file| is_waiting(file)).find_map(|file| why(file)),
             next_attempt: self.outbox.next_attempt().map(|time| time.to_string()),
             outbox_lost: files.iter().filter(|file| file.is_lost()).count(),
             outbox_damaged: self.outbox.damaged_count(),
@@ -121,12 +128,12 @@ impl Mailbox {
             quarantine_count: snapshot.quarantine.values().map(|names| names.len()).sum(),
             transfers: files
                 .iter()
-                .filter(|file| {
-                    matches!(
-                        file.state(),
-                        SendState::Draft | SendState::Queued | SendState::Preparing
-                    ) && !file.is_temporary()
-                        && !file.is_waiting_beside()
+                .filter(|file| match file.state() {
+                    SendState::Draft | SendState::Queued | SendState::Preparing => {
+                        !file.is_temporary() && !file.is_waiting_beside()
+                    }
+                    SendState::Prepared => is_waiting(file),
+                    SendState::Sent | SendState::Failed | SendState::Abandoned => false,
                 })
                 .take(TRANSFER_COUNT_MAX)
                 .map(|file| transfer(file))
@@ -139,6 +146,11 @@ impl Mailbox {
     }
 }
 
+/// Returns what the last attempt at a file met, with the class's code.
+fn why(file: &OutboxFile) -> Option<String> {
+    file.error().map(|(class, text)| format!("{}: {text}", class.code()))
+}
+
 fn transfer(file: &OutboxFile) -> Transfer {
     let (bytes_done, bytes_total) = file.progress();
     Transfer {
@@ -146,6 +158,7 @@ fn transfer(file: &OutboxFile) -> Transfer {
         peer: file.recipient().dir_name(),
         name: file.name(),
         state: file.state().to_string(),
+        why: why(file),
         bytes_done,
         bytes_total,
     }

@@ -5,6 +5,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -100,6 +101,7 @@ pub struct FaultyRepository {
     inner: Arc<dyn Repository>,
     rules: Mutex<Vec<Rule>>,
     counts: OperationCounts,
+    has_new_login: AtomicBool,
 }
 
 struct Rule {
@@ -114,7 +116,12 @@ struct Rule {
 impl FaultyRepository {
     /// Wraps `inner`, without any fault.
     pub fn new(inner: Arc<dyn Repository>) -> Self {
-        Self { inner, rules: Mutex::default(), counts: OperationCounts::default() }
+        Self {
+            inner,
+            rules: Mutex::default(),
+            counts: OperationCounts::default(),
+            has_new_login: AtomicBool::new(false),
+        }
     }
 
     /// Makes the calls of `operation` with the numbers `calls` fail, counted from 0 at the start.
@@ -139,6 +146,11 @@ impl FaultyRepository {
     pub fn inject_on(&self, operation: Operation, digest: &Digest, fault: Fault) {
         let rule = Rule { operation, calls: 0..u64::MAX, digest: Some(*digest), fault };
         self.rules.lock().push(rule);
+    }
+
+    /// Reports a new login once.
+    pub fn change_login(&self) {
+        self.has_new_login.store(true, Ordering::SeqCst);
     }
 
     /// Removes every fault. Calls that wait at a gate keep waiting.
@@ -194,6 +206,10 @@ fn mismatch(expected: Digest, bytes: &Bytes) -> RegistryError {
 impl Repository for FaultyRepository {
     fn reference(&self) -> String {
         self.inner.reference()
+    }
+
+    async fn login_changed(&self) -> bool {
+        self.has_new_login.swap(false, Ordering::SeqCst) || self.inner.login_changed().await
     }
 
     async fn probe(&self) -> Result<(), RegistryError> {

@@ -46,6 +46,10 @@ impl Repository for LaggingRepository {
         self.inner.reference()
     }
 
+    async fn login_changed(&self) -> bool {
+        self.inner.login_changed().await
+    }
+
     async fn probe(&self) -> Result<(), RegistryError> {
         self.inner.probe().await
     }

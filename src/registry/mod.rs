@@ -142,6 +142,12 @@ pub trait Repository: Send + Sync + 'static {
     /// Returns the reference for people: `oci:/path` or `docker://host/name`. No credentials.
     fn reference(&self) -> String;
 
+    /// Returns whether the login may have changed since the last call, as by `docker login`; from
+    /// then on nothing that came from the old one is used. Sends nothing.
+    async fn login_changed(&self) -> bool {
+        false
+    }
+
     /// Checks that the repository answers and that we may read it. Creates nothing.
     async fn probe(&self) -> Result<(), RegistryError>;
 

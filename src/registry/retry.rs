@@ -132,6 +132,10 @@ impl Repository for RetryRepository {
         self.inner.reference()
     }
 
+    async fn login_changed(&self) -> bool {
+        self.inner.login_changed().await
+    }
+
     async fn probe(&self) -> Result<(), RegistryError> {
         self.run(|| self.inner.probe()).await
     }

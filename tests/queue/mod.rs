@@ -3,6 +3,7 @@
 mod balancer;
 mod end;
 mod failover;
+mod healed;
 mod load;
 mod offline;
 mod refused;

@@ -320,20 +320,24 @@ impl Watching {
             Err(error) => error,
         };
         let source = match error {
+            // The registry has its manifest without all of its blobs.
+            MailboxError::Registry(RegistryError::BlobUnknown { .. }) => {
+                core.store.take_back_put_back(&message.digest).await?;
+                self.lose(entry, message, now).await?;
+                return Ok(Again::Later);
+            }
             MailboxError::Registry(source) if !source.class().is_transient() => source,
             // It may have been done all the same, and stays counted.
             error => return Err(error),
         };
         core.store.take_back_put_back(&message.digest).await?;
         match source.class() {
-            // The registry has its manifest without all of its blobs.
-            ErrorClass::NotFound => {
-                self.lose(entry, message, now).await?;
-                Ok(Again::Later)
-            }
             // Another login, another permission or the end of a maintenance may change that; an
             // immutable tag never does, but a try at ever longer intervals harms nobody.
-            ErrorClass::Denied | ErrorClass::DirectoryDenied | ErrorClass::NotPermitted => {
+            ErrorClass::NotFound
+            | ErrorClass::Denied
+            | ErrorClass::DirectoryDenied
+            | ErrorClass::NotPermitted => {
                 let digest = message.digest;
                 if standing != Standing::Refused {
                     let incident = Incident::NotPutBack { message: digest, elsewhere, source };

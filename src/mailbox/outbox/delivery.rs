@@ -134,6 +134,14 @@ impl Outbox {
         Ok(entry.is_some_and(|entry| entry.state == OutboxState::Sent))
     }
 
+    /// Makes a waiting file Failed, as what no attempt can send makes it.
+    #[cfg(test)]
+    pub(in crate::mailbox) async fn give_up(&self, file: &Arc<OutboxFile>, error: MailboxError) {
+        let _claim = file.claim();
+        let _delivery = file.lock_delivery().await;
+        sender::fail(self, file, &error, true).await;
+    }
+
     /// Removes the note about a failure; the file stays as it is.
     ///
     /// # Errors
@@ -215,7 +223,13 @@ pub(super) fn leave_queue_soon(outbox: &Outbox, recipient: Identity, place: i64)
     });
 }
 
-/// Returns how many files of the listing wait in the queue.
+/// Returns how many files of the listing wait for their delivery in the background.
 pub(in crate::mailbox) fn waiting_count(snapshot: &Snapshot) -> usize {
-    snapshot.outbox_files().filter(|file| file.is_queued()).count()
+    snapshot.outbox_files().filter(|file| is_waiting(file)).count()
+}
+
+/// Returns whether a file waits for its delivery in the background: in the queue, or for its tag
+/// after an attempt that failed.
+pub(in crate::mailbox) fn is_waiting(file: &OutboxFile) -> bool {
+    file.is_queued() || (file.state() == SendState::Prepared && file.error().is_some())
 }

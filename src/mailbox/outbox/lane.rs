@@ -3,28 +3,24 @@
 //! Start at [`run_lane`].
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use futures_util::{StreamExt as _, stream};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::patience::Outlook;
+use super::pausing::{Pause, note_waiting};
+use super::round::{BatchEnd, REFUSED_IN_A_ROW_MAX, Round, Waiting};
 use super::sender;
 use super::shared::{Outbox, Wake};
 use crate::mailbox::MailboxError;
-use crate::mailbox::core::describe;
 use crate::mailbox::staged::{OutboxFile, SendState};
-use crate::protocol::{Identity, Timestamp};
+use crate::protocol::Identity;
 use crate::store::StoreError;
-use crate::sys::backoff::Backoff;
 
 /// Files of one lane in progress at once: enough to hide the registry's latency.
 const LANE_WIDTH: usize = 6;
-
-/// Longest pause of our own between two attempts; a registry may request more.
-const PAUSE_MAX: Duration = Duration::from_mins(5);
 
 /// Does the work that a part of the outbox has found; the receiving side of [`Outbox::wake`].
 pub(super) fn on_wake(outbox: &Outbox, wake: Wake) {
@@ -49,43 +45,68 @@ fn start_lane(outbox: &Outbox, recipient: Identity) {
 
 /// Sends the files of one recipient until none is left that may be sent now.
 async fn run_lane(outbox: &Outbox, recipient: &Identity) {
-    let mut attempt = 0;
+    let queue = &outbox.shared.queue;
+    let mut round = Round::default();
     let mut said = None;
+    let mut last = None;
     while !outbox.core.stop.is_cancelled() {
-        let batch = outbox.shared.queue.take_batch(recipient);
+        let (seen, arrived) = (queue.change_count(), queue.arrival_count());
+        let Some(batch) = queue.take_batch(recipient, round.postponed()) else { return };
         if batch.is_empty() {
-            return;
-        }
-        let (has_sent, halt) = send_batch(outbox, batch).await;
-        // A registry that takes some is not down, though it may fail for one file of every batch.
-        if has_sent {
-            attempt = 0;
-        }
-        let Some((file, error)) = halt else {
-            said = None;
+            rest(outbox, &mut round, last.as_ref(), arrived).await;
             continue;
-        };
-        attempt += 1;
-        let text = describe(&error);
-        // Recorded once per run of the same failure: it may last for days.
-        if said.as_ref() != Some(&text) {
-            outbox.core.record_error(&file.subject(), &error);
-            note_waiting(outbox, &file, &error).await;
-            said = Some(text);
         }
-        pause(outbox, attempt, &error).await;
+        let end = send_batch(outbox, batch).await;
+        if end.refused.is_empty() && end.halt.is_none() && round.postponed().is_empty() {
+            said = None;
+        }
+        for (file, error) in end.refused.iter().chain(&end.halt) {
+            note_waiting(outbox, file, error, &mut said).await;
+        }
+        let halts = round.note(&end, seen);
+        let BatchEnd { refused, halt, .. } = end;
+        last = halt.or(refused.into_iter().next_back()).map(|(_, error)| error).or(last);
+        if let (Some(halts), Some(error)) = (halts, &last) {
+            // A registry that takes some is not down, though it may fail for one file of every
+            // batch.
+            let pause = Pause::begin(outbox, halts, error, seen);
+            queue.note_idle();
+            pause.rest(outbox).await;
+            queue.note_busy();
+        }
     }
 }
 
-/// Sends files in their order; returns whether any was sent, and the first that must wait, and why.
-async fn send_batch(
-    outbox: &Outbox,
-    batch: Vec<Arc<OutboxFile>>,
-) -> (bool, Option<(Arc<OutboxFile>, MailboxError)>) {
+/// Waits before the refused files, of which alone are left, are tried again, or until another file
+/// comes; the lane is not busy in the meantime.
+async fn rest(outbox: &Outbox, round: &mut Round, error: Option<&MailboxError>, arrived: u64) {
+    let queue = &outbox.shared.queue;
+    let pause = match (round.rest, error) {
+        (Some(pause), _) => pause,
+        (None, Some(error)) => {
+            let Some((rounds, seen)) = round.end() else { return };
+            Pause::begin(outbox, rounds, error, seen)
+        }
+        (None, None) => return round.begin(),
+    };
+    round.rest = Some(pause);
+    queue.note_idle();
+    let is_over = tokio::select! {
+        () = pause.rest(outbox) => true,
+        () = queue.arrived_since(arrived) => false,
+    };
+    queue.note_busy();
+    if is_over {
+        round.begin();
+    }
+}
+
+/// Sends files in their order; a refused one lets those behind it pass, any other that must wait
+/// ends the batch.
+async fn send_batch(outbox: &Outbox, batch: Vec<Arc<OutboxFile>>) -> BatchEnd {
     let cancel = outbox.core.stop.child_token();
     let turn = watch::Sender::new(0_usize);
-    let waiting = Mutex::new(None);
-    let has_sent = AtomicBool::new(false);
+    let (end, in_a_row) = (Mutex::new(BatchEnd::default()), Mutex::new(0));
     stream::iter(batch.into_iter().enumerate())
         .map(async |(index, file)| {
             let prepared = prepare(outbox, &file, &cancel).await;
@@ -97,14 +118,23 @@ async fn send_batch(
                 Err(error) => Err(error),
             };
             if file.state() == SendState::Sent {
-                has_sent.store(true, Ordering::Relaxed);
+                end.lock().has_sent = true;
+                *in_a_row.lock() = 0;
             }
             if let Err(error) = result
                 && !matches!(error, MailboxError::Interrupted)
                 && !cancel.is_cancelled()
             {
-                waiting.lock().get_or_insert((Arc::clone(&file), error));
-                cancel.cancel();
+                let waiting: Waiting = (Arc::clone(&file), error);
+                let mut in_a_row = in_a_row.lock();
+                *in_a_row += 1;
+                let is_alone = *in_a_row < REFUSED_IN_A_ROW_MAX;
+                if Outlook::of(&waiting.1) == Outlook::Refused && is_alone {
+                    end.lock().refused.push(waiting);
+                } else {
+                    end.lock().halt = Some(waiting);
+                    cancel.cancel();
+                }
             }
             file.park();
             turn.send_replace(index + 1);
@@ -112,7 +142,7 @@ async fn send_batch(
         .buffer_unordered(LANE_WIDTH)
         .for_each(async |()| {})
         .await;
-    (has_sent.into_inner(), waiting.into_inner())
+    end.into_inner()
 }
 
 /// Pushes everything but the tag, unless the file was removed from the queue.
@@ -180,73 +210,21 @@ async fn conclude(
         file.defer_delivery();
         return MailboxError::Interrupted;
     }
-    if is_worth_waiting(&error) {
-        file.defer_delivery();
-        return error;
-    }
     if matches!(error, MailboxError::Store(StoreError::NotFound { .. })) {
         // Another command replaced the file by one of the same name.
         outbox.shared.queue.release(file, file.remove());
         file.remove_staged();
-    } else {
-        outbox.core.record_error(&file.subject(), &error);
-        sender::fail(outbox, file, &error, true).await;
+        return MailboxError::Interrupted;
     }
-    MailboxError::Interrupted
-}
-
-/// Returns whether the file stays in the queue after this error.
-///
-/// What the registry refuses stays refused; what our own database cannot record now must not
-/// become a state that only the memory knows.
-fn is_worth_waiting(error: &MailboxError) -> bool {
-    match error {
-        MailboxError::Store(StoreError::NotFound { .. }) => false,
-        MailboxError::Store(_) | MailboxError::Busy | MailboxError::TaskLost => true,
-        error => error.class().is_transient(),
-    }
-}
-
-/// Shows on the file why it waits.
-async fn note_waiting(outbox: &Outbox, file: &OutboxFile, error: &MailboxError) {
-    let Some(row) = file.note_waiting(error.class(), describe(error)) else { return };
-    // Only a note: the row's state is what matters, and is as it was.
-    row.save(&outbox.core.store).await.ok();
-    outbox.core.listing.touch();
-}
-
-/// Waits before the next attempt; the lane is not busy in the meantime.
-async fn pause(outbox: &Outbox, attempt: u32, error: &MailboxError) {
-    let wish = error.retry_after();
-    let (core, queue) = (&outbox.core, &outbox.shared.queue);
-    let length = Backoff::new(core.options.queue_pause, PAUSE_MAX).random_pause(attempt, wish);
-    queue.set_next_attempt(Some(Timestamp::from(core.clock.now() + length)));
-    let (asked, answered) = (queue.asked(), queue.answered());
-    queue.note_idle();
-    tokio::select! {
-        () = core.stop.cancelled() => {}
-        () = tokio::time::sleep(length) => {}
-        () = asked => {}
-        // A registry that requests time gets it.
-        () = answered, if wish.is_none() => {}
-    }
-    queue.note_busy();
-    queue.set_next_attempt(None);
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_may_pass_is_waited_for_and_what_the_registry_refuses_is_not() {
-        use crate::registry::RegistryError;
-        let denied = RegistryError::Denied { reason: "no push".into() };
-
-        assert!(is_worth_waiting(&RegistryError::TimedOut.into()));
-        assert!(is_worth_waiting(&RegistryError::Throttled { retry_after: None }.into()));
-        assert!(is_worth_waiting(&StoreError::Full.into()));
-        assert!(!is_worth_waiting(&denied.into()));
-        assert!(!is_worth_waiting(&MailboxError::TooLarge));
+    match Outlook::of(&error) {
+        Outlook::Refused | Outlook::Away => {
+            file.defer_delivery();
+            error
+        }
+        Outlook::Final => {
+            outbox.core.record_error(&file.subject(), &error);
+            sender::fail(outbox, file, &error, true).await;
+            MailboxError::Interrupted
+        }
     }
 }

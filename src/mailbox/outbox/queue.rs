@@ -6,8 +6,9 @@
 //!
 //! **Lock order:** the lanes are locked before a staged file, never after.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::futures::Notified;
@@ -26,14 +27,32 @@ const BATCH_COUNT_MAX: usize = 64;
 pub(in crate::mailbox) struct Queue {
     lanes: Mutex<HashMap<Identity, Lane>>,
     preparing: Semaphore,
-    /// Ends pauses that are only our own estimate.
-    answers: Notify,
+    /// Grows when the login or the registry's health has changed: ends pauses that are only our own
+    /// estimate.
+    changes: watch::Sender<u64>,
+    /// Grows when a running lane gets another file.
+    arrivals: watch::Sender<u64>,
+    /// Held by the one that looks at the login.
+    looking: tokio::sync::Mutex<()>,
     /// Ends all pauses: a person requests an attempt.
     asked: Notify,
     /// Lanes that are sending, and not those that pause.
     busy_count: watch::Sender<usize>,
-    /// When the next pause ends.
-    next_attempt: Mutex<Option<Timestamp>>,
+    /// When the pauses end, by their numbers.
+    pauses: Mutex<BTreeMap<u64, Timestamp>>,
+    pause_count: AtomicU64,
+}
+
+/// A pause that is shown until this is dropped.
+pub(super) struct ShownPause<'a> {
+    queue: &'a Queue,
+    number: u64,
+}
+
+impl Drop for ShownPause<'_> {
+    fn drop(&mut self) {
+        self.queue.pauses.lock().remove(&self.number);
+    }
 }
 
 /// The queue of one recipient.
@@ -48,10 +67,13 @@ impl Queue {
         Self {
             lanes: Mutex::default(),
             preparing: Semaphore::new(PREPARE_COUNT_MAX),
-            answers: Notify::new(),
+            changes: watch::Sender::new(0),
+            arrivals: watch::Sender::new(0),
+            looking: tokio::sync::Mutex::default(),
             asked: Notify::new(),
             busy_count: watch::Sender::new(0),
-            next_attempt: Mutex::new(None),
+            pauses: Mutex::default(),
+            pause_count: AtomicU64::new(0),
         }
     }
 
@@ -88,14 +110,34 @@ impl Queue {
         self.lanes().keys().cloned().collect()
     }
 
-    /// Wakes lanes that wait because the registry did not answer.
-    pub(super) fn registry_answers(&self) {
-        self.answers.notify_waiters();
+    /// Notes that the login or the registry's health has changed: what waits is tried at once.
+    pub(super) fn note_change(&self) {
+        self.changes.send_modify(|number| *number += 1);
     }
 
-    /// Returns a future that is ready when the registry answers again.
-    pub(super) fn answered(&self) -> Notified<'_> {
-        self.answers.notified()
+    /// Returns how many changes were noted.
+    pub(in crate::mailbox) fn change_count(&self) -> u64 {
+        *self.changes.borrow()
+    }
+
+    /// Waits until more than `seen` changes were noted.
+    pub(super) async fn changed_since(&self, seen: u64) {
+        self.changes.subscribe().wait_for(|number| *number > seen).await.ok();
+    }
+
+    /// Returns how many files came to running lanes.
+    pub(super) fn arrival_count(&self) -> u64 {
+        *self.arrivals.borrow()
+    }
+
+    /// Waits until more than `seen` files have come to running lanes.
+    pub(super) async fn arrived_since(&self, seen: u64) {
+        self.arrivals.subscribe().wait_for(|number| *number > seen).await.ok();
+    }
+
+    /// Waits until no other task looks at the login.
+    pub(super) async fn look_alone(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.looking.lock().await
     }
 
     /// Wakes every lane that pauses.
@@ -115,11 +157,14 @@ impl Queue {
 
     /// Returns when the next pause ends; `None` when no lane waits.
     pub(super) fn next_attempt(&self) -> Option<Timestamp> {
-        *self.next_attempt.lock()
+        self.pauses.lock().values().min().copied()
     }
 
-    pub(super) fn set_next_attempt(&self, at: Option<Timestamp>) {
-        *self.next_attempt.lock() = at;
+    /// Shows that a pause ends at `at`.
+    pub(super) fn show_pause(&self, at: Timestamp) -> ShownPause<'_> {
+        let number = self.pause_count.fetch_add(1, Ordering::Relaxed);
+        self.pauses.lock().insert(number, at);
+        ShownPause { queue: self, number }
     }
 
     /// Counts a lane that sends.
@@ -138,23 +183,33 @@ impl Queue {
         self.busy_count.subscribe().wait_for(|count| *count == 0).await.ok();
     }
 
-    /// Takes the files that may be sent now, in order; ends the lane when there are none.
-    pub(super) fn take_batch(&self, recipient: &Identity) -> Vec<Arc<OutboxFile>> {
+    /// Takes the files that may be sent now, in order, but for those with a place in `postponed`;
+    /// ends the lane, and returns `None`, when there is none at all.
+    pub(super) fn take_batch(
+        &self,
+        recipient: &Identity,
+        postponed: &HashSet<i64>,
+    ) -> Option<Vec<Arc<OutboxFile>>> {
         let mut lanes = self.lanes();
-        let Some(lane) = lanes.get_mut(recipient) else { return Vec::new() };
-        let batch = lane.due();
-        lane.is_running = !batch.is_empty();
+        let lane = lanes.get_mut(recipient)?;
+        let batch = lane.due(postponed);
+        lane.is_running = !batch.is_empty() || !lane.due(&HashSet::new()).is_empty();
+        let is_running = lane.is_running;
         if lane.files.is_empty() {
             lanes.remove(recipient);
         }
-        batch
+        is_running.then_some(batch)
     }
 
     /// Marks the lane as running; false when it already is, or has nothing to send.
     pub(super) fn begin(&self, recipient: &Identity) -> bool {
         let mut lanes = self.lanes();
         let Some(lane) = lanes.get_mut(recipient) else { return false };
-        if lane.is_running || lane.due().is_empty() {
+        if lane.is_running {
+            self.arrivals.send_modify(|number| *number += 1);
+            return false;
+        }
+        if lane.due(&HashSet::new()).is_empty() {
             return false;
         }
         lane.is_running = true;
@@ -163,10 +218,10 @@ impl Queue {
 }
 
 impl Lane {
-    /// Returns the first files that may be sent now.
-    fn due(&self) -> Vec<Arc<OutboxFile>> {
+    /// Returns the first files that may be sent now, but for those with a place in `postponed`.
+    fn due(&self, postponed: &HashSet<i64>) -> Vec<Arc<OutboxFile>> {
         let mut due = Vec::new();
-        for file in self.files.values() {
+        for (_, file) in self.files.iter().filter(|(place, _)| !postponed.contains(place)) {
             match file.readiness() {
                 Readiness::Absent => {}
                 Readiness::Settling => break,

@@ -1,11 +1,12 @@
 //! Carries a file from Draft to Sent: push, sign, journal, tag (P18).
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 
 use super::held::{end_replaced, release_replaced};
+use super::patience::Outlook;
+use super::pausing::{Pause, note_waiting};
 use super::repair::{push_repaired, refresh};
 use super::shared::Outbox;
 use super::upload;
@@ -18,12 +19,8 @@ use crate::protocol::{
 };
 use crate::registry::ManifestUpload;
 use crate::store::PreparedMessage;
-use crate::sys::backoff::Backoff;
 use crate::sys::crash;
 use crate::trust::sign_manifest;
-
-/// The pauses between attempts to publish.
-const PUBLISH_BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_mins(1));
 
 /// Most new message ids tried when their tags are taken (P4); one collision is already unlikely.
 const TAG_ATTEMPTS_MAX: u32 = 4;
@@ -249,28 +246,30 @@ async fn push_tag(
     Err(error.into())
 }
 
-/// Publishes, again and again, until it is done, permanently refused, or no longer wanted.
+/// Publishes, again and again, until it is done, can never be, or is no longer wanted.
 pub(super) async fn publish(outbox: Outbox, file: Arc<OutboxFile>) {
     let core = &outbox.core;
-    let mut attempt = 0;
+    let (mut attempt, mut said) = (0, None);
     loop {
+        let seen = outbox.shared.queue.change_count();
         let delivery = file.lock_delivery().await;
         let is_under_way = matches!(file.state(), SendState::Prepared | SendState::Preparing);
         if !is_under_way || file.is_unlinked() {
             return;
         }
         let Err(error) = publish_once(&outbox, &file).await else { return };
-        core.record_error(&file.subject(), &error);
-        if !error.class().is_transient() && !matches!(error, MailboxError::Busy) {
+        if Outlook::of(&error) == Outlook::Final {
+            core.record_error(&file.subject(), &error);
             // Still under the lock: a promise that is made again must be the last state of the row.
             fail(&outbox, &file, &error, true).await;
             return;
         }
+        note_waiting(&outbox, &file, &error, &mut said).await;
         drop(delivery);
         attempt += 1;
-        tokio::select! {
-            () = core.stop.cancelled() => return,
-            () = tokio::time::sleep(PUBLISH_BACKOFF.random_pause(attempt, error.retry_after())) => {}
+        Pause::begin(&outbox, attempt, &error, seen).rest(&outbox).await;
+        if core.stop.is_cancelled() {
+            return;
         }
     }
 }

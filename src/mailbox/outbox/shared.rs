@@ -120,7 +120,12 @@ impl Outbox {
 
     /// Notes that the registry answers again: lanes that wait for it try at once.
     pub(in crate::mailbox) fn registry_answers(&self) {
-        self.shared.queue.registry_answers();
+        self.shared.queue.note_change();
+    }
+
+    /// Returns how often the login or the registry's health has changed.
+    pub(in crate::mailbox) fn change_count(&self) -> u64 {
+        self.shared.queue.change_count()
     }
 
     /// Returns when the next pause of the queue ends; `None` when no lane waits.

@@ -6,6 +6,7 @@
 //! is pushed last (P22).
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -33,6 +34,8 @@ pub(in crate::mailbox) struct Giving {
     core: Arc<Core>,
     /// Held by the one flush in progress.
     flushing: tokio::sync::Mutex<()>,
+    /// Changes of the login and of the registry's health that a flush has seen.
+    seen_changes: AtomicU64,
 }
 
 /// What happened to the receipts that were due.
@@ -47,7 +50,7 @@ pub(in crate::mailbox) struct Flushed {
 
 impl Giving {
     pub(in crate::mailbox) fn new(core: Arc<Core>) -> Self {
-        Self { core, flushing: tokio::sync::Mutex::default() }
+        Self { core, flushing: tokio::sync::Mutex::default(), seen_changes: AtomicU64::new(0) }
     }
 
     /// Queues a receipt and pushes what is due; failures stay queued and are recorded.
@@ -90,10 +93,26 @@ impl Giving {
 
     /// Pushes every receipt that is due, until the registry stops answering; failures are recorded.
     pub(in crate::mailbox) async fn flush(&self) -> Result<Flushed, MailboxError> {
+        self.flush_until(self.core.now()).await
+    }
+
+    /// As [`Giving::flush`]; those that wait for their next attempt, too, when the login or the
+    /// registry's health has changed `changes` times, more often than at the last call.
+    pub(in crate::mailbox) async fn flush_after(
+        &self,
+        changes: u64,
+    ) -> Result<Flushed, MailboxError> {
+        let has_changed = self.seen_changes.swap(changes, Ordering::Relaxed) != changes;
+        let always = Timestamp::from_unix_secs(i64::MAX);
+        self.flush_until(if has_changed { always } else { self.core.now() }).await
+    }
+
+    /// Pushes the receipts whose next attempt is at `now` or before.
+    async fn flush_until(&self, now: Timestamp) -> Result<Flushed, MailboxError> {
         let _alone = self.flushing.lock().await;
         let core = &self.core;
         let mut flushed = Flushed::default();
-        for queued in core.store.due_receipts(core.now()).await? {
+        for queued in core.store.due_receipts(now).await? {
             match push(core, &queued).await {
                 Ok(()) => flushed.count += 1,
                 Err(error) => {

@@ -203,6 +203,7 @@ impl OutboxFile {
             state: Some(OutboxState::Sent),
             mtime: Some(inner.attributes.mtime.into()),
             hidden: self.member(inner).place.is_name_taken().then_some(true),
+            error: Some(None),
             ..OutboxChange::default()
         });
         Step::new(RowChange::new(self.id(), change), Sending)
@@ -271,15 +272,20 @@ impl OutboxFile {
         })
     }
 
-    /// Shows on a file of the queue why it waits; `None` when it has left the queue.
+    /// Shows on a promised file why it waits; `None` when it is not promised, or shows that already.
     pub(in crate::mailbox) fn note_waiting(
         &self,
         class: ErrorClass,
         text: String,
     ) -> Option<RowChange> {
         self.with(|_, member| {
-            member.promise.queue_place()?;
+            if member.promise.queue_place().is_none() && member.state() != SendState::Prepared {
+                return None;
+            }
             let failure = Failure { class, text, is_unattended: false };
+            if member.outcome.failure() == Some(&failure) {
+                return None;
+            }
             let change =
                 OutboxChange { error: Some(Some(failure.stored())), ..OutboxChange::default() };
             member.outcome.set_failure(failure);

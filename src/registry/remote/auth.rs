@@ -4,7 +4,7 @@
 //! [`origin::may_see_password`] allows, and never into a log or an error.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -19,6 +19,7 @@ use super::credentials::{Credential, CredentialError, CredentialSource, Secret};
 use super::origin;
 use super::transport::{Request, Transport};
 use crate::registry::RegistryError;
+use crate::sys::blocking;
 
 /// Most token requests of one call: a registry that always answers 401 must not cause a loop.
 const TOKEN_REQUEST_COUNT_MAX: u8 = 3;
@@ -79,6 +80,8 @@ pub(super) struct Authenticator {
     state: parking_lot::Mutex<State>,
     /// Held while a token is fetched, so that many requests wait for one.
     renewal: tokio::sync::Mutex<()>,
+    /// What the source's logins looked like at the last look.
+    mark: AtomicU64,
 }
 
 impl Authenticator {
@@ -88,8 +91,25 @@ impl Authenticator {
         source: Arc<dyn CredentialSource>,
         realms: Vec<String>,
     ) -> Self {
-        let state = parking_lot::Mutex::default();
-        Self { host, repository, source, realms, state, renewal: tokio::sync::Mutex::default() }
+        let (state, renewal) = (parking_lot::Mutex::default(), tokio::sync::Mutex::default());
+        let mark = AtomicU64::new(source.mark());
+        Self { host, repository, source, realms, state, renewal, mark }
+    }
+
+    /// Returns whether the login may have changed since the last call; what came from the old one is
+    /// no longer sent then.
+    pub(super) async fn login_changed(&self) -> bool {
+        let source = Arc::clone(&self.source);
+        let Ok(mark) = blocking::run(move || source.mark()).await else { return false };
+        if self.mark.swap(mark, Ordering::Relaxed) == mark {
+            return false;
+        }
+        let mut state = self.state.lock();
+        // Of the same generation: a request that was refused with the old header logs in anew.
+        state.grant.header = None;
+        state.bearer = None;
+        state.lookup_failure = None;
+        true
     }
 
     /// Returns what to send; a token near its end is renewed first, since the request may carry

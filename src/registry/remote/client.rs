@@ -35,6 +35,11 @@ impl Client {
         self.transport.deadlines()
     }
 
+    /// Returns whether the login may have changed since the last call.
+    pub(super) async fn login_changed(&self) -> bool {
+        self.auth.login_changed().await
+    }
+
     /// Returns the URL of a path below the repository; `path` is built only from checked parts.
     pub(super) fn url(&self, path: &str) -> Url {
         let mut url = self.base().clone();

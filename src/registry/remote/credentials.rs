@@ -4,7 +4,9 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -73,6 +75,11 @@ pub trait CredentialSource: Send + Sync + 'static {
         host: &str,
         repository: &str,
     ) -> Result<Option<Credential>, CredentialError>;
+
+    /// Returns a number that changes whenever a login may have changed.
+    fn mark(&self) -> u64 {
+        0
+    }
 }
 
 type Getter =
@@ -139,8 +146,24 @@ impl DockerCredentials {
     }
 }
 
+/// Returns a number for the files as they are: `docker login` writes them anew.
+fn mark_of<'a>(files: impl Iterator<Item = &'a Path>) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    for file in files {
+        // The time of the change covers the content, and permissions too.
+        let metadata = std::fs::metadata(file).ok();
+        let seen = metadata.map(|m| (m.dev(), m.ino(), m.len(), m.ctime(), m.ctime_nsec()));
+        seen.hash(&mut hasher);
+    }
+    hasher.finish()
+}
+
 #[async_trait]
 impl CredentialSource for DockerCredentials {
+    fn mark(&self) -> u64 {
+        mark_of(self.files.iter().map(|file| file.path.as_path()))
+    }
+
     async fn lookup(
         &self,
         host: &str,
@@ -330,6 +353,31 @@ mod tests {
         assert_eq!(podman, ["quay.io/a/b", "quay.io/a", "quay.io"]);
         assert_eq!(docker, ["quay.io"]);
         assert_eq!(hub, ["docker.io", "https://index.docker.io/v1/"]);
+    }
+
+    #[test]
+    fn every_change_of_a_login_file_changes_the_mark() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = login_file(&dir, "{}");
+        let (path, mut missing) = (file.path.clone(), file.clone());
+        missing.path = dir.path().join("missing/config.json");
+        let source = DockerCredentials::with_files([missing.clone(), file], Duration::MAX);
+        let mut marks = vec![source.mark()];
+        assert_eq!(marks, [source.mark()]);
+
+        // Of the same length, as another password may be.
+        durable::write_atomic(&path, b"[]").unwrap();
+        marks.push(source.mark());
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+        std::fs::set_permissions(&path, mode).unwrap();
+        marks.push(source.mark());
+        std::fs::create_dir(missing.path.parent().unwrap()).unwrap();
+        durable::write_atomic(&missing.path, b"{}").unwrap();
+        marks.push(source.mark());
+        std::fs::remove_file(&path).unwrap();
+        marks.push(source.mark());
+
+        assert_eq!(marks.iter().collect::<std::collections::HashSet<_>>().len(), 5, "{marks:?}");
     }
 
     #[tokio::test]

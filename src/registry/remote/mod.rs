@@ -121,6 +121,10 @@ impl Repository for RemoteRepository {
         self.reference.to_string()
     }
 
+    async fn login_changed(&self) -> bool {
+        self.client.login_changed().await
+    }
+
     async fn probe(&self) -> Result<(), RegistryError> {
         self.within_deadline(paging::probe(&self.client, &Call::new())).await
     }

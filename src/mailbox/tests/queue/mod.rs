@@ -5,6 +5,7 @@ mod failure;
 mod order;
 mod replace;
 mod restart;
+mod waiting;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -128,6 +129,23 @@ async fn prepared_with_a_refused_tag(
     file
 }
 
+/// Waits until a file shows why it waits.
+async fn until_refused(file: &OutboxFile) {
+    let shown = async {
+        while file.error().is_none() {
+            tokio::task::yield_now().await;
+        }
+    };
+    assert!(tokio::time::timeout(WITHIN, shown).await.is_ok(), "{file:?} was never refused");
+}
+
+/// Waits until a file was refused, and makes it Failed, as earlier versions did.
+async fn until_failed(alice: &Person, file: &Arc<OutboxFile>) {
+    until_refused(file).await;
+    alice.mailbox.outbox().give_up(file, denied().into()).await;
+    assert_eq!(file.state(), SendState::Failed);
+}
+
 /// Waits until alice's queue waits for its next attempt.
 async fn until_paused(alice: &Person) {
     while alice.mailbox.status().next_attempt.is_none() {
@@ -137,11 +155,13 @@ async fn until_paused(alice: &Person) {
 
 /// Makes a file whose tag is in the registry, although alice got a refusal.
 async fn sent_unseen(world: &World, alice: &Person, bob: &Person) -> Arc<OutboxFile> {
-    world.faulty.inject(Operation::PushManifest, 2..3, Fault::commit_then_fail(denied));
+    world.faulty.inject(Operation::PushManifest, 2..u64::MAX, Fault::commit_then_fail(denied));
     // A free tag, the begin of the publish, and then whether the refused push has worked.
-    world.faulty.inject(Operation::ResolveTag, 2..3, Fault::fail(|| RegistryError::TimedOut));
+    let unknown = Fault::fail(|| RegistryError::TimedOut);
+    world.faulty.inject(Operation::ResolveTag, 2..u64::MAX, unknown);
     let file = copy(alice, bob, "a.txt", b"abc").await;
-    until(&file, SendState::Failed).await;
+    until_failed(alice, &file).await;
+    world.faulty.heal();
     file
 }
 

@@ -233,7 +233,7 @@ async fn a_send_takes_the_place_of_the_failed_file_of_its_name_once_it_is_promis
     let (alice, bob) = alice_and_bob(&world).await;
     world.faulty.inject_always(Operation::PushManifest, Fault::fail(denied));
     let old = copy(&alice, &bob, "a.txt", b"old").await;
-    until(&old, SendState::Failed).await;
+    until_failed(&alice, &old).await;
 
     alice.send(&bob, "a.txt", b"new").await.unwrap_err();
     let kept = rows(&alice).await;

@@ -118,7 +118,7 @@ async fn what_an_earlier_run_prepared_is_published_when_it_is_tried_again() {
     world.faulty.inject_always(Operation::PushManifest, Fault::fail(denied));
     alice.restart(&world).await;
     let file = listed(&alice, "a.txt");
-    until(&file, SendState::Failed).await;
+    until_failed(&alice, &file).await;
     world.faulty.heal();
 
     alice.mailbox.outbox().retry(&file).await.unwrap();
@@ -132,11 +132,9 @@ async fn a_promise_made_again_after_a_refused_tag_outlives_a_restart() {
     let world = World::new();
     let (mut alice, bob) = world.alice_and_bob().await;
     let file = prepared_with_a_refused_tag(&world, &alice, &bob, denied).await;
-    until(&file, SendState::Failed).await;
+    until_failed(&alice, &file).await;
     let open = alice.mailbox.outbox().open_for_write(&file, false).await.unwrap();
     alice.mailbox.outbox().prepare(&open, &CancellationToken::new()).await.unwrap();
-    // Until the failure is recorded, too.
-    alice.settle().await;
     let row = rows(&alice).await;
     let id = file.id();
     drop((file, open));

@@ -192,7 +192,7 @@ fn outbox(snapshot: &Snapshot, holds_key_of: impl Fn(&Identity) -> bool) -> Vec<
             name: file.name(),
             bytes: Some(file.len()),
             at: Some(crate::protocol::Timestamp::from(file.mtime()).to_string()),
-            state: Some(file.shown_state().to_owned()),
+            state: Some(snapshot.shown_state(file).to_owned()),
             receipt: file.receipt().map(|status| status.to_string()),
             digest: file.digest().map(|digest| digest.to_string()),
             message_id: file.message_id().map(|id| id.to_string()),

@@ -74,7 +74,12 @@ impl Show for StatusShown {
             row("inbox", text("inbox_count")),
             row(
                 "outbox",
-                format!("{} under way, {} failed", text("outbox_queued"), text("outbox_failed")),
+                format!(
+                    "{} under way, {} local (not sent as they are), {} failed",
+                    text("outbox_queued"),
+                    text("outbox_local"),
+                    text("outbox_failed")
+                ),
             ),
             row("quarantine", text("quarantine_count")),
             row(

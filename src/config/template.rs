@@ -52,8 +52,11 @@ const OPTIONAL: &str = r##"
 #cache_memory = "256MiB"
 #cache_disk = "5GiB"
 
-# Names that stay on this machine: programs use them for incomplete files.
-#temporary_names = [".*", "*.part", "*.partial", "*.filepart", "*.crdownload", "*.download", "*.tmp", "*~", "#*#", "~$*", "*.swp", "*.lock", "*-journal", "Thumbs.db", "desktop.ini", "4913"]
+# Names that stay on this machine, shown as "local": programs use them for unfinished and private
+# files, people do not. "*" stands for any run of characters, "?" for one, "XXXXXX" for six random
+# letters and digits (rsync writes .NAME.XXXXXX); a pattern that ends with "/" is for directories.
+# Every other name is sent, also with a dot in front. A list here replaces this one.
+#temporary_names = [".*.XXXXXX", ".~tmp~/", ".rsync-partial/", ".*.~*", "*.partial", "*.filepart", "*.lftp-pget-status", "*.part", "*.crdownload", "*.crswap", "*.download", "*.opdownload", "*.wkdownload", ".com.google.Chrome.*", ".org.chromium.Chromium.*", "*.aria2", "*.aria2__temp", "*.ytdl", "*.part-Frag*", "*.!qB", "*.!ut", "*.bc!", "*.az!", ".*.parts", "*.part.met", "*.fdmdownload", "*.downloading", "*.tmp", "*.TMP", "*~", "#*#", ".#*", "~$*", "*.swp", ".*.sw?", "4913", "*.kate-swp", ".~lock.*#", "*.*.lock", "*.laccdb", "*.dwl", "*.dwl2", "*.idlk", "*.blend@", ".*-autosave.kra", ".goutputstream-*", "*___jb_tmp___", "*___jb_old___", "*.sb-????????-??????", "*.*-journal", "*-wal", "*-shm", "*.dpkg-tmp", "*.dpkg-new", "._*", ".DS_Store", ".*.icloud", ".directory", "Thumbs.db", "ehthumbs.db", "desktop.ini", "Desktop.ini", ".fuse_hidden*", ".nfs*", ".smbdelete*", ".afpDeleted*"]
 
 # Names that may become recipients, in addition to those in the trust store and to addresses
 # ("user@example.org", "user@host"): * stands for any characters, as in ["ci-*", "spiffe://acme/*"].

@@ -27,7 +27,7 @@ pub(crate) struct FlushFacts {
     pub dies: bool,
     /// Bytes in the file.
     pub len: u64,
-    /// The name stays local.
+    /// The name stays local, or a control file says that the download is not complete.
     pub is_temporary: bool,
     /// The file no longer has a name.
     pub is_unlinked: bool,

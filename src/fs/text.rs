@@ -43,7 +43,10 @@ pub(super) fn status(status: &Status) -> String {
     line("inbox", &Counted(status.inbox_count, "message"));
     line(
         "outbox",
-        &format_args!("{} under way, {} failed", status.outbox_queued, status.outbox_failed),
+        &format_args!(
+            "{} under way, {} local (not sent as they are), {} failed",
+            status.outbox_queued, status.outbox_local, status.outbox_failed
+        ),
     );
     line("delivery", &status.delivery);
     if status.outbox_waiting > 0 {
@@ -122,6 +125,7 @@ mod tests {
             inbox_count: 2,
             delivery: "queued",
             outbox_queued: 1,
+            outbox_local: 4,
             outbox_waiting: 1,
             next_attempt: Some("2026-01-02T03:04:05Z".into()),
             waiting_why: Some("denied: no push\n".into()),
@@ -168,7 +172,8 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("2 messages no longer in the registry"), "{text}");
-        assert_eq!(json["inbox_count"], 2);
         assert_eq!(json["outbox_unheld"]["file_count"], 2);
+        assert!(text.contains("1 under way, 4 local (not sent as they are), 0 failed\n"), "{text}");
+        assert_eq!((&json["inbox_count"], &json["outbox_local"]), (&2.into(), &4.into()));
     }
 }

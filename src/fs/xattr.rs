@@ -120,15 +120,16 @@ pub(crate) fn of_message(item: &InboxItem) -> Vec<(String, Vec<u8>)> {
 }
 
 /// Returns all attributes that a file in `outbox/` shows, ours first; `signer` is the fingerprint
-/// of the key that signs for `me`.
+/// of the key that signs for `me`, `state` the word that is shown for its state.
 pub(crate) fn of_outgoing(
     file: &OutboxFile,
     me: &Identity,
     signer: &str,
+    state: &str,
 ) -> Vec<(String, Vec<u8>)> {
     let (done, total) = file.progress();
     let mut shown = vec![
-        ours("state", file.shown_state()),
+        ours("state", state),
         ours("sender", me.as_str()),
         ours("recipient", file.recipient().as_str()),
         ours("filename", &file.name()),

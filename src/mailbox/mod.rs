@@ -15,9 +15,11 @@ mod handle;
 mod inbox;
 mod incident;
 mod lifecycle;
+mod local;
 mod options;
 mod outbox;
 mod parts;
+mod pattern;
 mod push;
 mod reading;
 mod receipt;
@@ -25,6 +27,7 @@ mod recipient;
 mod snapshot;
 mod staged;
 mod status;
+mod temporary_names;
 #[cfg(test)]
 mod tests;
 mod trust_mark;
@@ -38,7 +41,7 @@ pub use lifecycle::{
 };
 pub use options::{
     CHECK_SENT_DEFAULT, Delivery, HISTORY_DEFAULT, MailboxOptions, POLL_DEFAULT,
-    QUEUE_PAUSE_DEFAULT, SETTLE_DEFAULT, TEMPORARY_NAMES,
+    QUEUE_PAUSE_DEFAULT, SETTLE_DEFAULT,
 };
 pub use outbox::{Outbox, SentMessage, unheld_in};
 pub use parts::{FixedTrust, MailboxParts, TrustSource};
@@ -51,3 +54,4 @@ pub use snapshot::{
 };
 pub use staged::{Event, FailureNote, OutboxFile, SendState};
 pub use status::{Status, Transfer};
+pub use temporary_names::TEMPORARY_NAMES;

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::pattern::matches_any;
+use super::temporary_names::{TEMPORARY_NAMES, matches_any_dir};
 use crate::protocol::limits::{CHUNK_BYTES_DEFAULT, TTL_SECS_DEFAULT};
 use crate::protocol::{Compression, Identity};
 
@@ -69,7 +71,7 @@ pub struct MailboxOptions {
     pub settle_empty: Duration,
     /// Whether `accepted` and `rejected` receipts are sent automatically.
     pub automatic_receipts: bool,
-    /// Names that stay local: `*` matches any run of characters.
+    /// Names that stay local, in the language of `temporary_names.rs`.
     pub temporary_names: Vec<String>,
     /// Names that may become recipients although they are neither known nor addresses, as patterns.
     pub outbox_new: Vec<String>,
@@ -81,26 +83,6 @@ pub struct MailboxOptions {
     /// Chunks compressed and uploaded at once; bounds the memory of a send.
     pub uploads_max: usize,
 }
-
-/// Names that programs use for unfinished or private files.
-pub const TEMPORARY_NAMES: &[&str] = &[
-    ".*",
-    "*.part",
-    "*.partial",
-    "*.filepart",
-    "*.crdownload",
-    "*.download",
-    "*.tmp",
-    "*~",
-    "#*#",
-    "~$*",
-    "*.swp",
-    "*.lock",
-    "*-journal",
-    "Thumbs.db",
-    "desktop.ini",
-    "4913",
-];
 
 impl MailboxOptions {
     /// Returns the defaults for `me`.
@@ -148,59 +130,9 @@ impl MailboxOptions {
     pub fn is_temporary(&self, name: &str) -> bool {
         matches_any(&self.temporary_names, name)
     }
-}
 
-/// Returns whether `name` matches one of `patterns`, in which `*` stands for any run of characters.
-pub(super) fn matches_any(patterns: &[String], name: &str) -> bool {
-    patterns.iter().any(|pattern| matches(pattern, name))
-}
-
-/// Matches `name` against a pattern in which `*` stands for any run of characters.
-fn matches(pattern: &str, name: &str) -> bool {
-    let Some((head, tail)) = pattern.split_once('*') else { return pattern == name };
-    let Some(mut rest) = name.strip_prefix(head) else { return false };
-    let mut parts: Vec<&str> = tail.split('*').collect();
-    let last = parts.pop().unwrap_or_default();
-    for part in parts {
-        match rest.find(part) {
-            Some(at) => rest = rest.get(at + part.len()..).unwrap_or_default(),
-            None => return false,
-        }
-    }
-    rest.ends_with(last)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_names_that_programs_use_for_unfinished_files_stay_local() {
-        let options = MailboxOptions::new("me".parse().unwrap());
-
-        for name in [
-            ".report.pdf.Xy12ab",
-            "a.part",
-            "x.crdownload",
-            "notes.txt~",
-            "#notes#",
-            "~$doc.docx",
-            ".a.swp",
-            "4913",
-            "Thumbs.db",
-            "state.db-journal",
-            ".hidden",
-        ] {
-            assert!(options.is_temporary(name), "{name}");
-        }
-        for name in ["report.pdf", "part", "a.partx", "4913.txt", "sedkCq4zb", "a~b"] {
-            assert!(!options.is_temporary(name), "{name}");
-        }
-    }
-
-    #[test]
-    fn a_star_stands_for_any_run_of_characters() {
-        assert!(matches("a*b*c", "aXbYc") && matches("a*", "a") && matches("*", ""));
-        assert!(!matches("a*b", "ab c") && !matches("ab*ba", "aba"));
+    /// Returns whether a directory of this name stays local, with everything in it.
+    pub fn is_temporary_dir(&self, name: &str) -> bool {
+        matches_any_dir(&self.temporary_names, name)
     }
 }

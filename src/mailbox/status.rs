@@ -33,6 +33,8 @@ pub struct Status {
     pub delivery: &'static str,
     /// Files of the outbox that are not yet sent.
     pub outbox_queued: usize,
+    /// Drafts that are not on their way: temporary names, and what a program still downloads.
+    pub outbox_local: usize,
     /// Those of them that wait in the queue.
     pub outbox_waiting: usize,
     /// When the queue tries again, RFC 3339; absent unless it pauses.
@@ -88,11 +90,11 @@ impl Mailbox {
         let core = &self.core;
         let snapshot = core.listing.snapshot();
         let health = self.inbox.health();
-        let files: Vec<_> = snapshot.outbox_files().collect();
-        // A placeholder may wait for good: a browser that was killed never comes back for it.
-        let counted = || files.iter().filter(|file| !file.is_waiting_beside());
-        let count =
-            |wanted: fn(SendState) -> bool| counted().filter(|file| wanted(file.state())).count();
+        let (local, files): (Vec<_>, Vec<_>) =
+            snapshot.outbox_files().partition(|file| snapshot.is_local(file));
+        let count = |wanted: fn(SendState) -> bool| {
+            files.iter().filter(|file| wanted(file.state())).count()
+        };
         let fetched = self.reading.fetch_counts();
         let cache = self.reading.cache().stats();
         Status {
@@ -118,6 +120,7 @@ impl Mailbox {
                         | SendState::Prepared
                 )
             }),
+            outbox_local: local.len(),
             outbox_waiting: waiting_count(&snapshot),
             waiting_why: files.iter().filter(|file| is_waiting(file)).find_map(|file| why(file)),
             next_attempt: self.outbox.next_attempt().map(|time| time.to_string()),
@@ -129,9 +132,7 @@ impl Mailbox {
             transfers: files
                 .iter()
                 .filter(|file| match file.state() {
-                    SendState::Draft | SendState::Queued | SendState::Preparing => {
-                        !file.is_temporary() && !file.is_waiting_beside()
-                    }
+                    SendState::Draft | SendState::Queued | SendState::Preparing => true,
                     SendState::Prepared => is_waiting(file),
                     SendState::Sent | SendState::Failed | SendState::Abandoned => false,
                 })

@@ -46,7 +46,7 @@ impl Scene {
             let said = self.mount.attribute(&placeholder, "error").unwrap_or_default();
             said.contains("waits for") && said.contains(working_copy)
         });
-        assert_eq!(self.mount.attribute(&placeholder, "state").as_deref(), Some("draft"));
+        assert_eq!(self.mount.attribute(&placeholder, "state").as_deref(), Some("local"));
         [placeholder, self.to_bob(working_copy)]
     }
 }

@@ -5,6 +5,7 @@ mod arrivals;
 mod attributes;
 mod empty;
 mod inbox;
+mod local;
 mod names;
 mod outbox;
 mod recipients;

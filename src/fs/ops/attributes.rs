@@ -141,7 +141,8 @@ impl Fs {
             Node::Message(item) => Ok(xattr::of_message(&self.newest(&item))),
             Node::Outgoing(file) => {
                 let me = self.mailbox.options().sender();
-                Ok(xattr::of_outgoing(&file, me, &self.mailbox.signer()))
+                let state = self.mailbox.snapshot().shown_state(&file);
+                Ok(xattr::of_outgoing(&file, me, &self.mailbox.signer(), state))
             }
             Node::Dir(_) | Node::Live(_) | Node::Listed(..) => Ok(Vec::new()),
         }

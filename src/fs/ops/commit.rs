@@ -41,7 +41,8 @@ impl Fs {
         let step = {
             let writer = Arc::clone(&writer);
             let delivery = outbox.delivery_of(&writer.file);
-            blocking::run(move || flush_step(&writer, delivery, requester))
+            let is_local = self.mailbox.snapshot().stays_local(&writer.file);
+            blocking::run(move || flush_step(&writer, delivery, is_local, requester))
                 .await
                 .map_err(|TaskLost| FsError::Interrupted)?
         };
@@ -179,7 +180,12 @@ impl Fs {
 }
 
 /// Gathers the facts and decides; reads `/proc`, so it runs on a blocking thread.
-fn flush_step(writer: &Writer, delivery: Delivery, requester: Requester) -> FlushStep {
+fn flush_step(
+    writer: &Writer,
+    delivery: Delivery,
+    is_local: bool,
+    requester: Requester,
+) -> FlushStep {
     let file = &writer.file;
     let facts = FlushFacts {
         is_dirty: file.is_dirty(),
@@ -189,7 +195,7 @@ fn flush_step(writer: &Writer, delivery: Delivery, requester: Requester) -> Flus
         delivery,
         dies: requester.dies(),
         len: file.len(),
-        is_temporary: file.is_temporary(),
+        is_temporary: is_local,
         is_unlinked: file.is_unlinked(),
         rewrite: Rewrite::of(file),
     };

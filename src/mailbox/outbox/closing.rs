@@ -5,13 +5,15 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use super::directory::listed;
 use super::held::release_replaced;
 use super::sender;
 use super::shared::Outbox;
 use crate::mailbox::MailboxError;
 use crate::mailbox::options::Delivery;
 use crate::mailbox::staged::{OutboxFile, SendState};
-use crate::protocol::Digest;
+use crate::mailbox::temporary_names::controlled_by;
+use crate::protocol::{Digest, Identity};
 
 impl Outbox {
     /// Drops a writer reference; after the last one the settle window begins.
@@ -38,10 +40,26 @@ impl Outbox {
         });
     }
 
+    /// Begins the settle window of what waits for the control file `name`, which is off the list.
+    ///
+    /// Programs that download remove it once they have closed the complete file.
+    pub(super) fn control_gone(&self, recipient: &Identity, name: &str) {
+        let snapshot = self.core.listing.snapshot();
+        if let Some(download) = controlled_by(name)
+            && let Some(file) = listed(&snapshot, recipient, download)
+            && file.state() == SendState::Draft
+        {
+            self.begin_settling(&file);
+        }
+    }
+
     /// Ends the settle window `number`, unless the file was opened or renamed since.
     async fn settle(&self, file: &Arc<OutboxFile>, number: u64) {
         // What a program has only begun to write anew was reported to it.
-        if !file.is_window_open(number) || file.is_temporary() || file.is_partly_rewritten() {
+        if !file.is_window_open(number)
+            || file.is_partly_rewritten()
+            || self.core.listing.snapshot().stays_local(file)
+        {
             return;
         }
         if file.state() == SendState::Draft {

@@ -45,5 +45,6 @@ impl Outbox {
                 unlist_name(Arc::make_mut(dir), &file.name(), file);
             }
         });
+        self.control_gone(file.recipient(), &file.name());
     }
 }

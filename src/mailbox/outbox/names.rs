@@ -34,6 +34,7 @@ impl Outbox {
         });
         row.save(&self.core.store).await?;
         crash::point!("outbox.rename.recorded");
+        self.control_gone(file.recipient(), from.as_str());
         if let Some(replaced) = replaced.filter(|replaced| !Arc::ptr_eq(replaced, file)) {
             self.replace(&replaced, file).await?;
         }

@@ -15,7 +15,7 @@ use std::fmt;
 
 pub use self::near::KnownNames;
 pub use self::unheld::{Unheld, UnheldRecipient};
-use super::options::matches_any;
+use super::pattern::matches_any;
 use crate::protocol::{AddressProblem, Identity, address_inside, check_address};
 use crate::sys::Untrusted;
 

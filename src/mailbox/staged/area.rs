@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::mailbox::options::matches_any;
+use crate::mailbox::pattern::matches_any;
 use crate::sys::Clock;
 
 /// The directory of staged files, the time, and the rules that are the same for all of them.

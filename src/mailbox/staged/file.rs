@@ -237,8 +237,9 @@ impl OutboxFile {
         self.with(|_, member| member.watch())
     }
 
-    /// Returns the word for people: the state, how the message was withdrawn, or that it is lost.
-    pub fn shown_state(&self) -> &'static str {
+    /// Returns the word for the state alone, how the message was withdrawn, or that it is lost;
+    /// `local.rs` has the one that is shown.
+    pub(in crate::mailbox) fn own_state(&self) -> &'static str {
         self.with(|_, member| match member.outcome.withdrawn() {
             Some(why) => why.as_str(),
             None if member.outcome.is_lost() => "lost",
@@ -265,6 +266,11 @@ impl OutboxFile {
     /// Returns the time of the last change of content, or what a program has set.
     pub fn mtime(&self) -> SystemTime {
         self.staged.with(|inner| inner.attributes.mtime)
+    }
+
+    /// Returns when the first of its present writers opened it, or the last ones did.
+    pub(in crate::mailbox) fn opened_at(&self) -> SystemTime {
+        self.staged.with(|inner| inner.attributes.opened_at)
     }
 
     /// Sets the time; kept locally, never sent.

@@ -49,6 +49,9 @@ impl OutboxFile {
             if !is_open || is_any_sent(inner) {
                 return false;
             }
+            if inner.content.writer_count() == 0 {
+                inner.attributes.opened_at = self.staged().area.clock().now();
+            }
             inner.content.add_writer();
             for member in &mut inner.members {
                 member.apply(Event::Opened);

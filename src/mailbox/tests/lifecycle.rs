@@ -206,7 +206,7 @@ async fn a_recalled_message_is_gone_for_who_has_not_seen_it() {
     assert!(bob.receive(&alice).await.is_empty());
     assert!(world.memory.tags().is_empty() && world.memory.manifests().is_empty());
     let file = alice.mailbox.snapshot().outbox_files().next().cloned().unwrap();
-    assert_eq!(file.shown_state(), "recalled");
+    assert_eq!(file.own_state(), "recalled");
 }
 
 #[tokio::test]
@@ -223,7 +223,7 @@ async fn a_recall_says_that_it_comes_too_late_and_leaves_the_proof() {
     assert_eq!(tags(&world, "receipt-").len(), 1);
     assert_eq!(bob.receive(&alice).await.len(), 1, "what was delivered stays");
     let file = alice.mailbox.snapshot().outbox_files().next().cloned().unwrap();
-    assert_eq!(file.shown_state(), "recalled", "also after a restart");
+    assert_eq!(file.own_state(), "recalled", "also after a restart");
 }
 
 #[tokio::test]
@@ -237,7 +237,7 @@ async fn a_refused_recall_changes_nothing() {
 
     assert!(matches!(recall, Err(MailboxError::Registry(RegistryError::Rejected { .. }))));
     let file = alice.mailbox.snapshot().outbox_files().next().cloned().unwrap();
-    assert_eq!(file.shown_state(), "sent");
+    assert_eq!(file.own_state(), "sent");
     assert_eq!(bob.receive(&alice).await.len(), 1);
 }
 

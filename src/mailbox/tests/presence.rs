@@ -68,7 +68,8 @@ impl Scene {
 
     fn state(&self) -> &'static str {
         let snapshot = self.alice.mailbox.snapshot();
-        snapshot.outbox_files().find(|file| file.name() == "report").unwrap().shown_state()
+        let file = snapshot.outbox_files().find(|file| file.name() == "report").unwrap();
+        snapshot.shown_state(file)
     }
 
     async fn record(&self) -> PresenceRecord {

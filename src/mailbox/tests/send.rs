@@ -181,7 +181,7 @@ async fn a_renamed_file_is_sent_under_its_new_name_alone() {
     let world = World::new();
     let (alice, bob) = world.alice_and_bob().await;
     let outbox = alice.mailbox.outbox();
-    let file = draft(&alice, &bob, ".a.txt.Xy12", &payload(150)).await;
+    let file = draft(&alice, &bob, ".a.txt.Xy12ab", &payload(150)).await;
     outbox.release_writer(&file);
     alice.settle().await;
     assert!(world.memory.blobs().is_empty(), "a temporary name is never uploaded");

@@ -259,13 +259,13 @@ async fn a_write_that_failed_is_repeated_by_the_close() {
 #[tokio::test]
 async fn a_temporary_name_stays_local_until_it_is_renamed() {
     let scene = Scene::new().await;
-    scene.copy(".report.pdf.Xa1", b"hello").await.unwrap();
+    scene.copy(".report.pdf.Xa1b2c", b"hello").await.unwrap();
     let before = scene.received().await;
 
-    scene.rename(".report.pdf.Xa1", "report.pdf", 0).await.unwrap();
+    scene.rename(".report.pdf.Xa1b2c", "report.pdf", 0).await.unwrap();
 
     assert_eq!(before, []);
-    assert!(scene.find(".report.pdf.Xa1").is_none());
+    assert!(scene.find(".report.pdf.Xa1b2c").is_none());
     assert_eq!(scene.received().await, pairs(&[("report.pdf", b"hello")]));
 }
 

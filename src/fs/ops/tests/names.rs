@@ -85,7 +85,7 @@ async fn attributes_of_tools_are_kept_and_ours_are_not_theirs() {
     assert_eq!(set("system.posix_acl_access", 0), libc::EOPNOTSUPP);
     assert_eq!(set("user.dockercomms.state", 0), 0);
     assert_eq!(scene.fs.getxattr(attr.ino, OsStr::new("user.note")).unwrap(), b"value");
-    assert_eq!(scene.attribute("x.tmp", "state"), "draft");
+    assert_eq!(scene.attribute("x.tmp", "state"), "local");
     assert_eq!(code(scene.fs.removexattr(attr.ino, OsStr::new("user.note"))), 0);
     let get = |name: &str| code(scene.fs.getxattr(attr.ino, OsStr::new(name)));
     assert_eq!(get("user.note"), libc::ENODATA);

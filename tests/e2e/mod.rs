@@ -4,6 +4,7 @@ mod children;
 mod crash;
 mod delivery;
 mod disks;
+mod downloads;
 mod empty;
 mod errors;
 mod exchange;

@@ -162,10 +162,12 @@ fn a_file_goes_when_its_control_file_is_renamed_away() {
     let mut scene = Scene::new();
     create(&scene.to_bob("a.aria2"), b"progress");
     create(&scene.to_bob("a"), b"whole");
+    let before = scene.mount.attribute(scene.to_bob("a"), "state");
 
     rename(scene.to_bob("a.aria2"), scene.to_bob("b.aria2")).unwrap();
     scene.mount.wait_for_state(scene.to_bob("a"), "sent");
 
+    assert_eq!(before.as_deref(), Some("local"));
     assert_eq!(scene.received(), [("a".to_owned(), b"whole".to_vec())]);
 }
 

@@ -9,8 +9,8 @@ use super::pattern::matches;
 /// Names that programs use for unfinished or private files, in the language of `pattern.rs`; those that
 /// end with `/` are about directories.
 ///
-/// Deliberately absent: `.*` (`.bashrc`, `.gitignore`), `*.lock` and `*-journal` without a dot in
-/// front (`Cargo.lock`, `travel-journal`), `*.bak`, `*.old` and `*.orig`: people send such files.
+/// Deliberately absent: `.*` (`.bashrc`, `.gitignore`), `*.lock` without another dot (`Cargo.lock`),
+/// `*.bak`, `*.old` and `*.orig`: people send such files.
 pub const TEMPORARY_NAMES: &[&str] = &[
     // Copying and synchronizing: rsync, Nextcloud, SFTP and mobile clients.
     ".*.XXXXXX",
@@ -66,7 +66,7 @@ pub const TEMPORARY_NAMES: &[&str] = &[
     "*___jb_old___",
     "*.sb-????????-??????",
     // Databases.
-    "*.*-journal",
+    "*-journal",
     "*-wal",
     "*-shm",
     // Packages.
@@ -221,7 +221,6 @@ mod tests {
             "package-lock.json",
             "Gemfile.lock",
             "poetry.lock",
-            "travel-journal",
             "thumbs.db.txt",
             "downloads",
             "aria2",

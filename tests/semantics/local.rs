@@ -1,9 +1,10 @@
 //! What stays on this machine: temporary names and unfinished downloads; and what is sent although
 //! it begins with a dot.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Write as _;
 
-use super::scene::{LONG_WINDOW, Scene, create, rename};
+use super::scene::{LONG_WINDOW, Scene, close, create, rename};
 use crate::common::{names_in, read, run};
 
 /// Both deliveries.
@@ -46,8 +47,16 @@ const DOT_FILES: &[&str] = &[
     ".gitignore",
     ".travis.yml",
     "Cargo.lock",
-    "travel-journal",
 ];
+
+/// Writes a file as a download manager does that is then interrupted: what it keeps beside it is
+/// newer than the file's opening.
+fn unfinished(scene: &Scene, name: &str, control: &str, content: &[u8]) {
+    let mut file = File::create(scene.to_bob(name)).unwrap();
+    create(&scene.to_bob(control), b"progress");
+    file.write_all(content).unwrap();
+    close(file);
+}
 
 #[test]
 fn temporary_names_stay_local_and_are_never_refused() {
@@ -140,8 +149,7 @@ fn a_file_beside_its_control_file_is_local_and_goes_when_that_is_removed() {
     for delivery in DELIVERIES {
         for control in ["big.iso.aria2", "big.iso.ytdl", "big.iso.lftp-pget-status"] {
             let mut scene = Scene::with_settings(&[delivery]);
-            create(&scene.to_bob(control), b"progress");
-            create(&scene.to_bob("big.iso"), b"whole");
+            unfinished(&scene, "big.iso", control, b"whole");
             // A window later: the one that `big.iso` began is over, and has sent nothing.
             scene.sent("later", b"later");
             let waiting = scene.mount.attribute(scene.to_bob("big.iso"), "state");
@@ -160,8 +168,7 @@ fn a_file_beside_its_control_file_is_local_and_goes_when_that_is_removed() {
 #[test]
 fn a_file_goes_when_its_control_file_is_renamed_away() {
     let mut scene = Scene::new();
-    create(&scene.to_bob("a.aria2"), b"progress");
-    create(&scene.to_bob("a"), b"whole");
+    unfinished(&scene, "a", "a.aria2", b"whole");
     let before = scene.mount.attribute(scene.to_bob("a"), "state");
 
     rename(scene.to_bob("a.aria2"), scene.to_bob("b.aria2")).unwrap();
@@ -175,8 +182,7 @@ fn a_file_goes_when_its_control_file_is_renamed_away() {
 fn an_unfinished_file_that_is_removed_after_its_control_file_is_never_sent() {
     for delivery in DELIVERIES {
         let mut scene = Scene::with_settings(&[delivery, LONG_WINDOW]);
-        create(&scene.to_bob("a.aria2"), b"progress");
-        create(&scene.to_bob("a"), b"half");
+        unfinished(&scene, "a", "a.aria2", b"half");
 
         fs::remove_file(scene.to_bob("a.aria2")).unwrap();
         fs::remove_file(scene.to_bob("a")).unwrap();
@@ -189,8 +195,7 @@ fn an_unfinished_file_that_is_removed_after_its_control_file_is_never_sent() {
 #[test]
 fn a_control_file_that_the_configuration_sends_holds_nothing_back() {
     let mut scene = Scene::with_settings(&["temporary_names = [\"*.part\"]"]);
-    create(&scene.to_bob("a.aria2"), b"progress");
-    create(&scene.to_bob("a"), b"whole");
+    unfinished(&scene, "a", "a.aria2", b"whole");
 
     scene.mount.wait_for_state(scene.to_bob("a"), "sent");
 
@@ -223,7 +228,7 @@ fn a_copy_over_what_an_interrupted_download_left_is_sent() {
         create(&scene.to_bob("big.iso"), b"all bytes");
 
         scene.mount.wait_for_state(scene.to_bob("big.iso"), "sent");
-        assert_eq!(scene.received(), [("big.iso".to_owned(), b"all bytes".to_vec())]);
         scene.mount.wait_for_state(scene.to_bob("big.iso.aria2"), "local");
+        assert_eq!(scene.received(), [("big.iso".to_owned(), b"all bytes".to_vec())]);
     }
 }

@@ -1,20 +1,19 @@
 //! `doctor`: what works here, and how to fix what does not.
 //!
 //! Here is what concerns this machine; `outbox.rs` looks at what was written, `registry.rs` asks the
-//! registry.
+//! registry; a result is one `check.rs`.
 
+mod check;
 mod outbox;
 mod registry;
 
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::Args as ClapArgs;
-use serde::Serialize;
 
+use self::check::{Check, Outcome};
 use super::failure::Failure;
-use super::output::{Show, table};
 use super::session::Session;
 use super::{env, exit, running};
 use crate::app::{self, Setup, TrustFile};
@@ -28,9 +27,6 @@ const PLAUSIBLE_UNIX_SECS: i64 = 1_735_689_600;
 
 /// If the clock was once this many seconds ahead of now, it was wrong then or is wrong now.
 const CLOCK_LEAD_MAX_SECS: i64 = 3_600;
-
-/// How long the registry may take for the whole examination.
-const REGISTRY_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Shown below the help.
 const EXAMPLES: &str = "\
@@ -53,64 +49,6 @@ pub(crate) struct Args {
     /// messages expire; unmount first
     #[arg(long)]
     trust_clock: bool,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-enum Outcome {
-    Ok,
-    Info,
-    Warning,
-    Failed,
-}
-
-#[derive(Debug, Serialize)]
-struct Check {
-    #[serde(rename = "check")]
-    name: &'static str,
-    outcome: Outcome,
-    detail: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    hint: Option<String>,
-    #[serde(skip)]
-    exit: u8,
-}
-
-impl Check {
-    fn new(name: &'static str, outcome: Outcome, detail: impl Into<String>) -> Self {
-        Self { name, outcome, detail: detail.into(), hint: None, exit: exit::OK }
-    }
-
-    fn failed(name: &'static str, failure: Failure) -> Self {
-        let said: Vec<String> = [failure.error].into_iter().chain(failure.causes).collect();
-        Self {
-            name,
-            outcome: Outcome::Failed,
-            detail: said.join(": "),
-            hint: failure.hint,
-            exit: failure.exit,
-        }
-    }
-
-    fn hint(mut self, hint: &str) -> Self {
-        self.hint = Some(hint.to_owned());
-        self
-    }
-}
-
-impl Show for Check {
-    fn lines(&self) -> Vec<String> {
-        let mark = match self.outcome {
-            Outcome::Ok => "ok",
-            Outcome::Info => "info",
-            Outcome::Warning => "warn",
-            Outcome::Failed => "FAIL",
-        };
-        let mut lines =
-            table(&[vec![format!("{mark:<4}"), format!("{:<12}", self.name), self.detail.clone()]]);
-        lines.extend(self.hint.iter().map(|hint| format!("      hint: {hint}")));
-        lines
-    }
 }
 
 /// Runs the verb. The exit status is that of the first failed check.

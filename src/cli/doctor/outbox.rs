@@ -1,6 +1,7 @@
 //! What was written: who it is for, what waits, what no receipt has confirmed.
 
-use super::{Check, Outcome};
+use super::check::{Check, Outcome};
+use super::registry::REGISTRY_TIMEOUT;
 use crate::app::{self, Setup};
 use crate::cli::{recipient, unconfirmed};
 use crate::store::{OutboxState, Store};
@@ -60,7 +61,7 @@ pub(super) async fn sent(setup: &Setup) -> Option<Check> {
         let store = Store::open(setup.places.state_dir()).await?;
         unconfirmed::look(&store, repository.as_ref()).await
     };
-    let looked = tokio::time::timeout(super::REGISTRY_TIMEOUT, looked).await.ok()?;
+    let looked = tokio::time::timeout(REGISTRY_TIMEOUT, looked).await.ok()?;
     let found = match looked {
         Ok(found) => found.ok()?,
         Err(error) => return Some(Check::failed("sent", app::AppError::from(error).into())),

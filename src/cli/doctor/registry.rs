@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Check, Outcome, REGISTRY_TIMEOUT};
+use super::check::{Check, Outcome};
 use crate::app::{self, Setup};
 use crate::cli::failure::Failure;
 use crate::protocol::{
@@ -10,6 +10,9 @@ use crate::protocol::{
 };
 use crate::registry::{ManifestUpload, ReferrerEntry, RegistryError, Repository};
 use crate::sys::backoff::Backoff;
+
+/// How long the registry may take for the whole examination.
+pub(super) const REGISTRY_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Most attempts to see what was just pushed, and the pauses between them: a dozen seconds.
 const LAG_ATTEMPT_COUNT_MAX: u32 = 6;

@@ -18,8 +18,8 @@ use super::output::Show;
 use super::recipient::{self, Confirmation};
 use super::session::Session;
 use crate::config::{ByteSize, Overrides, Span};
-use crate::mailbox::{Mailbox, MailboxError, SentMessage};
-use crate::protocol::{Compression, ErrorClass, FileName, Identity};
+use crate::mailbox::{EntryName, Mailbox, MailboxError, SentMessage};
+use crate::protocol::{Compression, ErrorClass, Identity};
 use crate::sys::{Clock as _, SystemClock};
 
 /// Shown below the help.
@@ -137,7 +137,7 @@ pub(crate) fn conclude(
 }
 
 struct Source {
-    name: FileName,
+    name: EntryName,
     content: Box<dyn Read + Send>,
     mtime: SystemTime,
     len: Option<u64>,
@@ -185,7 +185,7 @@ fn open(path: &Path, name: Option<&str>) -> Result<Source, Failure> {
     let name = match (name, path.file_name()) {
         (Some(name), _) => safe_name(name)?,
         // A name that is not UTF-8 or not allowed on the wire gets its safe form.
-        (None, Some(name)) => FileName::sanitize(&escape_non_utf8(name)),
+        (None, Some(name)) => EntryName::sanitize(&escape_non_utf8(name)),
         (None, None) => {
             return Err(Failure::new(ErrorClass::InvalidName, "it has no name")
                 .hint("give one with `--name NAME`"));
@@ -209,6 +209,6 @@ fn escape_non_utf8(name: &OsStr) -> String {
     text
 }
 
-fn safe_name(name: &str) -> Result<FileName, Failure> {
+fn safe_name(name: &str) -> Result<EntryName, Failure> {
     name.parse().map_err(|error| Failure::from(error).about("--name cannot be used"))
 }

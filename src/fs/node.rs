@@ -164,6 +164,11 @@ impl Dir {
         }
     }
 
+    /// Returns whether its entries keep the spelling that programs gave them.
+    pub(crate) fn keeps_spelling(&self) -> bool {
+        matches!(self, Self::Recipient(_))
+    }
+
     /// Returns whether files and directories below belong to me, so that tools may add attributes.
     pub(crate) fn is_outbox(&self) -> bool {
         matches!(self, Self::Outbox | Self::Recipient(_))

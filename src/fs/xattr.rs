@@ -132,7 +132,7 @@ pub(crate) fn of_outgoing(
         ours("state", state),
         ours("sender", me.as_str()),
         ours("recipient", file.recipient().as_str()),
-        ours("filename", &file.name()),
+        ours("filename", file.file_name().as_str()),
         ours("progress", &format!("{done}/{total}")),
     ];
     if let Some(digest) = file.digest() {

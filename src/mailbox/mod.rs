@@ -10,6 +10,7 @@
 
 mod core;
 mod discover;
+mod entry;
 mod error;
 mod handle;
 mod inbox;
@@ -32,6 +33,7 @@ mod temporary_names;
 mod tests;
 mod trust_mark;
 
+pub use entry::EntryName;
 pub use error::MailboxError;
 pub use handle::Mailbox;
 pub use inbox::{Inbox, Inspection, PollReport};

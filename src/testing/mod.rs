@@ -16,11 +16,12 @@ use tempfile::TempDir;
 
 use crate::config::{ConfigError, ConfigFile};
 use crate::mailbox::{
-    InboxItem, Mailbox, MailboxError, MailboxOptions, MailboxParts, SentMessage, TrustSource,
+    EntryName, InboxItem, Mailbox, MailboxError, MailboxOptions, MailboxParts, SentMessage,
+    TrustSource,
 };
 use crate::protocol::{
-    Annotations, ChunkLayer, Compression, Descriptor, Digest, EMPTY_BYTES, Envelope, FileName,
-    Identity, Message, MessageId, Tag, Timestamp, encode_bundle_manifest, media_type,
+    Annotations, ChunkLayer, Compression, Descriptor, Digest, EMPTY_BYTES, Envelope, Identity,
+    Message, MessageId, Tag, Timestamp, encode_bundle_manifest, media_type,
 };
 use crate::registry::Repository;
 use crate::registry::fault::FaultyRepository;
@@ -198,7 +199,7 @@ impl Person {
         name: &str,
         content: &[u8],
     ) -> Result<SentMessage, MailboxError> {
-        let name: FileName = name.parse()?;
+        let name: EntryName = name.parse()?;
         let content = Box::new(Cursor::new(content.to_vec()));
         let progress = Arc::new(|_bytes| {});
         let mtime = std::time::SystemTime::UNIX_EPOCH;

@@ -6,8 +6,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use dockercomms::mailbox::{InboxItem, MailboxError, OutboxFile, ReceiptItem, SendState};
-use dockercomms::protocol::{FileName, ReceiptStatus};
+use dockercomms::mailbox::{
+    EntryName, InboxItem, MailboxError, OutboxFile, ReceiptItem, SendState,
+};
+use dockercomms::protocol::ReceiptStatus;
 use dockercomms::registry::fault::Fault;
 use dockercomms::registry::{RegistryError, Repository as _};
 use dockercomms::testing::{BEGINNING, Person, World};
@@ -123,7 +125,7 @@ impl History {
     /// Sends what was written under a temporary name, as `rsync` does.
     async fn send_renamed(&self, name: &str, bytes: &[u8]) -> Result<(), MailboxError> {
         let outbox = self.alice.mailbox.outbox();
-        let part: FileName = format!(".{name}.part").parse()?;
+        let part: EntryName = format!(".{name}.part").parse()?;
         if let Some(left) = self.outgoing(part.as_str()) {
             outbox.remove(&left).await?;
         }

@@ -13,4 +13,5 @@ mod refusals;
 mod rewriting;
 mod scene;
 mod sent;
+mod spelling;
 mod tree;

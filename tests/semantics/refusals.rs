@@ -111,16 +111,6 @@ fn every_ordinary_name_arrives_as_it_was_written() {
 }
 
 #[test]
-fn both_unicode_forms_of_a_name_are_one_file() {
-    let scene = Scene::with_settings(&[LONG_WINDOW]);
-    create(&scene.to_bob("cafe\u{301}.txt"), b"macOS writes it so");
-
-    assert_eq!(read(scene.to_bob("caf\u{e9}.txt")), b"macOS writes it so");
-    assert_eq!(errno(File::create_new(scene.to_bob("caf\u{e9}.txt"))), libc::EEXIST);
-    assert_eq!(names_in(scene.to_bob("")), ["caf\u{e9}.txt"]);
-}
-
-#[test]
 fn names_of_recipients_are_checked() {
     let scene = Scene::new();
     let answer =

@@ -150,7 +150,7 @@ impl Fs {
     /// Finds a name; the caller's reference is counted.
     pub(crate) fn lookup(&self, parent: u64, name: &OsStr) -> Result<Attr, FsError> {
         let dir = self.dir(parent)?;
-        let name = match name::normalized(name) {
+        let name = match name::listed(&dir, name) {
             Ok(name) => name,
             // Such a name cannot exist, and looking it up is not an error.
             Err(FsError::NotUtf8) => return Err(FsError::NoEntry),

@@ -9,8 +9,7 @@ use crate::fs::error::FsError;
 use crate::fs::node::{Dir, ListedText, Node};
 use crate::fs::requester::Requester;
 use crate::fs::{name, tree};
-use crate::mailbox::MailboxError;
-use crate::protocol::FileName;
+use crate::mailbox::{EntryName, MailboxError};
 
 impl Fs {
     /// Makes a directory for a recipient.
@@ -36,8 +35,9 @@ impl Fs {
 
     /// Removes an empty recipient directory.
     pub(crate) async fn rmdir(&self, parent: u64, name: &OsStr) -> Result<(), FsError> {
-        let name = name::normalized(name)?;
-        match self.dir(parent)? {
+        let dir = self.dir(parent)?;
+        let name = name::listed(&dir, name)?;
+        match dir {
             Dir::Outbox => {
                 let snapshot = self.mailbox.snapshot();
                 let dir = snapshot.outbox.get(&name).ok_or(FsError::NoEntry)?;
@@ -61,7 +61,7 @@ impl Fs {
     /// Dismisses a message, or removes a file from `outbox/`.
     pub(crate) async fn unlink(&self, parent: u64, name: &OsStr) -> Result<(), FsError> {
         let dir = self.dir(parent)?;
-        let name = name::normalized(name)?;
+        let name = name::listed(&dir, name)?;
         match tree::child(&self.mailbox.snapshot(), &dir, &name).ok_or(FsError::NoEntry)? {
             Node::Message(item) => {
                 let dismissed = self.mailbox.inbox().dismiss(&item.digest).await;
@@ -104,8 +104,8 @@ impl Fs {
             (_, Dir::Root | Dir::Outbox) => return Err(FsError::NotPermitted),
             _ => return Err(FsError::ReadOnly),
         }
-        let from_name = name::normalized(from.1)?;
-        let to_name = name::file_name(to.1)?;
+        let from_name = name::listed(&from_dir, from.1)?;
+        let to_name = name::entry_name(to.1)?;
         let snapshot = self.mailbox.snapshot();
         let Some(Node::Outgoing(file)) = tree::child(&snapshot, &from_dir, &from_name) else {
             return Err(FsError::NoEntry);
@@ -119,11 +119,11 @@ impl Fs {
             }
         }
         let state = file.state();
-        let old_name = FileName::sanitize(&from_name);
+        let old_name = EntryName::sanitize(&from_name);
         let renamed = self.mailbox.outbox().rename(&file, &to_name).await;
         self.noted(&subject_of(&file), renamed)?;
         self.note_outbox_change();
-        let is_temporary = self.mailbox.outbox().is_temporary(to_name.as_str());
+        let is_temporary = self.mailbox.outbox().is_temporary(&to_name);
         let delivery = self.mailbox.outbox().delivery_of(&file);
         let sent = match on_rename(is_temporary, state, file.len(), delivery) {
             RenameStep::Nothing => return Ok(()),

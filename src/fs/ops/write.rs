@@ -14,9 +14,9 @@ use crate::fs::interrupt::until_interrupted;
 use crate::fs::node::{Dir, Node};
 use crate::fs::requester::Requester;
 use crate::fs::{errno, name, tree};
-use crate::mailbox::{MailboxError, OutboxFile};
+use crate::mailbox::{EntryName, MailboxError, OutboxFile};
 use crate::protocol::limits::PAYLOAD_LEN_MAX;
-use crate::protocol::{ErrorClass, FileName, Identity};
+use crate::protocol::{ErrorClass, Identity};
 
 /// Bits that would make a file run as another user; a message never does.
 const SET_ID_BITS: u32 = 0o6000;
@@ -271,10 +271,10 @@ impl Fs {
         &self,
         parent: u64,
         name: &OsStr,
-    ) -> Result<(String, Identity, FileName), FsError> {
+    ) -> Result<(String, Identity, EntryName), FsError> {
         match self.dir(parent)? {
             Dir::Recipient(dir) => {
-                let name = name::file_name(name)?;
+                let name = name::entry_name(name)?;
                 let snapshot = self.mailbox.snapshot();
                 let recipient = snapshot.outbox.get(&dir).ok_or(FsError::NoEntry)?;
                 Ok((dir, recipient.recipient.clone(), name))

@@ -7,10 +7,11 @@ use parking_lot::Mutex;
 use tokio::runtime::Handle;
 
 use crate::chunk::{ChunkLayout, LayerEncoder};
+use crate::mailbox::entry::EntryName;
 use crate::mailbox::incident::ResendRefusal;
 use crate::mailbox::reading::MessageReader;
 use crate::mailbox::{Mailbox, MailboxError, SendState, SentMessage};
-use crate::protocol::{ChunkLayer, Digest, ErrorClass, FileName, Identity, Message, ReceiptStatus};
+use crate::protocol::{ChunkLayer, Digest, ErrorClass, Identity, Message, ReceiptStatus};
 use crate::store::{OutboxEntry, OutboxState, PreparedMessage, Standing};
 
 /// Where the content comes from.
@@ -63,7 +64,7 @@ impl Mailbox {
         if !again {
             self.refuse_second(&entry, message, &parsed).await?;
         }
-        let name = FileName::sanitize(&entry.name);
+        let name = EntryName::sanitize(&entry.name);
         self.refuse_taken_name(&entry, name.as_str())?;
         let failure = Failure::default();
         let content: Box<dyn Read + Send> = match content {

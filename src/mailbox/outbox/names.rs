@@ -6,8 +6,8 @@ use super::delivery::leave_queue;
 use super::directory::unlist_name;
 use super::shared::Outbox;
 use crate::mailbox::MailboxError;
+use crate::mailbox::entry::EntryName;
 use crate::mailbox::staged::OutboxFile;
-use crate::protocol::FileName;
 use crate::sys::crash;
 
 impl Outbox {
@@ -19,10 +19,10 @@ impl Outbox {
     ///
     /// # Errors
     /// `NotPermitted` for a sent file.
-    pub async fn rename(&self, file: &Arc<OutboxFile>, to: &FileName) -> Result<(), MailboxError> {
+    pub async fn rename(&self, file: &Arc<OutboxFile>, to: &EntryName) -> Result<(), MailboxError> {
         let _claim = file.claim();
         let _delivery = file.lock_delivery().await;
-        let stays_queued = file.is_queued() && !self.is_temporary(to.as_str());
+        let stays_queued = file.is_queued() && !self.is_temporary(to);
         if !stays_queued {
             leave_queue(self, file).await?;
         }
@@ -50,7 +50,7 @@ impl Outbox {
     pub async fn rename_back(
         &self,
         file: &Arc<OutboxFile>,
-        from: &FileName,
+        from: &EntryName,
     ) -> Result<(), MailboxError> {
         let _delivery = file.lock_delivery().await;
         let row = self.core.listing.update(|snapshot| {

@@ -8,6 +8,7 @@ use super::queue::Queue;
 use super::upload_pool::UploadPool;
 use crate::mailbox::MailboxError;
 use crate::mailbox::core::Core;
+use crate::mailbox::entry::EntryName;
 use crate::mailbox::options::Delivery;
 use crate::mailbox::reading::Reading;
 use crate::mailbox::staged::{OutboxFile, StagingArea};
@@ -87,8 +88,8 @@ impl Outbox {
     }
 
     /// Returns whether a file of this name stays local.
-    pub fn is_temporary(&self, name: &str) -> bool {
-        self.core.options.is_temporary(name)
+    pub fn is_temporary(&self, name: &EntryName) -> bool {
+        self.core.options.is_temporary(name.file_name().as_str())
     }
 
     /// Returns what the close of `file` waits for.

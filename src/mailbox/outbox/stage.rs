@@ -9,8 +9,9 @@ use tokio_util::sync::CancellationToken;
 use super::directory::listed;
 use super::shared::Outbox;
 use crate::mailbox::MailboxError;
+use crate::mailbox::entry::EntryName;
 use crate::mailbox::staged::OutboxFile;
-use crate::protocol::{FileName, Identity};
+use crate::protocol::Identity;
 use crate::sys::blocking;
 
 /// Bytes that the command line stages at once.
@@ -25,7 +26,7 @@ pub struct SentMessage {
     pub message_id: String,
     /// The tag that committed it.
     pub tag: String,
-    /// The file's name.
+    /// The name that the recipient sees.
     pub name: String,
     /// The payload in bytes.
     #[serde(rename = "bytes")] // as every listing calls it
@@ -67,7 +68,7 @@ impl Outbox {
     pub async fn send(
         &self,
         recipient: &Identity,
-        name: &FileName,
+        name: &EntryName,
         mut content: Box<dyn Read + Send>,
         mtime: SystemTime,
         progress: Arc<dyn Fn(u64) + Send + Sync>,
@@ -129,7 +130,7 @@ impl Outbox {
             digest: message.digest.to_string(),
             message_id: message.id.to_string(),
             tag: message.tag.to_string(),
-            name: file.name(),
+            name: file.file_name().as_str().to_owned(),
             total_bytes: file.len(),
         })
     }

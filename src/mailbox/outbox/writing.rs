@@ -7,10 +7,11 @@ use super::directory::{list, listed};
 use super::shared::Outbox;
 use super::upload;
 use crate::mailbox::MailboxError;
+use crate::mailbox::entry::EntryName;
 use crate::mailbox::reading::MessageReader;
 use crate::mailbox::snapshot::Snapshot;
 use crate::mailbox::staged::{Changed, NewContent, OutboxFile, Spool};
-use crate::protocol::{FileName, Identity};
+use crate::protocol::Identity;
 use crate::store::NewOutbox;
 use crate::sys::{blocking, crash};
 
@@ -23,7 +24,7 @@ impl Outbox {
     pub async fn create(
         &self,
         recipient: &Identity,
-        name: &FileName,
+        name: &EntryName,
         mode: u32,
     ) -> Result<Arc<OutboxFile>, MailboxError> {
         self.create_in_place_of(recipient, name, mode, None).await
@@ -32,7 +33,7 @@ impl Outbox {
     pub(super) async fn create_in_place_of(
         &self,
         recipient: &Identity,
-        name: &FileName,
+        name: &EntryName,
         mode: u32,
         replaced: Option<&Arc<OutboxFile>>,
     ) -> Result<Arc<OutboxFile>, MailboxError> {
@@ -119,7 +120,7 @@ impl Outbox {
             },
             (false, false) => Err(MailboxError::NotPermitted("a sent message is immutable")),
             (false, true) => {
-                let (name, mode) = (file.file_name(), file.mode());
+                let (name, mode) = (file.entry_name(), file.mode());
                 self.create_in_place_of(file.recipient(), &name, mode, Some(file)).await
             }
         }

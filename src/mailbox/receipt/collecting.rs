@@ -203,7 +203,7 @@ fn received_entry(
         message: receipt.message,
         direction: ReceiptDirection::Received,
         peer: file.recipient().clone(),
-        file_name: file.name(),
+        file_name: file.file_name().as_str().to_owned(),
         status: receipt.status,
         verified: receipt.verified,
         signed: proof.is_some(),

@@ -88,7 +88,7 @@ impl OutboxFile {
             match member.promise.message(version) {
                 Some(message) => MessageBasis::Made(message.clone()),
                 None => MessageBasis::Make {
-                    name: member.place.name().clone(),
+                    name: member.place.name().file_name().clone(),
                     id: member.promise.reserved_id(),
                     version,
                 },

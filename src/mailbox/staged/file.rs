@@ -16,6 +16,7 @@ use super::place::Place;
 use super::promise::{Promise, RowReach, Version};
 use super::spool::Spool;
 use super::state::SendState;
+use crate::mailbox::entry::EntryName;
 use crate::protocol::{
     Digest, Envelope, ErrorClass, FileName, Identity, Message, MessageId, ReceiptStatus, Timestamp,
 };
@@ -114,7 +115,7 @@ impl NewContent {
         &self,
         id: i64,
         recipient: &Identity,
-        name: &FileName,
+        name: &EntryName,
     ) -> Arc<OutboxFile> {
         let outcome = Outcome::new(SendState::Draft, None, None);
         self.0.promise(id, recipient, Place::new(name.clone(), false), Promise::default(), outcome)
@@ -139,7 +140,7 @@ impl OutboxFile {
         // and before a failure was recorded.
         let is_vouched = state != SendState::Prepared || entry.queue_place.is_some();
         let content = Content::recovered(spool, entry.len, is_vouched, area.chunk_bytes());
-        let place = Place::new(FileName::sanitize(&entry.name), entry.hidden);
+        let place = Place::new(EntryName::sanitize(&entry.name), entry.hidden);
         let failure = entry.error.map(|error| Failure {
             class: ErrorClass::of_code(&error.code).unwrap_or(ErrorClass::Internal),
             text: error.text,
@@ -215,11 +216,16 @@ impl OutboxFile {
 
     /// Returns the current name.
     pub fn name(&self) -> String {
-        self.file_name().as_str().to_owned()
+        self.with(|_, member| member.place.name().as_str().to_owned())
     }
 
-    pub(in crate::mailbox) fn file_name(&self) -> FileName {
+    pub(in crate::mailbox) fn entry_name(&self) -> EntryName {
         self.with(|_, member| member.place.name().clone())
+    }
+
+    /// Returns the name that the recipient sees (P7): the current one in NFC.
+    pub fn file_name(&self) -> FileName {
+        self.with(|_, member| member.place.name().file_name().clone())
     }
 
     /// Returns the name of the file in `errors`.

@@ -9,7 +9,8 @@ use super::promise::LeftPlace;
 use super::row::RowChange;
 use super::state::{Event, SendState};
 use crate::mailbox::MailboxError;
-use crate::protocol::{ErrorClass, FileName};
+use crate::mailbox::entry::EntryName;
+use crate::protocol::ErrorClass;
 use crate::store::{OutboxChange, OutboxState};
 
 /// A file whose name another one has taken.
@@ -37,9 +38,9 @@ impl OutboxFile {
     /// `NotPermitted` for a sent file, or one that is being sent.
     pub(in crate::mailbox) fn rename(
         &self,
-        to: &FileName,
+        to: &EntryName,
         stays_queued: bool,
-    ) -> Result<Option<(FileName, RowChange)>, MailboxError> {
+    ) -> Result<Option<(EntryName, RowChange)>, MailboxError> {
         self.with(|content, member| {
             if member.state() == SendState::Sent {
                 return Err(MailboxError::NotPermitted("a sent message is immutable"));
@@ -69,7 +70,10 @@ impl OutboxFile {
 
     /// Restores the old name after a rename whose delivery failed; state and error stay. Returns
     /// the name it had in the meantime and the row; `None` when it is sent, or off the list.
-    pub(in crate::mailbox) fn rename_back(&self, from: &FileName) -> Option<(FileName, RowChange)> {
+    pub(in crate::mailbox) fn rename_back(
+        &self,
+        from: &EntryName,
+    ) -> Option<(EntryName, RowChange)> {
         self.with(|_, member| {
             if !member.place.is_active() || member.state() == SendState::Sent {
                 return None;

@@ -1,6 +1,6 @@
 //! The place of a file on the list: under its name, behind another file, or nowhere.
 
-use crate::protocol::FileName;
+use crate::mailbox::entry::EntryName;
 use crate::store::OutboxState;
 
 /// How a file relates to its name.
@@ -29,7 +29,7 @@ pub(in crate::mailbox) struct Replaced<F> {
 
 /// The name of a file, and what it has taken the name of.
 pub(super) struct Place<F> {
-    name: FileName,
+    name: EntryName,
     /// Grows with every rename.
     name_version: u64,
     standing: Standing,
@@ -38,12 +38,12 @@ pub(super) struct Place<F> {
 
 impl<F> Place<F> {
     /// Returns the place of a listed file, or of one that another file has displaced.
-    pub(super) fn new(name: FileName, is_hidden: bool) -> Self {
+    pub(super) fn new(name: EntryName, is_hidden: bool) -> Self {
         let standing = if is_hidden { Standing::Displaced } else { Standing::Listed };
         Self { name, name_version: 1, standing, replaced: Vec::new() }
     }
 
-    pub(super) fn name(&self) -> &FileName {
+    pub(super) fn name(&self) -> &EntryName {
         &self.name
     }
 
@@ -52,7 +52,7 @@ impl<F> Place<F> {
     }
 
     /// Gives the file another name and returns the one it had.
-    pub(super) fn rename(&mut self, name: FileName) -> FileName {
+    pub(super) fn rename(&mut self, name: EntryName) -> EntryName {
         self.name_version += 1;
         std::mem::replace(&mut self.name, name)
     }

@@ -13,7 +13,8 @@ mod uploads;
 
 use std::sync::Arc;
 
-use crate::protocol::{Digest, FileName, Tag};
+use crate::mailbox::EntryName;
+use crate::protocol::{Digest, Tag};
 use crate::testing::{Person, World};
 
 /// `len` bytes that differ from chunk to chunk.
@@ -21,7 +22,7 @@ fn payload(len: usize) -> Vec<u8> {
     (0..len).map(|index| u8::try_from((index * 7 + index / 100) % 251).unwrap()).collect()
 }
 
-fn name(text: &str) -> FileName {
+fn name(text: &str) -> EntryName {
     text.parse().unwrap()
 }
 

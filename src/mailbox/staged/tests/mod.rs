@@ -15,7 +15,7 @@ use super::queueing::Queued;
 use super::spool::Spool;
 use super::state::SendState;
 use super::uploading::Extent;
-use crate::mailbox::MailboxError;
+use crate::mailbox::{EntryName, MailboxError};
 use crate::protocol::{
     ChunkLayer, Digest, ErrorClass, FileName, Identity, MessageId, SessionId, Tag, Timestamp,
 };
@@ -82,7 +82,7 @@ impl Desk {
     }
 }
 
-fn name(text: &str) -> FileName {
+fn name(text: &str) -> EntryName {
     text.parse().unwrap()
 }
 

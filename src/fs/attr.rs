@@ -94,7 +94,7 @@ fn of_dir(context: Context<'_>, ino: u64, dir: &Dir) -> Attr {
     let (ttl, entry_ttl) = match dir {
         Dir::Root | Dir::Inbox | Dir::Sender(_) => (INBOX_TTL, INBOX_TTL),
         Dir::Outbox => (Duration::ZERO, INBOX_TTL),
-        Dir::Recipient(_) => (Duration::ZERO, Duration::ZERO),
+        Dir::Recipient(_) | Dir::Local(..) => (Duration::ZERO, Duration::ZERO),
         Dir::Receipts | Dir::ReceiptSide(_) | Dir::Control | Dir::Quarantine => {
             (LISTING_TTL, INBOX_TTL)
         }

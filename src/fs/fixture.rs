@@ -69,7 +69,7 @@ pub(super) fn snapshot() -> Snapshot {
         first_seen: Timestamp::from_unix_secs(4000),
         text: "refused\n".into(),
     });
-    let bob = OutboxDir { recipient: "bob@example.com".parse().unwrap(), files: BTreeMap::new() };
+    let bob = OutboxDir::new("bob@example.com".parse().unwrap());
     Snapshot {
         inbox: listing(
             "alice@example.com",

@@ -6,7 +6,7 @@ use unicode_normalization::UnicodeNormalization as _;
 
 use super::error::FsError;
 use super::node::Dir;
-use crate::mailbox::EntryName;
+use crate::mailbox::{EntryName, EntryPath};
 use crate::protocol::limits::NAME_LEN_MAX;
 
 /// Reads the name of a file that a program wants to create.
@@ -20,6 +20,15 @@ pub(crate) fn entry_name(name: &OsStr) -> Result<EntryName, FsError> {
     // The NFC form may be the longer one.
     normalized(name)?;
     spelled(name)?.parse().map_err(|_source| FsError::Invalid)
+}
+
+/// Reads the name of a file that a program wants to create in `dir`.
+///
+/// # Errors
+/// As [`entry_name`].
+pub(crate) fn entry_path(dir: &Dir, name: &OsStr) -> Result<EntryPath, FsError> {
+    let directory = dir.written_in().and_then(|(_recipient, directory)| directory);
+    Ok(EntryPath::new(directory.map(EntryName::sanitize), entry_name(name)?))
 }
 
 /// Returns the name under which `dir` would list `name`: as it is spelled where I write, and in NFC

@@ -29,6 +29,8 @@ pub(crate) enum Dir {
     Outbox,
     /// `outbox/<recipient>/`
     Recipient(String),
+    /// `outbox/<recipient>/<local directory>/`
+    Local(String, String),
     /// `receipts/`
     Receipts,
     /// `receipts/sent/` and `receipts/issued/`
@@ -139,6 +141,7 @@ impl Dir {
             Self::Sender(name) => format!("/inbox/{name}"),
             Self::Outbox => "/outbox".into(),
             Self::Recipient(name) => format!("/outbox/{name}"),
+            Self::Local(recipient, name) => format!("/outbox/{recipient}/{name}"),
             Self::Receipts => "/receipts".into(),
             Self::ReceiptSide(ReceiptSide::Sent) => "/receipts/sent".into(),
             Self::ReceiptSide(ReceiptSide::Issued) => "/receipts/issued".into(),
@@ -157,6 +160,7 @@ impl Dir {
             Self::Root | Self::Inbox | Self::Outbox | Self::Receipts | Self::Control => Self::Root,
             Self::Sender(_) => Self::Inbox,
             Self::Recipient(_) => Self::Outbox,
+            Self::Local(recipient, _) => Self::Recipient(recipient.clone()),
             Self::ReceiptSide(_) => Self::Receipts,
             Self::ReceiptPeer(side, _) => Self::ReceiptSide(*side),
             Self::Quarantine => Self::Control,
@@ -164,14 +168,23 @@ impl Dir {
         }
     }
 
+    /// Returns the recipient, and the directory below, of a directory in which files are written.
+    pub(crate) fn written_in(&self) -> Option<(&str, Option<&str>)> {
+        match self {
+            Self::Recipient(recipient) => Some((recipient, None)),
+            Self::Local(recipient, directory) => Some((recipient, Some(directory))),
+            _ => None,
+        }
+    }
+
     /// Returns whether its entries keep the spelling that programs gave them.
     pub(crate) fn keeps_spelling(&self) -> bool {
-        matches!(self, Self::Recipient(_))
+        self.written_in().is_some()
     }
 
     /// Returns whether files and directories below belong to me, so that tools may add attributes.
     pub(crate) fn is_outbox(&self) -> bool {
-        matches!(self, Self::Outbox | Self::Recipient(_))
+        matches!(self, Self::Outbox | Self::Recipient(_) | Self::Local(..))
     }
 }
 

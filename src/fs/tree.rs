@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::node::{Dir, Failure, ListedText, LiveText, Node, ReceiptSide};
-use crate::mailbox::{FailureNote, OutboxFile, ReceiptItem, Snapshot};
+use crate::mailbox::{FailureNote, OutboxDir, OutboxFile, ReceiptItem, Snapshot};
 
 type Listing<T> = BTreeMap<String, Arc<BTreeMap<String, Arc<T>>>>;
 
@@ -29,15 +29,14 @@ pub(crate) fn child(snapshot: &Snapshot, dir: &Dir, name: &str) -> Option<Node> 
             snapshot.outbox.contains_key(name).then(|| Node::Dir(Dir::Recipient(name.to_owned())))
         }
         Dir::Recipient(recipient) => {
-            let files = &snapshot.outbox.get(recipient)?.files;
-            match files.get(name) {
-                Some(file) => Some(Node::Outgoing(Arc::clone(file))),
-                None if FailureNote::is_name(name) => files
-                    .values()
-                    .filter_map(|file| failure(dir, file))
-                    .find_map(|(note, node)| (note == name).then_some(node)),
-                None => None,
+            let listed = snapshot.outbox.get(recipient)?;
+            if listed.directories.contains(name) {
+                return Some(Node::Dir(Dir::Local(recipient.clone(), name.to_owned())));
             }
+            outgoing(listed, dir, None, name)
+        }
+        Dir::Local(recipient, directory) => {
+            outgoing(snapshot.outbox.get(recipient)?, dir, Some(directory), name)
         }
         Dir::Receipts => match name {
             "sent" => Some(Node::Dir(Dir::ReceiptSide(ReceiptSide::Sent))),
@@ -90,14 +89,15 @@ pub(crate) fn entries(snapshot: &Snapshot, dir: &Dir) -> Vec<(String, Node)> {
             files(snapshot.inbox.get(sender), |_name, item| Node::Message(Arc::clone(item)))
         }
         Dir::Recipient(recipient) => {
-            let Some(recipient) = snapshot.outbox.get(recipient) else { return Vec::new() };
-            let files = &recipient.files;
-            let notes = files.values().filter_map(|file| failure(dir, file));
-            // A real file has priority for the name.
-            let notes = notes.filter(|(name, _note)| !files.contains_key(name));
-            let file =
-                |(name, file): (&String, &Arc<_>)| (name.clone(), Node::Outgoing(Arc::clone(file)));
-            files.iter().map(file).chain(notes).collect()
+            let Some(listed) = snapshot.outbox.get(recipient) else { return Vec::new() };
+            let local = |name| Dir::Local(recipient.clone(), name);
+            let mut entries = subdirs(listed.directories.iter(), local);
+            entries.extend(all_outgoing(listed, dir, None));
+            entries
+        }
+        Dir::Local(recipient, directory) => {
+            let listed = snapshot.outbox.get(recipient);
+            listed.map_or_else(Vec::new, |listed| all_outgoing(listed, dir, Some(directory)))
         }
         Dir::ReceiptPeer(side, peer) => files(receipts(snapshot, *side).get(peer), |name, item| {
             listed(dir, name, ListedText::Receipt(Arc::clone(item)))
@@ -114,6 +114,9 @@ pub(crate) fn exists(snapshot: &Snapshot, dir: &Dir) -> bool {
     match dir {
         Dir::Sender(name) => snapshot.inbox.contains_key(name),
         Dir::Recipient(name) => snapshot.outbox.contains_key(name),
+        Dir::Local(recipient, name) => {
+            snapshot.outbox.get(recipient).is_some_and(|dir| dir.directories.contains(name))
+        }
         Dir::ReceiptPeer(side, name) => receipts(snapshot, *side).contains_key(name),
         Dir::Claimed(name) => snapshot.quarantine.contains_key(name),
         Dir::Root
@@ -136,7 +139,8 @@ pub(crate) fn subdir_count(snapshot: &Snapshot, dir: &Dir) -> usize {
         Dir::Outbox => snapshot.outbox.len(),
         Dir::Quarantine => snapshot.quarantine.len(),
         Dir::ReceiptSide(side) => receipts(snapshot, *side).len(),
-        Dir::Sender(_) | Dir::Recipient(_) | Dir::ReceiptPeer(..) | Dir::Claimed(_) => 0,
+        Dir::Recipient(name) => snapshot.outbox.get(name).map_or(0, |dir| dir.directories.len()),
+        Dir::Sender(_) | Dir::Local(..) | Dir::ReceiptPeer(..) | Dir::Claimed(_) => 0,
     }
 }
 
@@ -161,6 +165,7 @@ pub(crate) fn newest(snapshot: &Snapshot, dir: &Dir) -> Option<SystemTime> {
         Dir::Root
         | Dir::Outbox
         | Dir::Recipient(_)
+        | Dir::Local(..)
         | Dir::Receipts
         | Dir::Control
         | Dir::Quarantine => None,
@@ -195,6 +200,28 @@ fn files<T>(
         .flat_map(|listing| listing.iter())
         .map(|(name, item)| (name.clone(), node(name, item)))
         .collect()
+}
+
+/// Returns the file `name` of a directory in which files are written, or the note beside one.
+fn outgoing(listed: &OutboxDir, dir: &Dir, directory: Option<&str>, name: &str) -> Option<Node> {
+    match listed.file(directory, name) {
+        Some(file) => Some(Node::Outgoing(Arc::clone(file))),
+        None if FailureNote::is_name(name) => listed
+            .files_in(directory)
+            .filter_map(|(_name, file)| failure(dir, file))
+            .find_map(|(note, node)| (note == name).then_some(node)),
+        None => None,
+    }
+}
+
+/// Returns the files of a directory in which files are written, and the notes beside them.
+fn all_outgoing(listed: &OutboxDir, dir: &Dir, directory: Option<&str>) -> Vec<(String, Node)> {
+    let files = || listed.files_in(directory);
+    let notes = files().filter_map(|(_name, file)| failure(dir, file));
+    // A real file has priority for the name.
+    let notes = notes.filter(|(name, _note)| listed.file(directory, name).is_none());
+    let file = |(name, file): (&str, &Arc<_>)| (name.to_owned(), Node::Outgoing(Arc::clone(file)));
+    files().map(file).chain(notes).collect()
 }
 
 /// Returns the note beside a file that failed in the background.

@@ -4,7 +4,7 @@
 //! managers read several of every file.
 
 use super::error::FsError;
-use super::node::Node;
+use super::node::{Dir, Node};
 use crate::mailbox::{InboxItem, OutboxFile};
 use crate::protocol::{Identity, ReceiptStatus};
 
@@ -58,6 +58,8 @@ pub(crate) fn on_set(node: &Node, name: &str, value: &[u8]) -> Result<Write, FsE
         Node::Outgoing(_) if name.starts_with(OURS) => Ok(Write::Ignore),
         Node::Outgoing(_) => Ok(Write::Keep),
         Node::Message(_) if name == RECEIPT => parse_receipt(value),
+        // `rsync -X` copies what the directory of its source has.
+        Node::Dir(Dir::Local(..)) => Ok(Write::Ignore),
         Node::Dir(dir) if dir.is_outbox() => Err(FsError::NotSupported),
         Node::Message(_) | Node::Dir(_) | Node::Live(_) | Node::Listed(..) => {
             Err(FsError::ReadOnly)

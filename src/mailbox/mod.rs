@@ -33,7 +33,7 @@ mod temporary_names;
 mod tests;
 mod trust_mark;
 
-pub use entry::EntryName;
+pub use entry::{EntryName, EntryPath};
 pub use error::MailboxError;
 pub use handle::Mailbox;
 pub use inbox::{Inbox, Inspection, PollReport};

@@ -1,11 +1,12 @@
 //! The immutable view of all listings that metadata calls read, and how it changes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use parking_lot::RwLock;
 use tokio::sync::watch;
 
+use super::entry::{EntryPath, below};
 use super::staged::{OutboxFile, assert_no_file_locked};
 use crate::protocol::{Digest, Identity, Message, ReceiptStatus, Tag, Timestamp};
 
@@ -49,8 +50,53 @@ impl Snapshot {
 pub struct OutboxDir {
     /// The exact identity that the directory's name encodes.
     pub recipient: Identity,
-    /// File name to file.
+    /// Path below this directory to file: `report.pdf`, `.~tmp~/report.pdf`.
     pub files: BTreeMap<String, Arc<OutboxFile>>,
+    /// The directories in it, also empty ones; each file's directory is one of them.
+    pub directories: BTreeSet<String>,
+}
+
+impl OutboxDir {
+    /// Returns an empty directory.
+    pub fn new(recipient: Identity) -> Self {
+        Self { recipient, files: BTreeMap::new(), directories: BTreeSet::new() }
+    }
+
+    /// Returns whether nothing is in it.
+    pub fn is_empty(&self) -> bool {
+        self.files.is_empty() && self.directories.is_empty()
+    }
+
+    /// Returns whether a file or a directory has this path.
+    pub fn contains(&self, path: &str) -> bool {
+        self.files.contains_key(path) || self.directories.contains(path)
+    }
+
+    /// Returns the file `name` in one of its directories, or directly in it.
+    pub fn file(&self, directory: Option<&str>, name: &str) -> Option<&Arc<OutboxFile>> {
+        self.files.get(&below(directory, name))
+    }
+
+    /// Returns the files in one of its directories, or those directly in it, by their names there.
+    pub fn files_in<'a>(
+        &'a self,
+        directory: Option<&str>,
+    ) -> impl Iterator<Item = (&'a str, &'a Arc<OutboxFile>)> + use<'a> {
+        let prefix = below(directory, "");
+        let from = self.files.range(prefix.clone()..);
+        let inside = from.map_while(move |(path, file)| Some((path.strip_prefix(&prefix)?, file)));
+        inside.filter(|(name, _file)| !name.contains('/'))
+    }
+
+    /// Lists `file` under `path`; returns the file that had it.
+    pub(super) fn insert(
+        &mut self,
+        path: &EntryPath,
+        file: &Arc<OutboxFile>,
+    ) -> Option<Arc<OutboxFile>> {
+        self.directories.extend(path.directory().map(|directory| directory.as_str().to_owned()));
+        self.files.insert(path.as_str().to_owned(), Arc::clone(file))
+    }
 }
 
 /// A verified message in the inbox.

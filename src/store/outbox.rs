@@ -67,7 +67,9 @@ impl FromStr for OutboxState {
 pub struct NewOutbox {
     /// Its recipient.
     pub recipient: Identity,
-    /// Its name in the recipient's directory; temporary names may not be valid as a `FileName`.
+    /// The directory below the recipient's in which it lies.
+    pub directory: Option<String>,
+    /// Its name in its directory, as it is spelled there: not always valid as a `FileName`.
     pub name: String,
     /// Its file in the spool directory.
     pub spool: String,
@@ -82,7 +84,9 @@ pub struct OutboxEntry {
     pub id: i64,
     /// Its recipient.
     pub recipient: Identity,
-    /// Its name in the recipient's directory.
+    /// The directory below the recipient's in which it lies.
+    pub directory: Option<String>,
+    /// Its name in its directory.
     pub name: String,
     /// How far it has come.
     pub state: OutboxState,
@@ -158,6 +162,8 @@ pub struct StoredError {
 pub struct OutboxChange {
     /// The time of the change.
     pub updated_at: Option<Timestamp>,
+    /// See [`OutboxEntry::directory`].
+    pub directory: Option<Option<String>>,
     /// See [`OutboxEntry::name`].
     pub name: Option<String>,
     /// See [`OutboxEntry::state`].
@@ -192,6 +198,7 @@ impl OutboxChange {
     /// Makes the change in `entry`, as the row makes it.
     pub(crate) fn apply(self, entry: &mut OutboxEntry) {
         set(&mut entry.updated_at, self.updated_at);
+        set(&mut entry.directory, self.directory);
         set(&mut entry.name, self.name);
         set(&mut entry.state, self.state);
         set(&mut entry.len, self.len);
@@ -226,11 +233,12 @@ impl Store {
     pub async fn insert_outbox(&self, new: NewOutbox) -> Result<i64, StoreError> {
         self.write(move |transaction| {
             transaction.execute(
-                "INSERT INTO outbox (recipient, name, state, spool, len, mtime, mode, created_at, \
-                 updated_at, hidden) VALUES (:recipient, :name, 'draft', :spool, 0, :now, :mode, \
-                 :now, :now, 0)",
+                "INSERT INTO outbox (recipient, directory, name, state, spool, len, mtime, mode, \
+                 created_at, updated_at, hidden) VALUES (:recipient, :directory, :name, 'draft', \
+                 :spool, 0, :now, :mode, :now, :now, 0)",
                 named_params! {
                     ":recipient": new.recipient.as_str(),
+                    ":directory": new.directory,
                     ":name": new.name,
                     ":spool": new.spool,
                     ":now": new.created_at.unix_secs(),
@@ -391,8 +399,8 @@ fn save(connection: &rusqlite::Connection, entry: &OutboxEntry) -> Result<(), St
     let error = entry.error.as_ref();
     connection
         .prepare_cached(
-            "UPDATE outbox SET name = :name, state = :state, len = :len, mtime = :mtime, \
-             mode = :mode, updated_at = :updated_at, hidden = :hidden, receipt = :receipt, \
+            "UPDATE outbox SET directory = :directory, name = :name, state = :state, \
+             len = :len, mtime = :mtime, mode = :mode, updated_at = :updated_at, hidden = :hidden, receipt = :receipt, \
              error_code = :error_code, error_text = :error_text, digest = :digest, \
              queue_place = :queue_place, unattended = :unattended, message_id = :message_id, \
              session = :session, tag = :tag, bundle_digest = :bundle_digest, \
@@ -400,6 +408,7 @@ fn save(connection: &rusqlite::Connection, entry: &OutboxEntry) -> Result<(), St
         )?
         .execute(named_params! {
             ":id": entry.id,
+            ":directory": entry.directory,
             ":name": entry.name,
             ":state": entry.state.as_str(),
             ":len": signed(entry.len),
@@ -456,6 +465,7 @@ fn parsed(row: &Row<'_>) -> rusqlite::Result<OutboxEntry> {
     Ok(OutboxEntry {
         id: row.get("id")?,
         recipient: text(row, "recipient")?,
+        directory: row.get("directory")?,
         name: row.get("name")?,
         state: text(row, "state")?,
         spool: row.get("spool")?,

@@ -16,6 +16,7 @@ mod offline;
 mod presence;
 mod programs;
 mod readers;
+mod rsync;
 mod servers;
 mod story;
 mod unmount;

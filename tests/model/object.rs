@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dockercomms::mailbox::{
-    EntryName, InboxItem, MailboxError, OutboxFile, ReceiptItem, SendState,
+    EntryPath, InboxItem, MailboxError, OutboxFile, ReceiptItem, SendState,
 };
 use dockercomms::protocol::ReceiptStatus;
 use dockercomms::registry::fault::Fault;
@@ -125,7 +125,7 @@ impl History {
     /// Sends what was written under a temporary name, as `rsync` does.
     async fn send_renamed(&self, name: &str, bytes: &[u8]) -> Result<(), MailboxError> {
         let outbox = self.alice.mailbox.outbox();
-        let part: EntryName = format!(".{name}.part").parse()?;
+        let part: EntryPath = format!(".{name}.part").parse()?;
         if let Some(left) = self.outgoing(part.as_str()) {
             outbox.remove(&left).await?;
         }

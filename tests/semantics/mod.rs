@@ -14,4 +14,5 @@ mod rewriting;
 mod scene;
 mod sent;
 mod spelling;
+mod temporary_directories;
 mod tree;

@@ -14,7 +14,7 @@ use crate::fs::interrupt::until_interrupted;
 use crate::fs::node::{Dir, Node};
 use crate::fs::requester::Requester;
 use crate::fs::{errno, name, tree};
-use crate::mailbox::{EntryName, MailboxError, OutboxFile};
+use crate::mailbox::{EntryPath, MailboxError, OutboxFile};
 use crate::protocol::limits::PAYLOAD_LEN_MAX;
 use crate::protocol::{ErrorClass, Identity};
 
@@ -56,21 +56,22 @@ impl Fs {
         flags: i32,
         requester: Requester,
     ) -> Result<(Attr, Opened), FsError> {
-        let (recipient_dir, recipient, name) = self.place_for_file(parent, name)?;
-        let created = self.mailbox.outbox().create(&recipient, &name, mode & CREATE_MODE).await;
+        let (recipient, path) = self.place_for_file(parent, name)?;
+        let created = self.mailbox.outbox().create(&recipient, &path, mode & CREATE_MODE).await;
         let file = match created {
             Err(error) if error.class() == ErrorClass::Exists && flags & libc::O_EXCL == 0 => {
                 // Another process was faster between the kernel's lookup and this.
                 let snapshot = self.mailbox.snapshot();
-                let dir = Dir::Recipient(recipient_dir);
-                let Some(Node::Outgoing(file)) = tree::child(&snapshot, &dir, name.as_str()) else {
+                let dir = self.dir(parent)?;
+                let name = path.name().as_str();
+                let Some(Node::Outgoing(file)) = tree::child(&snapshot, &dir, name) else {
                     return Err(error.into());
                 };
                 let truncate = flags & libc::O_TRUNC != 0;
                 let opened = self.mailbox.outbox().open_for_write(&file, truncate).await;
                 self.noted(&subject_of(&file), opened)?
             }
-            created => self.noted(&format!("outbox/{recipient}/{name}"), created)?,
+            created => self.noted(&format!("outbox/{recipient}/{path}"), created)?,
         };
         self.note_outbox_change();
         let attr = self.acquire(&Node::Outgoing(Arc::clone(&file)));
@@ -85,9 +86,9 @@ impl Fs {
         name: &OsStr,
         mode: u32,
     ) -> Result<Attr, FsError> {
-        let (_, recipient, name) = self.place_for_file(parent, name)?;
-        let created = self.mailbox.outbox().create(&recipient, &name, mode & CREATE_MODE).await;
-        let file = self.noted(&format!("outbox/{recipient}/{name}"), created)?;
+        let (recipient, path) = self.place_for_file(parent, name)?;
+        let created = self.mailbox.outbox().create(&recipient, &path, mode & CREATE_MODE).await;
+        let file = self.noted(&format!("outbox/{recipient}/{path}"), created)?;
         self.mailbox.outbox().release_writer(&file);
         self.note_outbox_change();
         Ok(self.acquire(&Node::Outgoing(file)))
@@ -266,23 +267,20 @@ impl Fs {
         Opened { handle, caching: if is_write_only { Caching::Written } else { Caching::None } }
     }
 
-    /// Returns directory name, identity and file name for a new file, or why it is not possible.
-    fn place_for_file(
-        &self,
-        parent: u64,
-        name: &OsStr,
-    ) -> Result<(String, Identity, EntryName), FsError> {
-        match self.dir(parent)? {
-            Dir::Recipient(dir) => {
-                let name = name::entry_name(name)?;
-                let snapshot = self.mailbox.snapshot();
-                let recipient = snapshot.outbox.get(&dir).ok_or(FsError::NoEntry)?;
-                Ok((dir, recipient.recipient.clone(), name))
-            }
-            // A file has to be below a recipient.
-            Dir::Root | Dir::Outbox => Err(FsError::NotPermitted),
-            _ => Err(FsError::ReadOnly),
-        }
+    /// Returns recipient and path for a new file, or why it is not possible.
+    fn place_for_file(&self, parent: u64, name: &OsStr) -> Result<(Identity, EntryPath), FsError> {
+        let dir = self.dir(parent)?;
+        let Some((recipient, _)) = dir.written_in() else {
+            return Err(match dir {
+                // A file has to be below a recipient.
+                Dir::Root | Dir::Outbox => FsError::NotPermitted,
+                _ => FsError::ReadOnly,
+            });
+        };
+        let path = name::entry_path(&dir, name)?;
+        let snapshot = self.mailbox.snapshot();
+        let listed = snapshot.outbox.get(recipient).ok_or(FsError::NoEntry)?;
+        Ok((listed.recipient.clone(), path))
     }
 }
 

@@ -54,6 +54,10 @@ impl Outbox {
             SendState::Failed if file.writer_count() > 0 => {
                 return Err(MailboxError::NotPermitted("it is still being written"));
             }
+            SendState::Failed if file.is_temporary() => {
+                let why = "it has a temporary name; it is sent once it is renamed";
+                return Err(MailboxError::NotPermitted(why));
+            }
             SendState::Failed => {}
             SendState::Queued | SendState::Preparing | SendState::Prepared => {
                 self.shared.queue.retry_now();

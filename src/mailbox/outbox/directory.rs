@@ -1,6 +1,5 @@
-//! The listing's side of the outbox: which file has which name.
+//! The listing's side of the outbox: which file has which name, and the directories in between.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::shared::Outbox;
@@ -9,7 +8,7 @@ use crate::mailbox::staged::OutboxFile;
 use crate::protocol::Identity;
 
 pub(super) fn empty_dir(recipient: &Identity) -> Arc<OutboxDir> {
-    Arc::new(OutboxDir { recipient: recipient.clone(), files: BTreeMap::new() })
+    Arc::new(OutboxDir::new(recipient.clone()))
 }
 
 /// Lists `file` under its name; returns the file that had the name.
@@ -18,7 +17,7 @@ pub(super) fn list(snapshot: &mut Snapshot, file: &Arc<OutboxFile>) -> Option<Ar
         .outbox
         .entry(file.recipient().dir_name())
         .or_insert_with(|| empty_dir(file.recipient()));
-    Arc::make_mut(dir).files.insert(file.name(), Arc::clone(file))
+    Arc::make_mut(dir).insert(&file.path(), file)
 }
 
 /// Returns the file that is listed under `name`.

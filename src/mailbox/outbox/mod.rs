@@ -17,6 +17,7 @@ mod empty;
 mod held;
 mod known;
 mod lane;
+mod local;
 mod names;
 mod opening;
 mod patience;

@@ -6,7 +6,7 @@ use super::delivery::leave_queue;
 use super::directory::unlist_name;
 use super::shared::Outbox;
 use crate::mailbox::MailboxError;
-use crate::mailbox::entry::EntryName;
+use crate::mailbox::entry::EntryPath;
 use crate::mailbox::staged::OutboxFile;
 use crate::sys::crash;
 
@@ -19,7 +19,7 @@ impl Outbox {
     ///
     /// # Errors
     /// `NotPermitted` for a sent file.
-    pub async fn rename(&self, file: &Arc<OutboxFile>, to: &EntryName) -> Result<(), MailboxError> {
+    pub async fn rename(&self, file: &Arc<OutboxFile>, to: &EntryPath) -> Result<(), MailboxError> {
         let _claim = file.claim();
         let _delivery = file.lock_delivery().await;
         let stays_queued = file.is_queued() && !self.is_temporary(to);
@@ -30,7 +30,7 @@ impl Outbox {
         let replaced = self.core.listing.update(|snapshot| {
             let dir = Arc::make_mut(snapshot.outbox.get_mut(&file.recipient().dir_name())?);
             unlist_name(dir, from.as_str(), file);
-            dir.files.insert(to.as_str().to_owned(), Arc::clone(file))
+            dir.insert(to, file)
         });
         row.save(&self.core.store).await?;
         crash::point!("outbox.rename.recorded");
@@ -50,18 +50,18 @@ impl Outbox {
     pub async fn rename_back(
         &self,
         file: &Arc<OutboxFile>,
-        from: &EntryName,
+        from: &EntryPath,
     ) -> Result<(), MailboxError> {
         let _delivery = file.lock_delivery().await;
         let row = self.core.listing.update(|snapshot| {
             let dir = Arc::make_mut(snapshot.outbox.get_mut(&file.recipient().dir_name())?);
             // Another program has created the old name in the meantime: its file stays.
-            if dir.files.contains_key(from.as_str()) {
+            if dir.contains(from.as_str()) {
                 return None;
             }
             let (to, row) = file.rename_back(from)?;
             unlist_name(dir, to.as_str(), file);
-            dir.files.insert(from.as_str().to_owned(), Arc::clone(file));
+            dir.insert(from, file);
             Some(row)
         });
         let Some(row) = row else { return Ok(()) };

@@ -74,7 +74,7 @@ impl Outbox {
     pub async fn remove_recipient(&self, recipient: &Identity) -> Result<(), MailboxError> {
         let removed = self.core.listing.update(|snapshot| {
             let name = recipient.dir_name();
-            let empty = snapshot.outbox.get(&name).is_some_and(|dir| dir.files.is_empty());
+            let empty = snapshot.outbox.get(&name).is_some_and(|dir| dir.is_empty());
             if empty {
                 snapshot.outbox.remove(&name);
             }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::directory::{empty_dir, list, listed};
 use super::shared::{Outbox, Wake};
 use crate::mailbox::MailboxError;
+use crate::mailbox::entry::EntryPath;
 use crate::mailbox::staged::{OutboxFile, SendState, Spool};
 use crate::store::{OutboxEntry, OutboxRows, OutboxState};
 use crate::sys::crash;
@@ -91,7 +92,8 @@ impl Outbox {
             if entry.state != OutboxState::Sent || entry.hidden || known.contains(&entry.id) {
                 continue;
             }
-            match listed(&core.listing.snapshot(), &entry.recipient, &entry.name) {
+            let path = EntryPath::stored(entry.directory.as_deref(), &entry.name);
+            match listed(&core.listing.snapshot(), &entry.recipient, path.as_str()) {
                 Some(file) if file.id() > entry.id => {}
                 // No other process reports when this one is sent, or removed.
                 Some(file) if file.state() != SendState::Sent => is_behind = true,
@@ -263,6 +265,7 @@ mod tests {
         let staged = Spool::create(dir).unwrap().name();
         let new = NewOutbox {
             recipient: bob.identity.clone(),
+            directory: None,
             name: "a".into(),
             spool: staged.clone(),
             created_at: core.now(),

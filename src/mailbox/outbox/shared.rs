@@ -8,7 +8,7 @@ use super::queue::Queue;
 use super::upload_pool::UploadPool;
 use crate::mailbox::MailboxError;
 use crate::mailbox::core::Core;
-use crate::mailbox::entry::EntryName;
+use crate::mailbox::entry::EntryPath;
 use crate::mailbox::options::Delivery;
 use crate::mailbox::reading::Reading;
 use crate::mailbox::staged::{OutboxFile, StagingArea};
@@ -87,9 +87,9 @@ impl Outbox {
         }
     }
 
-    /// Returns whether a file of this name stays local.
-    pub fn is_temporary(&self, name: &EntryName) -> bool {
-        self.core.options.is_temporary(name.file_name().as_str())
+    /// Returns whether a file stays local there.
+    pub fn is_temporary(&self, path: &EntryPath) -> bool {
+        path.directory().is_some() || self.core.options.is_temporary(path.file_name().as_str())
     }
 
     /// Returns what the close of `file` waits for.

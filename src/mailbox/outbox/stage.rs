@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::directory::listed;
 use super::shared::Outbox;
 use crate::mailbox::MailboxError;
-use crate::mailbox::entry::EntryName;
+use crate::mailbox::entry::{EntryName, EntryPath};
 use crate::mailbox::staged::OutboxFile;
 use crate::protocol::Identity;
 use crate::sys::blocking;
@@ -74,7 +74,8 @@ impl Outbox {
         progress: Arc<dyn Fn(u64) + Send + Sync>,
     ) -> Result<SentMessage, MailboxError> {
         let older = listed(&self.core.listing.snapshot(), recipient, name.as_str());
-        let file = self.create_in_place_of(recipient, name, 0o600, older.as_ref()).await?;
+        let path = EntryPath::from(name.clone());
+        let file = self.create_in_place_of(recipient, &path, 0o600, older.as_ref()).await?;
         let mut called_off = CalledOff { outbox: self, file: Some(Arc::clone(&file)) };
         let (outbox, staged) = (self.clone(), Arc::clone(&file));
         let copied = blocking::try_run(move || {

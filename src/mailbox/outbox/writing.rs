@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use super::delivery::{leave_queue, leave_queue_soon};
-use super::directory::{list, listed};
+use super::directory::list;
 use super::shared::Outbox;
 use super::upload;
 use crate::mailbox::MailboxError;
-use crate::mailbox::entry::EntryName;
+use crate::mailbox::entry::{EntryName, EntryPath};
 use crate::mailbox::reading::MessageReader;
 use crate::mailbox::snapshot::Snapshot;
 use crate::mailbox::staged::{Changed, NewContent, OutboxFile, Spool};
@@ -19,40 +19,35 @@ impl Outbox {
     /// Creates an empty draft and takes one writer reference.
     ///
     /// # Errors
-    /// `Exists` when the name is listed; `NotARecipient` for a recipient that is not listed and
-    /// cannot be; the disk's error when nothing can be staged.
+    /// `Exists` when the name is listed, `NotFound` when its directory is not; `NotARecipient` for a
+    /// recipient that is not listed and cannot be; the disk's error when nothing can be staged.
     pub async fn create(
         &self,
         recipient: &Identity,
-        name: &EntryName,
+        path: &EntryPath,
         mode: u32,
     ) -> Result<Arc<OutboxFile>, MailboxError> {
-        self.create_in_place_of(recipient, name, mode, None).await
+        self.create_in_place_of(recipient, path, mode, None).await
     }
 
     pub(super) async fn create_in_place_of(
         &self,
         recipient: &Identity,
-        name: &EntryName,
+        path: &EntryPath,
         mode: u32,
         replaced: Option<&Arc<OutboxFile>>,
     ) -> Result<Arc<OutboxFile>, MailboxError> {
         let core = &self.core;
         self.admit(recipient)?;
-        let is_taken = |snapshot: &Snapshot| {
-            listed(snapshot, recipient, name.as_str()).is_some_and(|listed| {
-                replaced.is_none_or(|replaced| !Arc::ptr_eq(&listed, replaced))
-            })
-        };
-        if is_taken(&core.listing.snapshot()) {
-            return Err(MailboxError::Exists);
-        }
+        let check = |snapshot: &Snapshot| check_place(snapshot, recipient, path, replaced);
+        check(&core.listing.snapshot())?;
         let area = Arc::clone(&self.shared.area);
         let spool = blocking::try_run(move || Spool::create(area.dir())).await?;
         crash::point!("outbox.create.staged");
         let new = NewOutbox {
             recipient: recipient.clone(),
-            name: name.as_str().to_owned(),
+            directory: path.directory().map(|directory| directory.as_str().to_owned()),
+            name: path.name().as_str().to_owned(),
             spool: spool.name(),
             created_at: core.now(),
         };
@@ -65,17 +60,15 @@ impl Outbox {
         };
         crash::point!("outbox.create.recorded");
         let content = NewContent::new(&self.shared.area, spool, mode);
-        let file = content.draft(id, recipient, name);
+        let file = content.draft(id, recipient, path);
         let is_listed = core.listing.update(|snapshot| {
-            if is_taken(snapshot) {
-                return false;
-            }
+            check(snapshot)?;
             list(snapshot, &file);
-            true
+            Ok(())
         });
-        if !is_listed {
+        if let Err(error) = is_listed {
             self.forget(&file).await?;
-            return Err(MailboxError::Exists);
+            return Err(error);
         }
         if let Some(replaced) = replaced {
             self.replace(replaced, &file).await?;
@@ -120,8 +113,8 @@ impl Outbox {
             },
             (false, false) => Err(MailboxError::NotPermitted("a sent message is immutable")),
             (false, true) => {
-                let (name, mode) = (file.entry_name(), file.mode());
-                self.create_in_place_of(file.recipient(), &name, mode, Some(file)).await
+                let (path, mode) = (file.path(), file.mode());
+                self.create_in_place_of(file.recipient(), &path, mode, Some(file)).await
             }
         }
     }
@@ -168,4 +161,25 @@ impl Outbox {
         let message = file.message()?;
         MessageReader::of_manifest(&self.shared.reading, message.digest, &message.manifest).ok()
     }
+}
+
+/// Checks that a new file may be listed as `path`, in place of `replaced`.
+fn check_place(
+    snapshot: &Snapshot,
+    recipient: &Identity,
+    path: &EntryPath,
+    replaced: Option<&Arc<OutboxFile>>,
+) -> Result<(), MailboxError> {
+    let dir = snapshot.outbox.get(&recipient.dir_name());
+    let is_listed =
+        |directory: &EntryName| dir.is_some_and(|dir| dir.directories.contains(directory.as_str()));
+    if !path.directory().is_none_or(is_listed) {
+        return Err(MailboxError::NotFound("no such directory"));
+    }
+    let Some(dir) = dir.filter(|dir| dir.contains(path.as_str())) else { return Ok(()) };
+    let is_replaced = dir
+        .files
+        .get(path.as_str())
+        .is_some_and(|listed| replaced.is_some_and(|replaced| Arc::ptr_eq(listed, replaced)));
+    if is_replaced { Ok(()) } else { Err(MailboxError::Exists) }
 }

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::mailbox::entry::EntryPath;
 use crate::mailbox::pattern::matches_any;
 use crate::sys::Clock;
 
@@ -35,8 +36,9 @@ impl StagingArea {
         self.clock.as_ref()
     }
 
-    pub(super) fn is_temporary(&self, name: &str) -> bool {
-        matches_any(&self.temporary_names, name)
+    /// Returns whether a file stays local: by its name, or in a local directory.
+    pub(super) fn is_temporary(&self, path: &EntryPath) -> bool {
+        path.directory().is_some() || matches_any(&self.temporary_names, path.file_name().as_str())
     }
 
     pub(super) fn chunk_bytes(&self) -> u64 {

@@ -88,7 +88,7 @@ impl OutboxFile {
             match member.promise.message(version) {
                 Some(message) => MessageBasis::Made(message.clone()),
                 None => MessageBasis::Make {
-                    name: member.place.name().file_name().clone(),
+                    name: member.place.path().file_name().clone(),
                     id: member.promise.reserved_id(),
                     version,
                 },
@@ -406,11 +406,10 @@ impl OutboxFile {
     /// Returns what a row says about content and name.
     pub(super) fn described(&self, inner: &Inner) -> OutboxChange {
         OutboxChange {
-            name: Some(self.member(inner).place.name().as_str().to_owned()),
             len: Some(inner.content.len()),
             mtime: Some(inner.attributes.mtime.into()),
             mode: Some(inner.attributes.mode),
-            ..OutboxChange::default()
+            ..self.member(inner).place.described()
         }
     }
 }

@@ -16,7 +16,7 @@ use super::place::Place;
 use super::promise::{Promise, RowReach, Version};
 use super::spool::Spool;
 use super::state::SendState;
-use crate::mailbox::entry::EntryName;
+use crate::mailbox::entry::EntryPath;
 use crate::protocol::{
     Digest, Envelope, ErrorClass, FileName, Identity, Message, MessageId, ReceiptStatus, Timestamp,
 };
@@ -115,10 +115,10 @@ impl NewContent {
         &self,
         id: i64,
         recipient: &Identity,
-        name: &EntryName,
+        path: &EntryPath,
     ) -> Arc<OutboxFile> {
         let outcome = Outcome::new(SendState::Draft, None, None);
-        self.0.promise(id, recipient, Place::new(name.clone(), false), Promise::default(), outcome)
+        self.0.promise(id, recipient, Place::new(path.clone(), false), Promise::default(), outcome)
     }
 }
 
@@ -140,7 +140,8 @@ impl OutboxFile {
         // and before a failure was recorded.
         let is_vouched = state != SendState::Prepared || entry.queue_place.is_some();
         let content = Content::recovered(spool, entry.len, is_vouched, area.chunk_bytes());
-        let place = Place::new(EntryName::sanitize(&entry.name), entry.hidden);
+        let path = EntryPath::stored(entry.directory.as_deref(), &entry.name);
+        let place = Place::new(path, entry.hidden);
         let failure = entry.error.map(|error| Failure {
             class: ErrorClass::of_code(&error.code).unwrap_or(ErrorClass::Internal),
             text: error.text,
@@ -214,18 +215,18 @@ impl OutboxFile {
         &self.recipient
     }
 
-    /// Returns the current name.
+    /// Returns the current name: its path below the recipient's directory.
     pub fn name(&self) -> String {
-        self.with(|_, member| member.place.name().as_str().to_owned())
+        self.with(|_, member| member.place.path().as_str().to_owned())
     }
 
-    pub(in crate::mailbox) fn entry_name(&self) -> EntryName {
-        self.with(|_, member| member.place.name().clone())
+    pub(in crate::mailbox) fn path(&self) -> EntryPath {
+        self.with(|_, member| member.place.path().clone())
     }
 
     /// Returns the name that the recipient sees (P7): the current one in NFC.
     pub fn file_name(&self) -> FileName {
-        self.with(|_, member| member.place.name().file_name().clone())
+        self.with(|_, member| member.place.path().file_name().clone())
     }
 
     /// Returns the name of the file in `errors`.
@@ -320,9 +321,9 @@ impl OutboxFile {
         self.staged.with(|inner| inner.attributes.xattr_names())
     }
 
-    /// Returns whether the name stays local.
+    /// Returns whether the file stays local where it lies.
     pub fn is_temporary(&self) -> bool {
-        self.staged.area.is_temporary(self.file_name().as_str())
+        self.with(|_, member| self.staged.area.is_temporary(member.place.path()))
     }
 
     /// Returns how many handles may write.
@@ -361,7 +362,7 @@ impl OutboxFile {
                 return None;
             }
             Some(FailureNote::new(
-                member.place.name().as_str(),
+                member.place.path().name().as_str(),
                 &self.recipient,
                 failure.class,
                 &failure.text,

@@ -9,7 +9,7 @@ use super::promise::LeftPlace;
 use super::row::RowChange;
 use super::state::{Event, SendState};
 use crate::mailbox::MailboxError;
-use crate::mailbox::entry::EntryName;
+use crate::mailbox::entry::EntryPath;
 use crate::protocol::ErrorClass;
 use crate::store::{OutboxChange, OutboxState};
 
@@ -28,8 +28,8 @@ pub(in crate::mailbox) enum Resumption {
 }
 
 impl OutboxFile {
-    /// Gives the file another name: a draft from here on, whose new name needs a new signature.
-    /// Returns the old name and the row; `None` when it already has that name.
+    /// Gives the file another path: a draft from here on, whose new name needs a new signature.
+    /// Returns the old path and the row; `None` when it already has that one.
     ///
     /// With `stays_queued` the row keeps its place in the queue, under the new name, until the
     /// caller queues the file again.
@@ -38,14 +38,14 @@ impl OutboxFile {
     /// `NotPermitted` for a sent file, or one that is being sent.
     pub(in crate::mailbox) fn rename(
         &self,
-        to: &EntryName,
+        to: &EntryPath,
         stays_queued: bool,
-    ) -> Result<Option<(EntryName, RowChange)>, MailboxError> {
+    ) -> Result<Option<(EntryPath, RowChange)>, MailboxError> {
         self.with(|content, member| {
             if member.state() == SendState::Sent {
                 return Err(MailboxError::NotPermitted("a sent message is immutable"));
             }
-            if member.place.name() == to {
+            if member.place.path() == to {
                 return Ok(None);
             }
             content.require_whole()?;
@@ -59,31 +59,26 @@ impl OutboxFile {
             let is_draft = member.state() == SendState::Draft && !stays_queued;
             let change = OutboxChange {
                 updated_at: Some(self.now()),
-                name: Some(to.as_str().to_owned()),
                 state: is_draft.then_some(OutboxState::Draft),
                 message: stays_queued.then_some(None),
-                ..OutboxChange::default()
+                ..member.place.described()
             };
             Ok(Some((from, RowChange::new(self.id(), change))))
         })
     }
 
-    /// Restores the old name after a rename whose delivery failed; state and error stay. Returns
-    /// the name it had in the meantime and the row; `None` when it is sent, or off the list.
+    /// Restores the old path after a rename whose delivery failed; state and error stay. Returns
+    /// the path it had in the meantime and the row; `None` when it is sent, or off the list.
     pub(in crate::mailbox) fn rename_back(
         &self,
-        from: &EntryName,
-    ) -> Option<(EntryName, RowChange)> {
+        from: &EntryPath,
+    ) -> Option<(EntryPath, RowChange)> {
         self.with(|_, member| {
             if !member.place.is_active() || member.state() == SendState::Sent {
                 return None;
             }
             let to = member.place.rename(from.clone());
-            let change = OutboxChange {
-                updated_at: Some(self.now()),
-                name: Some(from.as_str().to_owned()),
-                ..OutboxChange::default()
-            };
+            let change = OutboxChange { updated_at: Some(self.now()), ..member.place.described() };
             Some((to, RowChange::new(self.id(), change)))
         })
     }

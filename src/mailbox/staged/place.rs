@@ -1,7 +1,7 @@
-//! The place of a file on the list: under its name, behind another file, or nowhere.
+//! The place of a file on the list: under its path, behind another file, or nowhere.
 
-use crate::mailbox::entry::EntryName;
-use crate::store::OutboxState;
+use crate::mailbox::entry::{EntryName, EntryPath};
+use crate::store::{OutboxChange, OutboxState};
 
 /// How a file relates to its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,9 +27,9 @@ pub(in crate::mailbox) struct Replaced<F> {
     pub(in crate::mailbox) is_held: bool,
 }
 
-/// The name of a file, and what it has taken the name of.
+/// The path of a file, and what it has taken the name of.
 pub(super) struct Place<F> {
-    name: EntryName,
+    path: EntryPath,
     /// Grows with every rename.
     name_version: u64,
     standing: Standing,
@@ -38,23 +38,33 @@ pub(super) struct Place<F> {
 
 impl<F> Place<F> {
     /// Returns the place of a listed file, or of one that another file has displaced.
-    pub(super) fn new(name: EntryName, is_hidden: bool) -> Self {
+    pub(super) fn new(path: EntryPath, is_hidden: bool) -> Self {
         let standing = if is_hidden { Standing::Displaced } else { Standing::Listed };
-        Self { name, name_version: 1, standing, replaced: Vec::new() }
+        Self { path, name_version: 1, standing, replaced: Vec::new() }
     }
 
-    pub(super) fn name(&self) -> &EntryName {
-        &self.name
+    pub(super) fn path(&self) -> &EntryPath {
+        &self.path
+    }
+
+    /// Returns what a row says about the path.
+    pub(super) fn described(&self) -> OutboxChange {
+        let directory = self.path.directory().map(EntryName::as_str);
+        OutboxChange {
+            directory: Some(directory.map(str::to_owned)),
+            name: Some(self.path.name().as_str().to_owned()),
+            ..OutboxChange::default()
+        }
     }
 
     pub(super) fn name_version(&self) -> u64 {
         self.name_version
     }
 
-    /// Gives the file another name and returns the one it had.
-    pub(super) fn rename(&mut self, name: EntryName) -> EntryName {
+    /// Gives the file another path and returns the one it had.
+    pub(super) fn rename(&mut self, path: EntryPath) -> EntryPath {
         self.name_version += 1;
-        std::mem::replace(&mut self.name, name)
+        std::mem::replace(&mut self.path, path)
     }
 
     /// Returns whether the file may be sent: neither removed nor held back.
@@ -156,7 +166,21 @@ mod tests {
 
         let old = place.rename("b".parse().unwrap());
 
-        assert_eq!((old.as_str(), place.name().as_str()), ("report.pdf", "b"));
+        assert_eq!((old.as_str(), place.path().as_str()), ("report.pdf", "b"));
         assert_ne!(place.name_version(), before);
+    }
+
+    #[test]
+    fn the_row_follows_a_file_into_a_directory_and_out_of_it() {
+        let mut place = place();
+        let mut described = Vec::new();
+        for path in ["one", ".~tmp~/one", "two"] {
+            place.rename(path.parse().unwrap());
+            let OutboxChange { directory, name, .. } = place.described();
+            described.push((directory.unwrap(), name.unwrap()));
+        }
+
+        let (one, tmp) = ("one".to_owned(), ".~tmp~".to_owned());
+        assert_eq!(described, [(None, one.clone()), (Some(tmp), one), (None, "two".to_owned())]);
     }
 }

@@ -48,8 +48,7 @@ impl OutboxFile {
     /// stays local.
     pub(in crate::mailbox) fn begin_uploading(&self) -> bool {
         self.with(|content, member| {
-            let is_local =
-                self.staged().area.is_temporary(member.place.name().file_name().as_str());
+            let is_local = self.staged().area.is_temporary(member.place.path());
             if content.is_uploading() || is_local {
                 return false;
             }

@@ -1,5 +1,6 @@
 //! The product's verbs over a real database, real signatures and a repository in memory.
 
+mod directories;
 mod lag;
 mod lifecycle;
 mod presence;
@@ -13,7 +14,7 @@ mod uploads;
 
 use std::sync::Arc;
 
-use crate::mailbox::EntryName;
+use crate::mailbox::EntryPath;
 use crate::protocol::{Digest, Tag};
 use crate::testing::{Person, World};
 
@@ -22,7 +23,7 @@ fn payload(len: usize) -> Vec<u8> {
     (0..len).map(|index| u8::try_from((index * 7 + index / 100) % 251).unwrap()).collect()
 }
 
-fn name(text: &str) -> EntryName {
+fn name(text: &str) -> EntryPath {
     text.parse().unwrap()
 }
 

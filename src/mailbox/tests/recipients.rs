@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use super::{draft, name, payload, tags};
 use crate::mailbox::options::MailboxOptions;
-use crate::mailbox::{MailboxError, SendState};
+use crate::mailbox::{EntryName, MailboxError, SendState};
 use crate::protocol::Identity;
 use crate::testing::{Person, World};
 
@@ -16,7 +16,8 @@ fn addresses_only(options: &mut MailboxOptions) {
 }
 
 async fn send_to(person: &Person, recipient: &str) -> Result<(), MailboxError> {
-    let (recipient, file): (Identity, _) = (recipient.parse().unwrap(), name("a"));
+    let (recipient, file): (Identity, EntryName) =
+        (recipient.parse().unwrap(), "a".parse().unwrap());
     let content = Box::new(Cursor::new(b"content".to_vec()));
     let (mtime, progress) = (SystemTime::UNIX_EPOCH, Arc::new(|_bytes| {}));
     let sent = person.mailbox.outbox().send(&recipient, &file, content, mtime, progress);

@@ -1,5 +1,6 @@
 //! The store on a real SQLite file in a temporary directory.
 
+mod directories;
 mod inbox;
 mod lists;
 mod opening;
@@ -63,6 +64,7 @@ async fn inbox_entries(store: &Store) -> Result<Vec<InboxEntry>, StoreError> {
 fn draft(name: &str) -> NewOutbox {
     NewOutbox {
         recipient: bob(),
+        directory: None,
         name: name.to_owned(),
         spool: format!("{name}.spool"),
         created_at: at(0),

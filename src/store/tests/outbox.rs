@@ -11,6 +11,7 @@ async fn a_new_entry_is_an_empty_draft() {
     let expected = OutboxEntry {
         id,
         recipient: bob(),
+        directory: None,
         name: ".report.pdf.part".to_owned(),
         state: OutboxState::Draft,
         spool: ".report.pdf.part.spool".to_owned(),
@@ -39,6 +40,7 @@ async fn every_change_of_an_entry_survives_a_restart() {
 
     let change = OutboxChange {
         updated_at: Some(at(5)),
+        directory: Some(Some(".~tmp~".to_owned())),
         name: Some("a.pdf".to_owned()),
         state: Some(OutboxState::Prepared),
         len: Some(5 << 40),
@@ -60,6 +62,7 @@ async fn every_change_of_an_entry_survives_a_restart() {
     let expected = OutboxEntry {
         id,
         recipient: bob(),
+        directory: Some(".~tmp~".to_owned()),
         name: "a.pdf".to_owned(),
         state: OutboxState::Prepared,
         spool: "a.tmp.spool".to_owned(),
@@ -181,6 +184,7 @@ async fn f10_a_change_of_any_value_of_a_row_is_noticed_and_the_other_rows_are_re
         message: Some(Some(prepared("a"))),
         error: Some(Some(error)),
         receipt: Some(Some(ReceiptStatus::Accepted)),
+        directory: Some(Some(".~tmp~".into())),
         ..OutboxChange::default()
     };
     store.enqueue_outbox(id, change).await.unwrap();
@@ -219,7 +223,7 @@ async fn f10_a_change_of_any_value_of_a_row_is_noticed_and_the_other_rows_are_re
         database.execute_batch(restore).unwrap();
         assert_eq!(store.outbox_rows().await.unwrap(), whole, "{column}");
     }
-    assert_eq!(columns.len(), 24);
+    assert_eq!(columns.len(), 25);
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! The staged file alone: no mailbox, no database, no registry.
 
+mod directories;
 mod properties;
 mod shared;
 mod transitions;
@@ -15,7 +16,7 @@ use super::queueing::Queued;
 use super::spool::Spool;
 use super::state::SendState;
 use super::uploading::Extent;
-use crate::mailbox::{EntryName, MailboxError};
+use crate::mailbox::{EntryPath, MailboxError};
 use crate::protocol::{
     ChunkLayer, Digest, ErrorClass, FileName, Identity, MessageId, SessionId, Tag, Timestamp,
 };
@@ -82,7 +83,7 @@ impl Desk {
     }
 }
 
-fn name(text: &str) -> EntryName {
+fn name(text: &str) -> EntryPath {
     text.parse().unwrap()
 }
 
@@ -91,6 +92,7 @@ fn new_row(id: i64, recipient: Identity, spool: &str) -> OutboxEntry {
     OutboxEntry {
         id,
         recipient,
+        directory: None,
         name: "report.pdf".to_owned(),
         state: OutboxState::Draft,
         spool: spool.to_owned(),

@@ -314,6 +314,7 @@ async fn what_another_process_sent_is_listed_when_the_older_file_of_its_name_is_
     let other = Store::open(&alice.home().join("state")).await.unwrap();
     let new = NewOutbox {
         recipient: bob.identity.clone(),
+        directory: None,
         name: old.name(),
         spool: "staged elsewhere".into(),
         created_at: alice.mailbox.core.now(),

@@ -17,9 +17,11 @@ use crate::common::{
 const DELIVERIES: [&str; 2] = ["delivery = \"sync\"", "delivery = \"queued\""];
 
 /// Options that make rsync keep a directory below the target, and that directory.
-const VARIANTS: [(&str, &str); 2] = [
+const VARIANTS: [(&str, &str); 3] = [
     ("-a --delay-updates", ".~tmp~"),
     ("-a --partial --partial-dir=.rsync-partial", ".rsync-partial"),
+    // Keeps the beginning of what an interruption left, and writes the rest behind it.
+    ("-a --no-whole-file --partial --partial-dir=.rsync-partial", ".rsync-partial"),
 ];
 
 /// Larger than what rsync copies in a second at the rate of a run that is to be killed.
@@ -132,6 +134,8 @@ fn a_run_that_was_ended_midway_is_completed_by_the_next_one() {
             delivery.source("src/two.bin", &bytes);
             end_midway(&delivery, options, signal);
             assert!(!delivery.outbox().join("two.bin").exists(), "{options} {settings} {signal}");
+            let is_kept = delivery.outbox().join(dir).join("two.bin").exists();
+            assert_eq!(is_kept, signal == Signal::SIGINT, "{options} {settings} {signal}");
 
             delivery.sh(&format!("rsync {options} src/ $OUT/"));
 
@@ -160,6 +164,28 @@ fn a_run_continues_with_what_a_killed_mount_has_kept() {
 
         assert_nothing_left(&delivery, options);
         delivery.expect(&[("one.txt", b"one"), ("two.bin", &bytes)]);
+    });
+}
+
+#[test]
+fn what_a_dead_writer_has_left_whole_is_sent_by_the_run_that_finds_it_complete() {
+    for_each_way(|options, dir, settings| {
+        let delivery = Delivery::with_settings(&[settings]);
+        let bytes = random_bytes(7, 300_000);
+        std::fs::create_dir(delivery.alice.dir().join("src")).unwrap();
+        delivery.source("src/two.bin", &bytes);
+        std::fs::create_dir(delivery.outbox().join(dir)).unwrap();
+        // It has written everything, and dies before it says so.
+        let script =
+            format!("sh -c 'exec > $OUT/{dir}/two.bin; cat src/two.bin; kill -9 $$' || true");
+        delivery.sh(&script);
+        delivery.mount.wait_for_state(delivery.outbox().join(dir).join("two.bin"), "abandoned");
+
+        let ran = delivery.try_sh(&format!("rsync {options} src/ $OUT/"));
+
+        assert!(ran.status.success(), "{options} {settings}: {ran:?}");
+        assert_nothing_left(&delivery, options);
+        delivery.expect(&[("two.bin", &bytes)]);
     });
 }
 

@@ -90,8 +90,10 @@ fn x07_an_upgrade_of_the_state_that_dies_anywhere_is_done_by_the_next() {
     let plan = template.source("plan.bin", b"plan");
     template.alice.run(["send", &plan, "--to", BOB]).ok();
     let state = rusqlite::Connection::open(template.alice.path().join("state/state.db")).unwrap();
-    // As version 3 was, without checksums.
-    state.execute_batch("ALTER TABLE outbox DROP COLUMN checksum").unwrap();
+    // As version 3 was, without checksums and directories.
+    for column in ["checksum", "directory"] {
+        state.execute_batch(&format!("ALTER TABLE outbox DROP COLUMN {column}")).unwrap();
+    }
     state.pragma_update(None, "user_version", 3).unwrap();
     drop(state);
 

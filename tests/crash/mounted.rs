@@ -208,6 +208,8 @@ fn every_place_is_passed_by_what_these_tests_do() {
     let answered = super::receiving::world_with_mail();
     answered.receive();
     watch(&answered.alice, &|| drop(answered.alice.run(["ls", "receipts"]).ok()));
+    let untagged = super::watching::Untagged::new();
+    watch(&untagged.world.alice, &|| drop(untagged.mount_until_put_back(None)));
 
     let missing: Vec<String> =
         super::points::in_source().into_iter().filter(|name| !seen.contains(name)).collect();

@@ -8,14 +8,14 @@ use super::world::{World, three_chunks};
 use crate::common::{BOB, TestMount, wait_until};
 
 /// A message whose tag was taken away.
-struct Untagged {
-    world: World,
+pub(super) struct Untagged {
+    pub(super) world: World,
     tag: Tag,
     digest: Digest,
 }
 
 impl Untagged {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let world = World::new();
         world.alice.set("check_sent = \"1s\"");
         let file = world.source("f", &three_chunks());
@@ -48,7 +48,7 @@ impl Untagged {
 
     /// Mounts until the tag is back and that was said, or the server is dead; returns whether it
     /// died, and how often `errors` says it.
-    fn mount_until_put_back(&self, point: Option<&Point>) -> (bool, usize) {
+    pub(super) fn mount_until_put_back(&self, point: Option<&Point>) -> (bool, usize) {
         die_at(&self.world.alice, point);
         let mut mount = TestMount::doomed(&self.world.alice);
         die_at(&self.world.alice, None);

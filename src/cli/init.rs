@@ -26,7 +26,8 @@ pub(crate) struct Args {
     /// Who you are: an address, as in e-mail; user@host if omitted
     #[arg(long, value_name = "ID")]
     me: Option<String>,
-    /// Let --me be a name of any form, like `ci`; only those who have your card can write to it
+    /// Let --me be a name of any form, like `ci`; only those who have your card, or allow it
+    /// in `outbox_new`, can write to it
     #[arg(long)]
     any_name: bool,
     /// Where messages are kept: oci:/path/to/directory, or docker://host/name

@@ -23,6 +23,10 @@ Examples:
 ///
 /// Polls the registry first, unless --offline is given or a mount is running, which polls by
 /// itself. If the registry cannot be reached, the list is shown anyway.
+///
+/// In `ls outbox`, `local` is a file that stays here as it is (a temporary name, an unfinished
+/// download), `lost` a message that the registry no longer has, and `no key` marks recipients whose
+/// key you do not hold.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {

@@ -77,8 +77,8 @@ pub(crate) struct Args {
     /// Most bytes per second from the registry, like 2MiB; 0 = no limit
     #[arg(long, value_name = "SIZE")]
     limit_download: Option<ByteSize>,
-    /// Give root access too (needs user_allow_other in /etc/fuse.conf). The kernel then checks
-    /// modes: a sent file is read-only, and replacing it takes `cp -f`
+    /// Give root access too (needs user_allow_other in /etc/fuse.conf); the kernel then checks
+    /// owner and mode
     #[arg(long)]
     allow_other: bool,
     /// Options as in fstab: home=, profile=, me=, registry=, poll=, delivery=, `allow_other`

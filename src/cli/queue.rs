@@ -39,10 +39,11 @@ Examples:
 /// Show and control what is sent in the background
 ///
 /// With `--delivery queued` (or `delivery` in config.toml) a copy into outbox/ returns when it is
-/// safe on this disk; it waits here until the registry has it. A file that the registry refuses waits
-/// too, and is tried again after growing pauses, and at once when the login changes or the registry
-/// answers again. Files that no attempt can send are listed as failed: they stay until they are
-/// retried, cancelled, or collected by `gc` after the setting `history`.
+/// safe on this disk; it waits here until the registry has it. A file that the registry refuses
+/// waits too, and is tried again after growing pauses, and at once when the login changes or the
+/// registry answers again. Files that no attempt can send, and those of a `send` that reported an
+/// error, are listed as failed: they stay until they are retried, cancelled, or collected by `gc`
+/// after the setting `history`.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
@@ -259,7 +260,7 @@ fn chosen(files: &[Arc<OutboxFile>], which: &Which) -> Result<Vec<Arc<OutboxFile
 async fn through_mount(
     mailbox: &Mailbox,
     mount: &RunningMount,
-    file: &OutboxFile,
+    file: &Arc<OutboxFile>,
     order: Order,
 ) -> Result<&'static str, Failure> {
     let path: PathBuf =
@@ -282,11 +283,17 @@ async fn through_mount(
             Err(already_sent(&shown))
         }
         Ok(Ok(Err(error))) if error.kind() == io::ErrorKind::NotFound => {
+            // What a `send` of its own has failed to send is in no list of the mount.
+            if file.state() == SendState::Failed && order == Order::Cancel {
+                return directly(mailbox, file, order).await;
+            }
             let what = format!("{shown} is gone, or is now another file");
             Err(Failure::new(ErrorClass::NotFound, what).hint("run `dockercomms queue ls` again"))
         }
-        Ok(Ok(Err(error))) => Err(Failure::io(format!("the mount refused {shown}"), &error)
-            .hint("see `dockercomms ls outbox` for its state; it may already be sent")),
+        Ok(Ok(Err(error))) => Err(Failure::io(format!("the mount refused {shown}"), &error).hint(
+            "see `dockercomms ls outbox` for its state; it may already be sent. What `send` has \
+                 failed to send, the same command sends; `queue cancel` removes it",
+        )),
         Ok(Err(TaskLost)) | Err(_) => {
             Err(Failure::new(ErrorClass::TimedOut, format!("the mount did not answer for {shown}")))
         }

@@ -38,11 +38,17 @@ pub(super) fn choose(
     let judged = judge(name, &known, &setup.settings.outbox_new).map_err(|refused| {
         Failure::of(ErrorClass::Configuration, &refused, Some(refused.hint()))
     })?;
-    if judged.standing == Standing::Known || confirmation == Confirmation::Given {
+    if judged.standing == Standing::Known {
         return Ok(judged.recipient);
     }
     let what = format!("you do not hold the key of `{}`", judged.recipient);
     let question = did_you_mean(&judged.near);
+    if confirmation == Confirmation::Given {
+        if let Some(question) = question {
+            session.output.note(&format!("{what}; {question}"));
+        }
+        return Ok(judged.recipient);
+    }
     if confirmation == Confirmation::Impossible || !io::stdin().is_terminal() {
         let otherwise = "take their card with `dockercomms trust add CARD`, or send to a new name \
                          with `--new`";
@@ -52,11 +58,10 @@ pub(super) fn choose(
         };
         return Err(Failure::new(ErrorClass::Configuration, what).hint(hint));
     }
-    session.output.note(&what);
-    if let Some(question) = question {
-        session.output.note(&question);
-    }
-    if is_confirmed(session, &format!("Send to `{}` all the same? [y/N]", judged.recipient))? {
+    // In one text: with `--json` there are no notes, and the question needs its reason.
+    let why = question.map_or(format!("{what}."), |question| format!("{what}; {question}"));
+    let question = format!("{why} Send to `{}` all the same? [y/N]", judged.recipient);
+    if is_confirmed(session, &question)? {
         return Ok(judged.recipient);
     }
     Err(Failure::new(ErrorClass::Interrupted, "nothing was sent"))

@@ -1,4 +1,4 @@
-//! `resend`: sends a message once more that the registry has lost.
+//! `resend`: sends a message that the registry has lost once more.
 
 use std::fs::File;
 use std::path::PathBuf;
@@ -22,7 +22,7 @@ Examples:
   dockercomms resend 7f3c9a1e2b4d report.pdf
   dockercomms resend ~/mail/outbox/bob@example.com/report.pdf report.pdf";
 
-/// Send a message once more that the registry has lost, as a new message
+/// Send a message that the registry has lost once more, as a new message
 ///
 /// For what `ls outbox` shows as `lost`, `expired` or `recalled`, or what `errors` calls given up.
 /// The content comes from FILE, which must be what was sent, or from the registry if that still has
@@ -32,7 +32,8 @@ Examples:
 /// refused unless --again is given.
 ///
 /// Exit codes: 0 sent, 1 refused because it would arrive twice, 4 FILE is not what was sent, 5 not
-/// your message, or its content is gone and no FILE was given, 8 not sent yet.
+/// your message, or FILE does not exist, or its content is gone and no FILE was given, 8 it, or
+/// another file of its name, is not sent yet.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {

@@ -33,9 +33,9 @@ Examples:
 ///
 /// Prints the digest of each message, which `verify`, `cosign verify` and `oras pull` accept. The
 /// payload is signed, not encrypted. A recipient who is not in your trust store must be an address
-/// (or match `outbox_new` in config.toml), and you are asked first; without a terminal, --new says
-/// that you mean it. If the registry does not confirm the last step, the same command again
-/// finishes that message, and it arrives once.
+/// (or match `outbox_new` in config.toml), and you are asked first; without a terminal, or with `-`,
+/// --new is needed. If the registry does not confirm the last step, the same command again finishes
+/// that message, and it arrives once.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {

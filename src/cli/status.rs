@@ -15,6 +15,7 @@ use crate::app::Setup;
 use crate::config::Overrides;
 use crate::mailbox::{Mailbox, Unheld};
 use crate::protocol::ErrorClass;
+use crate::sys::Counted;
 
 /// How long a mount may take to report its status; it answers from memory.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
@@ -75,7 +76,7 @@ impl Show for StatusShown {
             row(
                 "outbox",
                 format!(
-                    "{} under way, {} local (not sent as they are), {} failed",
+                    "{} under way, {} local (not sent as is), {} failed",
                     text("outbox_queued"),
                     text("outbox_local"),
                     text("outbox_failed")
@@ -131,7 +132,9 @@ impl StatusShown {
         let text = |field: &str| self.text(field);
         let mut rows = Vec::new();
         if self.has_some("outbox_lost") {
-            let text = format!("{} sent messages, see errors", text("outbox_lost"));
+            let count = self.status.get("outbox_lost").and_then(Value::as_u64).unwrap_or(0);
+            let count = Counted(usize::try_from(count).unwrap_or(usize::MAX), "message");
+            let text = format!("{count} no longer in the registry, see errors");
             rows.push(row("lost", text));
         }
         if self.has_some("outbox_waiting") {

@@ -110,6 +110,9 @@ impl ConfigError {
             Self::NotAnAddress { meant: Some(meant), .. } => {
                 Some(format!("did you mean `{meant}`?"))
             }
+            Self::NotAnAddress { meant: None, problem, .. } if problem.is_of_any_name() => {
+                Some("give a name like `you@example.org`".to_owned())
+            }
             Self::NotAnAddress { meant: None, .. } => Some(
                 "give a name like `you@example.org`; `dockercomms init --any-name` takes one of \
                  another form, which others can write to once they have your card"

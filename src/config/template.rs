@@ -59,7 +59,8 @@ const OPTIONAL: &str = r##"
 #temporary_names = [".*.XXXXXX", ".~tmp~/", ".rsync-partial/", ".*.~*", "*.partial", "*.filepart", "*.lftp-pget-status", "*.part", "*.crdownload", "*.crswap", "*.download", "*.opdownload", "*.wkdownload", ".com.google.Chrome.*", ".org.chromium.Chromium.*", "*.aria2", "*.aria2__temp", "*.ytdl", "*.part-Frag*", "*.!qB", "*.!ut", "*.bc!", "*.az!", ".*.parts", "*.part.met", "*.fdmdownload", "*.downloading", "*.tmp", "*.TMP", "*~", "#*#", ".#*", "~$*", "*.swp", ".*.sw?", "4913", "*.kate-swp", ".~lock.*#", "*.*.lock", "*.laccdb", "*.dwl", "*.dwl2", "*.idlk", "*.blend@", ".*-autosave.kra", ".goutputstream-*", "*___jb_tmp___", "*___jb_old___", "*.sb-????????-??????", "*-journal", "*-wal", "*-shm", "*.dpkg-tmp", "*.dpkg-new", "._*", ".DS_Store", ".*.icloud", ".directory", "Thumbs.db", "ehthumbs.db", "desktop.ini", "Desktop.ini", ".fuse_hidden*", ".nfs*", ".smbdelete*", ".afpDeleted*"]
 
 # Names that may become recipients, in addition to those in the trust store and to addresses
-# ("user@example.org", "user@host"): * stands for any characters, as in ["ci-*", "spiffe://acme/*"].
+# ("user@example.org", "user@host"), in the language of temporary_names: ["ci-*", "spiffe://acme/*"].
+# A mount reads it when it starts.
 #outbox_new = []
 
 # Whether a signed receipt is sent automatically once a whole file was read and verified.
@@ -70,8 +71,8 @@ const OPTIONAL: &str = r##"
 #history = "90d"
 
 # How long after it was sent the registry is asked whether it still has a message that no receipt has
-# confirmed; while mounted, and then less and less often. A tag that was taken away is put back, at
-# most three times. 0 = never.
+# confirmed; while mounted, and then less and less often. A tag that was removed or moved is put
+# back, at most three times. 0 = never.
 #check_sent = "2m"
 
 # Most bytes per second to and from a registry, like "2MiB"; 0 = no limit.

@@ -44,7 +44,7 @@ pub(super) fn status(status: &Status) -> String {
     line(
         "outbox",
         &format_args!(
-            "{} under way, {} local (not sent as they are), {} failed",
+            "{} under way, {} local (not sent as is), {} failed",
             status.outbox_queued, status.outbox_local, status.outbox_failed
         ),
     );
@@ -173,7 +173,7 @@ mod tests {
         );
         assert!(text.contains("2 messages no longer in the registry"), "{text}");
         assert_eq!(json["outbox_unheld"]["file_count"], 2);
-        assert!(text.contains("1 under way, 4 local (not sent as they are), 0 failed\n"), "{text}");
+        assert!(text.contains("1 under way, 4 local (not sent as is), 0 failed\n"), "{text}");
         assert_eq!((&json["inbox_count"], &json["outbox_local"]), (&2.into(), &4.into()));
     }
 }

@@ -1,5 +1,5 @@
 //! What became of a sent message in the registry without our doing, and why one is not sent once
-//! more: as the user is told.
+//! more: as it is reported.
 
 use crate::protocol::{Digest, ErrorClass};
 use crate::registry::RegistryError;
@@ -69,8 +69,11 @@ pub enum ResendRefusal {
     /// The registry has it, under its tag.
     #[error("it is in the registry, where its recipient finds it: it would arrive a second time")]
     StillThere,
+    /// It was sent once more before.
+    #[error("it was sent once more already, as another message: it would arrive a second time")]
+    AlreadyResent,
     /// Another file of its name is not sent yet.
-    #[error("another file of this name waits to be sent to the same recipient")]
+    #[error("another file of this name, to the same recipient, is not sent yet")]
     NameTaken,
     /// The registry has lost its content too.
     #[error("the registry no longer has its content, and this machine did not keep it")]
@@ -84,7 +87,7 @@ impl ResendRefusal {
     /// Returns the class that decides errno and exit code.
     pub fn class(&self) -> ErrorClass {
         match self {
-            Self::Accepted | Self::StillThere => ErrorClass::Exists,
+            Self::Accepted | Self::StillThere | Self::AlreadyResent => ErrorClass::Exists,
             Self::NameTaken => ErrorClass::Busy,
             Self::ContentGone => ErrorClass::NotFound,
             Self::OtherContent => ErrorClass::Corrupt,
@@ -97,7 +100,12 @@ impl ResendRefusal {
             Self::Accepted | Self::StillThere => {
                 "`dockercomms resend --again` does it all the same"
             }
-            Self::NameTaken => "wait until that file is sent, or cancel it: `dockercomms queue ls`",
+            Self::AlreadyResent => {
+                "`dockercomms ls outbox` lists the newer message; name that one, or give `--again`"
+            }
+            Self::NameTaken => {
+                "`dockercomms queue ls` lists it: wait until it is sent, or `queue cancel` it"
+            }
             Self::ContentGone => "name the file: `dockercomms resend REF FILE`",
             Self::OtherContent => {
                 "name the file as it was when it was sent; another one goes as a new message: \

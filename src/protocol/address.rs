@@ -95,6 +95,13 @@ pub enum AddressProblem {
     NotComposed,
 }
 
+impl AddressProblem {
+    /// Returns whether no identity of any form may be like that, or none in a directory's name.
+    pub fn is_of_any_name(self) -> bool {
+        matches!(self, Self::Empty | Self::TooLong | Self::Invisible | Self::Punctuation('%'))
+    }
+}
+
 /// Checks that `text` is an address: one `@` between a local part and a domain, whose labels
 /// consist of letters and digits of any script, `-` and `_`. Case is kept, and one label is enough.
 ///

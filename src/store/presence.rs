@@ -233,6 +233,18 @@ impl Store {
         .await
     }
 
+    /// Returns how matters stand with a message; one that was never looked at is watched.
+    pub async fn standing(&self, digest: &Digest) -> Result<Standing, StoreError> {
+        let digest = digest.to_string();
+        self.read(move |connection| {
+            let mut statement =
+                connection.prepare_cached("SELECT standing FROM presence WHERE digest = ?1")?;
+            let standing = statement.query_row([digest], |row| text(row, "standing")).optional()?;
+            Ok(standing.unwrap_or_default())
+        })
+        .await
+    }
+
     /// Returns the messages of ours that the registry no longer has, without a receipt.
     pub async fn lost_messages(&self) -> Result<HashSet<Digest>, StoreError> {
         self.read(|connection| {

@@ -209,7 +209,9 @@ fn every_place_is_passed_by_what_these_tests_do() {
     answered.receive();
     watch(&answered.alice, &|| drop(answered.alice.run(["ls", "receipts"]).ok()));
     let untagged = super::watching::Untagged::new();
-    watch(&untagged.world.alice, &|| drop(untagged.mount_until_put_back(None)));
+    watch(&untagged.world.alice, &|| {
+        assert_eq!(untagged.mount_until_put_back(None), (false, 1));
+    });
 
     let missing: Vec<String> =
         super::points::in_source().into_iter().filter(|name| !seen.contains(name)).collect();

@@ -118,7 +118,7 @@ fn what_is_local_is_counted_apart_and_no_unmount_waits_for_it() {
     assert_eq!((&status["outbox_queued"], &status["outbox_local"]), (&0.into(), &2.into()));
     assert_eq!(status["transfers"].as_array().map(Vec::len), Some(0), "{status}");
     for text in [&shown, &said] {
-        assert!(text.contains("0 under way, 2 local (not sent as they are), 0 failed"), "{text}");
+        assert!(text.contains("0 under way, 2 local (not sent as is), 0 failed"), "{text}");
     }
     assert_eq!(listed.matches("\"state\":\"local\"").count(), 2, "{listed}");
     assert!(!queue.contains("a.part"), "{queue}");

@@ -79,7 +79,7 @@ pub(super) async fn sent(setup: &Setup) -> Option<Check> {
     } else if let Some(tag) = found.missing.first() {
         let detail = format!("{confirmed}: {} not found, such as {tag}", found.missing.len());
         Check::new("sent", Outcome::Warning, detail).hint(
-            "they were taken away or expired; a mount puts a tag back that was taken away, and \
+            "they were removed or have expired; a mount puts back a tag that was removed, and \
              `dockercomms resend REF FILE` sends a message once more",
         )
     } else {

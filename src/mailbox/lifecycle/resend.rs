@@ -92,6 +92,9 @@ impl Mailbox {
         parsed: &Message,
     ) -> Result<(), MailboxError> {
         let core = &self.core;
+        if core.store.standing(&message.digest).await? == Standing::Resent {
+            return Err(ResendRefusal::AlreadyResent.into());
+        }
         self.look_for_receipt(entry).await?;
         let receipt = core.store.receipt_that_counts(&message.digest).await?;
         if receipt.is_some_and(|receipt| receipt.status == ReceiptStatus::Accepted) {

@@ -32,7 +32,7 @@ impl Outbox {
         }
         self.core.listing.update(|snapshot| {
             let dir = snapshot.outbox.get_mut(&recipient.dir_name());
-            let dir = Arc::make_mut(dir.ok_or(MailboxError::NotFound("no such recipient"))?);
+            let dir = Arc::make_mut(dir.ok_or(MailboxError::NotFound("recipient"))?);
             if dir.contains(name.as_str()) {
                 return Err(MailboxError::Exists);
             }
@@ -49,7 +49,7 @@ impl Outbox {
         self.core.listing.update(|snapshot| {
             let dir = snapshot.outbox.get_mut(&recipient.dir_name());
             let dir = dir.filter(|dir| dir.directories.contains(name));
-            let dir = dir.ok_or(MailboxError::NotFound("no such directory"))?;
+            let dir = dir.ok_or(MailboxError::NotFound("directory"))?;
             let is_empty = dir.files_in(Some(name)).next().is_none();
             if is_empty {
                 Arc::make_mut(dir).directories.remove(name);

@@ -174,7 +174,7 @@ fn check_place(
     let is_listed =
         |directory: &EntryName| dir.is_some_and(|dir| dir.directories.contains(directory.as_str()));
     if !path.directory().is_none_or(is_listed) {
-        return Err(MailboxError::NotFound("no such directory"));
+        return Err(MailboxError::NotFound("directory"));
     }
     let Some(dir) = dir.filter(|dir| dir.contains(path.as_str())) else { return Ok(()) };
     let is_replaced = dir

@@ -59,8 +59,12 @@ impl NotARecipient {
         match (did_you_mean(&self.meant), self.problem) {
             (Some(question), _) => question,
             (None, AddressProblem::List(_)) => "send to each recipient separately".to_owned(),
+            (None, problem) if problem.is_of_any_name() => {
+                "name a recipient like `user@example.org`".to_owned()
+            }
             (None, _) => "name a recipient like `user@example.org`, copy files into \
-                          outbox/RECIPIENT/, or allow this name in the setting `outbox_new`"
+                          outbox/RECIPIENT/, or allow this name in the setting `outbox_new`, which \
+                          a mount reads when it starts"
                 .to_owned(),
         }
     }

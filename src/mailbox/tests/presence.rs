@@ -545,7 +545,9 @@ async fn a_lost_message_goes_once_more_from_its_file_and_only_from_that() {
     }
     let listed = scene.alice.mailbox.snapshot().outbox_files().count();
     let resent = resend(&scene.alice, &scene.digest, file(&content), false).await.unwrap();
+    let second = resend(&scene.alice, &scene.digest, file(&content), false).await;
 
+    assert_eq!(refusal(second), ResendRefusal::AlreadyResent);
     assert_eq!(refusal(without), ResendRefusal::ContentGone);
     assert_eq!(wrong, vec![ResendRefusal::OtherContent; 5]);
     assert_eq!(listed, 1, "a refusal leaves nothing behind");

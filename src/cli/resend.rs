@@ -118,6 +118,9 @@ fn failure(error: MailboxError, digest: &Digest) -> Failure {
             Failure::new(ErrorClass::Busy, format!("{short} is not in the registry yet"))
                 .hint("`dockercomms queue ls` shows what it waits for")
         }
+        error @ MailboxError::Unconfirmed(_) => Failure::from(error)
+            .about(format!("message {short} was perhaps not sent again yet"))
+            .hint("a mount finishes it, and it arrives once; the same command again is refused"),
         error => Failure::from(error).about(format!("message {short} was not sent again")),
     }
 }

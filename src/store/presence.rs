@@ -180,6 +180,24 @@ impl Store {
         .await
     }
 
+    /// Takes back that a message was sent once more: nothing was.
+    pub async fn take_back_resent(
+        &self,
+        digest: &Digest,
+        before: Standing,
+        at: Timestamp,
+    ) -> Result<(), StoreError> {
+        let digest = digest.to_string();
+        self.write(move |transaction| {
+            transaction.execute(
+                "UPDATE presence SET standing = ?2, at = ?3 WHERE digest = ?1",
+                (digest, before.as_str(), at.unix_secs()),
+            )?;
+            Ok(())
+        })
+        .await
+    }
+
     /// Counts that the tag of a message is about to be put back, and returns which time this is;
     /// `None` when it must not be: a receipt has come, the message was withdrawn or sent once more
     /// in the meantime, or this was done [`PUT_BACK_COUNT_MAX`] times.

@@ -66,9 +66,15 @@ impl Mailbox {
         };
         // Before the deletion: a receipt that exists now means that the recall comes too late.
         let receipt_unknown = self.look_for_receipt(&entry).await.err();
-        let withdrawn = withdraw(&self.core, message, Receipts::Keep).await?;
+        let mut withdrawn = withdraw(&self.core, message, Receipts::Keep).await?;
         let (store, now) = (&self.core.store, self.core.now());
         store.record_withdrawal(digest, Withdrawal::Recalled, now).await?;
+        // A mount may have put the tag back between the deletion and its record.
+        if matches!(self.core.repository.resolve_tag(&message.tag).await, Ok(Some(found)) if found == *digest)
+        {
+            let again = withdraw(&self.core, message, Receipts::Keep).await?;
+            withdrawn.left.extend(again.left);
+        }
         if let Some(file) = self.snapshot().outbox_files().find(|file| file.id() == entry.id) {
             file.set_withdrawn(Withdrawal::Recalled);
             self.core.listing.touch();

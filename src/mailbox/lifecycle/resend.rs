@@ -77,10 +77,20 @@ impl Mailbox {
             Content::File(source) => Box::new(SameFile::new(source, &parsed, &failure)?),
         };
         let mtime = entry.mtime.to_system_time();
-        let sent = self.outbox.send(&entry.recipient, &name, content, mtime, progress).await;
-        let sent = sent.map_err(|error| failure.lock().take().unwrap_or(error))?;
-        // From now on it is looked after instead of the other one.
+        // Before the new message can be promised: from then on that one is looked after, and a mount
+        // must not put this one's tag back beside it.
+        let before = core.store.standing(digest).await?;
         core.store.record_presence(digest, Standing::Resent, None, core.now()).await?;
+        let sent = self.outbox.send(&entry.recipient, &name, content, mtime, progress).await;
+        let sent = match sent {
+            Ok(sent) => sent,
+            // The new one is promised all the same.
+            Err(error @ MailboxError::Unconfirmed(_)) => return Err(error),
+            Err(error) => {
+                core.store.take_back_resent(digest, before, core.now()).await?;
+                return Err(failure.lock().take().unwrap_or(error));
+            }
+        };
         Ok(Resent { repeats: *digest, recipient: entry.recipient, message: sent })
     }
 
@@ -100,7 +110,8 @@ impl Mailbox {
         if receipt.is_some_and(|receipt| receipt.status == ReceiptStatus::Accepted) {
             return Err(ResendRefusal::Accepted.into());
         }
-        let is_findable = !parsed.envelope.is_expired(core.latest())
+        // By the clock alone: a later time that it once showed is no reason to send a second one.
+        let is_findable = !parsed.envelope.is_expired(core.now())
             && core.repository.resolve_tag(&message.tag).await? == Some(message.digest);
         if is_findable { Err(ResendRefusal::StillThere.into()) } else { Ok(()) }
     }

@@ -195,7 +195,8 @@ impl Watching {
             return Ok(Looked::NOTHING);
         };
         let Some(message) = &entry.message else { return Ok(Looked::NOTHING) };
-        if Message::parse(&message.manifest)?.envelope.is_expired(core.latest()) {
+        // By the clock alone, as when it is deleted: a time that was once wrong ends no watch.
+        if Message::parse(&message.manifest)?.envelope.is_expired(now) {
             // What was lost stays that, so that the user still sees it.
             if unconfirmed.record.standing != Standing::Lost {
                 core.store.record_presence(&message.digest, Standing::Over, None, now).await?;
@@ -327,8 +328,14 @@ impl Watching {
                 return Ok(Again::Later);
             }
             MailboxError::Registry(source) if !source.class().is_transient() => source,
-            // It may have been done all the same, and stays counted.
-            error => return Err(error),
+            error => {
+                // It may have been done all the same, and then stays counted.
+                let answer = core.repository.resolve_tag(&message.tag).await;
+                if answer.is_ok_and(|points_to| points_to != Some(message.digest)) {
+                    core.store.take_back_put_back(&message.digest).await?;
+                }
+                return Err(error);
+            }
         };
         core.store.take_back_put_back(&message.digest).await?;
         match source.class() {

@@ -37,7 +37,7 @@ impl Outbox {
         };
         // The preparation that follows tries again, and reports.
         let Ok(uploaded) = upload::upload_all(self, file).await else { return Ok(false) };
-        let is_expired = message.envelope.is_expired(self.core.latest());
+        let is_expired = message.envelope.is_expired(self.core.now());
         Ok(!is_expired && self.would_carry(file, &uploaded, &message))
     }
 

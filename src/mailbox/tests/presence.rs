@@ -53,6 +53,13 @@ impl Scene {
         self.look_after(A_WHILE).await;
     }
 
+    /// Looks often enough for several attempts; the message does not expire.
+    async fn look_for_days(&self) {
+        for _ in 0..22 {
+            self.look_after(Duration::from_hours(2)).await;
+        }
+    }
+
     fn take_tag(&self) {
         assert!(self.world.memory.remove_tag(&self.tag), "the tag is there to be taken");
     }
@@ -425,17 +432,19 @@ async fn a_registry_that_refuses_to_have_the_tag_back_is_told_once() {
 }
 
 #[tokio::test]
-async fn a_push_that_broke_off_stays_counted() {
+async fn a_push_whose_answer_is_lost_stays_counted() {
     let down = || RegistryError::Unreachable("down".into());
     let scene = Scene::new().await;
-    scene.take_tag();
-    scene.world.faulty.inject_always(Operation::PushManifest, Fault::fail(down));
 
-    for _ in 0..40 {
-        scene.look_after(Duration::from_hours(2)).await;
+    for _ in 0..PUT_BACK_COUNT_MAX {
+        scene.take_tag();
+        let lost = Fault::commit_then_fail(down);
+        scene.world.faulty.inject_next(Operation::PushManifest, 1, lost);
+        scene.look_for_days().await;
     }
+
+    assert!(scene.is_tagged().await);
     assert_eq!(scene.record().await.put_back_count, PUT_BACK_COUNT_MAX);
-    assert_eq!(scene.codes(), ["tag-given-up"]);
 }
 
 #[tokio::test]
@@ -664,4 +673,71 @@ async fn hundreds_of_expired_messages_do_not_keep_the_others_waiting() {
     assert_eq!(store.unconfirmed().await.unwrap().len(), 1, "what is over is known to be");
     let asked = scene.world.faulty.counts().of(Operation::ManifestPresence) - looks;
     assert!(asked >= 1, "{asked}");
+}
+
+#[tokio::test]
+async fn a_second_message_that_is_not_confirmed_yet_is_looked_after_in_place_of_the_first() {
+    let scene = Scene::new().await;
+    scene.take_tag();
+    // Manifest and signature are taken; the tag is not.
+    let first = scene.pushes() + 2;
+    let denied = || RegistryError::Denied { reason: "no push".into() };
+    scene.world.faulty.inject(Operation::PushManifest, first..u64::MAX, Fault::fail(denied));
+
+    let sent = resend(&scene.alice, &scene.digest, Content::Registry, false).await;
+    scene.world.faulty.heal();
+    let again = resend(&scene.alice, &scene.digest, Content::Registry, false).await;
+    scene.look_twice().await;
+
+    assert!(matches!(sent, Err(MailboxError::Unconfirmed(_))), "{sent:?}");
+    assert_eq!(refusal(again), ResendRefusal::AlreadyResent);
+    assert!(!scene.is_tagged().await, "the old one would arrive beside the new one");
+}
+
+#[tokio::test]
+async fn a_second_message_that_came_to_nothing_leaves_the_first_one_as_it_was() {
+    let scene = Scene::new().await;
+    scene.take_tag();
+    let denied = || RegistryError::Denied { reason: "no push".into() };
+    scene.world.faulty.inject_always(Operation::PushManifest, Fault::fail(denied));
+    resend(&scene.alice, &scene.digest, Content::Registry, false).await.unwrap_err();
+
+    scene.world.faulty.heal();
+    scene.look_twice().await;
+
+    assert!(scene.is_tagged().await);
+}
+
+#[tokio::test]
+async fn a_registry_that_cannot_take_the_tag_back_uses_up_no_attempt() {
+    let scene = Scene::new().await;
+    scene.take_tag();
+    let full = || RegistryError::Throttled { retry_after: None };
+    scene.world.faulty.inject_always(Operation::PushManifest, Fault::fail(full));
+    scene.look_for_days().await;
+
+    scene.world.faulty.heal();
+    scene.look_for_days().await;
+
+    assert!(scene.is_tagged().await);
+    assert_eq!(scene.codes(), ["tag-put-back"]);
+}
+
+#[tokio::test]
+async fn a_time_that_the_clock_once_showed_neither_doubles_a_message_nor_ends_its_watch() {
+    let scene = Scene::new().await;
+    let right = scene.alice.mailbox.core.now().unix_secs().unsigned_abs();
+    scene.look_after(Duration::from_hours(24 * 90)).await;
+    scene.world.clock.jump_to(right + 60);
+
+    let refused = resend(&scene.alice, &scene.digest, Content::Registry, false).await;
+    let (alice, bob) = (&scene.alice, &scene.bob);
+    let sent = alice.send(bob, "second", b"second").await.unwrap();
+    scene.world.memory.remove_tag(&sent.tag.parse().unwrap());
+    scene.look_twice().await;
+
+    assert_eq!(refusal(refused), ResendRefusal::StillThere);
+    let tag = sent.tag.parse().unwrap();
+    let found = scene.world.memory.resolve_tag(&tag).await.unwrap();
+    assert_eq!(found, Some(digest_of(&sent.digest)), "it is looked after");
 }

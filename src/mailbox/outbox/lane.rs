@@ -50,7 +50,7 @@ async fn run_lane(outbox: &Outbox, recipient: &Identity) {
     let mut said = None;
     let mut last = None;
     while !outbox.core.stop.is_cancelled() {
-        let (seen, arrived) = (queue.change_count(), queue.arrival_count());
+        let (seen, arrived) = (queue.seen(), queue.arrival_count());
         let Some(batch) = queue.take_batch(recipient, round.postponed()) else { return };
         if batch.is_empty() {
             rest(outbox, &mut round, last.as_ref(), arrived).await;
@@ -91,7 +91,9 @@ async fn rest(outbox: &Outbox, round: &mut Round, error: Option<&MailboxError>, 
     };
     round.rest = Some(pause);
     queue.note_idle();
+    // An arrival is seen again by the next look at the queue.
     let is_over = tokio::select! {
+        biased;
         () = pause.rest(outbox) => true,
         () = queue.arrived_since(arrived) => false,
     };

@@ -15,7 +15,7 @@ use crate::trust::TrustError;
 pub(super) enum Outlook {
     /// No later attempt can succeed.
     Final,
-    /// This file was refused, and may be taken later; others may be taken now.
+    /// This file was refused, or cannot be read, and may be taken later; others may be taken now.
     Refused,
     /// Nothing can be sent now: the registry is away, or this machine lacks something.
     Away,
@@ -32,10 +32,11 @@ impl Outlook {
             MailboxError::Shared(error) => Self::of(error),
             MailboxError::Unconfirmed(error) => Self::of(error),
             MailboxError::Io { source, .. } => Self::of_io(ErrorClass::of_io(source)),
-            MailboxError::Interrupted
-            | MailboxError::Busy
-            | MailboxError::NotYetSent
-            | MailboxError::TaskLost => Self::Away,
+            // Another process holds the file.
+            MailboxError::Busy => Self::Refused,
+            MailboxError::Interrupted | MailboxError::NotYetSent | MailboxError::TaskLost => {
+                Self::Away
+            }
             // What we made ourselves is wrong or too large, or what was staged is no longer there.
             MailboxError::Protocol(_)
             | MailboxError::Refused(_)
@@ -89,10 +90,9 @@ impl Outlook {
             ChunkError::TooLarge { .. }
             | ChunkError::BadLayer { .. }
             | ChunkError::Misplaced { .. } => Self::Final,
-            ChunkError::SourceChanged { .. }
-            | ChunkError::Read(_)
-            | ChunkError::Write(_)
-            | ChunkError::Compressor(_) => Self::Away,
+            // The file's own: those behind it may be sent.
+            ChunkError::SourceChanged { .. } | ChunkError::Read(_) => Self::Refused,
+            ChunkError::Write(_) | ChunkError::Compressor(_) => Self::Away,
         }
     }
 
@@ -109,7 +109,7 @@ impl Outlook {
         }
     }
 
-    /// A failed operation on the staged file.
+    /// A failed operation on the staged file: those behind it may be sent.
     fn of_io(class: ErrorClass) -> Self {
         match class {
             // The staged file itself is gone, or is not one.
@@ -124,8 +124,6 @@ impl Outlook {
             | ErrorClass::Malformed
             | ErrorClass::Unreachable
             | ErrorClass::TimedOut
-            | ErrorClass::NoSpace
-            | ErrorClass::QuotaExceeded
             | ErrorClass::NotPermitted
             | ErrorClass::NotSupported
             | ErrorClass::ReadOnly
@@ -133,7 +131,9 @@ impl Outlook {
             | ErrorClass::Interrupted
             | ErrorClass::Busy
             | ErrorClass::Configuration
-            | ErrorClass::Internal => Self::Away,
+            | ErrorClass::Internal => Self::Refused,
+            // The disk's, for every file.
+            ErrorClass::NoSpace | ErrorClass::QuotaExceeded => Self::Away,
         }
     }
 }
@@ -202,14 +202,23 @@ mod tests {
         for error in [
             StoreError::Full.into(),
             StoreError::Busy.into(),
-            MailboxError::Busy,
             MailboxError::TaskLost,
             TrustError::NoRandomness.into(),
             MailboxError::io("read the staged file")(io::ErrorKind::StorageFull.into()),
-            MailboxError::io("read the staged file")(io::ErrorKind::PermissionDenied.into()),
-            MailboxError::io("read the staged file")(io::Error::other("EIO")),
         ] {
             assert_eq!(Outlook::of(&error), Outlook::Away, "{error:?}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_lets_those_behind_it_pass() {
+        for error in [
+            MailboxError::Busy,
+            MailboxError::io("read the staged file")(io::ErrorKind::PermissionDenied.into()),
+            MailboxError::io("read the staged file")(io::Error::other("EIO")),
+            ChunkError::Read(io::Error::other("EIO")).into(),
+        ] {
+            assert_eq!(Outlook::of(&error), Outlook::Refused, "{error:?}");
         }
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
+use super::queue::Seen;
 use super::shared::Outbox;
 use crate::mailbox::MailboxError;
 use crate::mailbox::core::describe;
@@ -25,14 +26,14 @@ pub(super) struct Pause {
     until: Instant,
     /// The registry requests the time, which it gets.
     is_requested: bool,
-    /// The number of the last change of login or health before the failed attempt.
-    seen: u64,
+    /// What was known before the failed attempt.
+    seen: Seen,
 }
 
 impl Pause {
-    /// Begins the pause after attempt number `attempt`, which failed with `error`; `seen` is the
-    /// number of changes before it began.
-    pub(super) fn begin(outbox: &Outbox, attempt: u32, error: &MailboxError, seen: u64) -> Self {
+    /// Begins the pause after attempt number `attempt`, which failed with `error`; `seen` is what was
+    /// known before it began.
+    pub(super) fn begin(outbox: &Outbox, attempt: u32, error: &MailboxError, seen: Seen) -> Self {
         let wish = error.retry_after();
         let backoff = Backoff::new(outbox.core.options.queue_pause, PAUSE_MAX);
         let until = Instant::now() + backoff.random_pause(attempt, wish);
@@ -48,7 +49,7 @@ impl Pause {
         tokio::select! {
             () = core.stop.cancelled() => {}
             () = sleep_until(self.until) => {}
-            () = queue.asked() => {}
+            () = queue.asked_since(self.seen) => {}
             () = queue.changed_since(self.seen), if !self.is_requested => {}
             () = watch_login(outbox) => {}
         }

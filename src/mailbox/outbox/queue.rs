@@ -11,11 +11,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::{Mutex, MutexGuard};
-use tokio::sync::futures::Notified;
-use tokio::sync::{Notify, Semaphore, SemaphorePermit, watch};
+use tokio::sync::{Semaphore, SemaphorePermit, watch};
 
 use crate::mailbox::staged::{LeftPlace, OutboxFile, Readiness, assert_no_file_locked};
-use crate::protocol::{Identity, Timestamp};
+use crate::protocol::{Identity, MessageId, Timestamp};
 
 /// Files that all lanes together prepare at once; the chunks in memory are bounded elsewhere.
 const PREPARE_COUNT_MAX: usize = 8;
@@ -34,8 +33,8 @@ pub(in crate::mailbox) struct Queue {
     arrivals: watch::Sender<u64>,
     /// Held by the one that looks at the login.
     looking: tokio::sync::Mutex<()>,
-    /// Ends all pauses: a person requests an attempt.
-    asked: Notify,
+    /// Grows when a person requests an attempt: ends all pauses.
+    requests: watch::Sender<u64>,
     /// Lanes that are sending, and not those that pause.
     busy_count: watch::Sender<usize>,
     /// When the pauses end, by their numbers.
@@ -55,6 +54,19 @@ impl Drop for ShownPause<'_> {
     }
 }
 
+/// What was known before an attempt: anything newer ends the pause that follows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Seen {
+    /// Changes of login or health.
+    changes: u64,
+    /// Requests of a person.
+    requests: u64,
+}
+
+/// A file as it was refused: its place, which another one may get, its row, and the message that it
+/// was to become, which is another one for each promise.
+pub(super) type Postponed = HashSet<(i64, i64, Option<MessageId>)>;
+
 /// The queue of one recipient.
 #[derive(Default)]
 struct Lane {
@@ -70,7 +82,7 @@ impl Queue {
             changes: watch::Sender::new(0),
             arrivals: watch::Sender::new(0),
             looking: tokio::sync::Mutex::default(),
-            asked: Notify::new(),
+            requests: watch::Sender::new(0),
             busy_count: watch::Sender::new(0),
             pauses: Mutex::default(),
             pause_count: AtomicU64::new(0),
@@ -120,9 +132,19 @@ impl Queue {
         *self.changes.borrow()
     }
 
-    /// Waits until more than `seen` changes were noted.
-    pub(super) async fn changed_since(&self, seen: u64) {
-        self.changes.subscribe().wait_for(|number| *number > seen).await.ok();
+    /// Returns what an attempt that begins now knows of.
+    pub(super) fn seen(&self) -> Seen {
+        Seen { changes: self.change_count(), requests: *self.requests.borrow() }
+    }
+
+    /// Waits until there are changes beyond those that were seen.
+    pub(super) async fn changed_since(&self, seen: Seen) {
+        self.changes.subscribe().wait_for(|number| *number > seen.changes).await.ok();
+    }
+
+    /// Waits until there are requests beyond those that were seen.
+    pub(super) async fn asked_since(&self, seen: Seen) {
+        self.requests.subscribe().wait_for(|number| *number > seen.requests).await.ok();
     }
 
     /// Returns how many files came to running lanes.
@@ -140,14 +162,9 @@ impl Queue {
         self.looking.lock().await
     }
 
-    /// Wakes every lane that pauses.
+    /// Ends every pause, also that of an attempt which is under way now and fails.
     pub(super) fn retry_now(&self) {
-        self.asked.notify_waiters();
-    }
-
-    /// Returns a future that is ready when a person requests another attempt.
-    pub(super) fn asked(&self) -> Notified<'_> {
-        self.asked.notified()
+        self.requests.send_modify(|number| *number += 1);
     }
 
     /// Waits until one more file may be prepared; the permit is never refused.
@@ -183,12 +200,12 @@ impl Queue {
         self.busy_count.subscribe().wait_for(|count| *count == 0).await.ok();
     }
 
-    /// Takes the files that may be sent now, in order, but for those with a place in `postponed`;
+    /// Takes the files that may be sent now, in order, but for those in `postponed`;
     /// ends the lane, and returns `None`, when there is none at all.
     pub(super) fn take_batch(
         &self,
         recipient: &Identity,
-        postponed: &HashSet<i64>,
+        postponed: &Postponed,
     ) -> Option<Vec<Arc<OutboxFile>>> {
         let mut lanes = self.lanes();
         let lane = lanes.get_mut(recipient)?;
@@ -218,10 +235,13 @@ impl Queue {
 }
 
 impl Lane {
-    /// Returns the first files that may be sent now, but for those with a place in `postponed`.
-    fn due(&self, postponed: &HashSet<i64>) -> Vec<Arc<OutboxFile>> {
+    /// Returns the first files that may be sent now, but for those in `postponed`.
+    fn due(&self, postponed: &Postponed) -> Vec<Arc<OutboxFile>> {
         let mut due = Vec::new();
-        for (_, file) in self.files.iter().filter(|(place, _)| !postponed.contains(place)) {
+        let is_tried = |(place, file): &(&i64, &Arc<OutboxFile>)| {
+            postponed.is_empty() || !postponed.contains(&(**place, file.id(), file.message_id()))
+        };
+        for (_, file) in self.files.iter().filter(is_tried) {
             match file.readiness() {
                 Readiness::Absent => {}
                 Readiness::Settling => break,

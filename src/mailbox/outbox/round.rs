@@ -3,11 +3,11 @@
 //! A refused file lets those behind it pass: a registry that refuses one large file takes the
 //! others. After a few refusals in a row it refuses everything, and is left alone for a while.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::patience::Outlook;
 use super::pausing::Pause;
+use super::queue::{Postponed, Seen};
 use crate::mailbox::MailboxError;
 use crate::mailbox::staged::OutboxFile;
 
@@ -31,8 +31,8 @@ pub(super) struct BatchEnd {
 /// The state of a lane.
 #[derive(Default)]
 pub(super) struct Round {
-    /// The places of files that were refused in this round.
-    postponed: HashSet<i64>,
+    /// Files that were refused in this round.
+    postponed: Postponed,
     /// Batches that ended early since a file was sent.
     halts: u32,
     /// Rounds in which nothing but refused files was left.
@@ -42,26 +42,27 @@ pub(super) struct Round {
     was_refusing: bool,
     /// The pause before the refused files are tried again.
     pub(super) rest: Option<Pause>,
-    /// Changes of login or health before the first refusal of this round.
-    seen: Option<u64>,
+    /// What was known before the first refusal of this round.
+    seen: Option<Seen>,
 }
 
 impl Round {
-    /// Returns the places that are left out for now.
-    pub(super) fn postponed(&self) -> &HashSet<i64> {
+    /// Returns the files that are left out for now.
+    pub(super) fn postponed(&self) -> &Postponed {
         &self.postponed
     }
 
-    /// Notes how a batch has ended that began after `seen` changes; returns the number of the halt
+    /// Notes how a batch has ended that began when `seen` was known; returns the number of the halt
     /// after which the lane pauses.
-    pub(super) fn note(&mut self, end: &BatchEnd, seen: u64) -> Option<u32> {
+    pub(super) fn note(&mut self, end: &BatchEnd, seen: Seen) -> Option<u32> {
         if end.has_sent {
             self.halts = 0;
             self.may_take_all |= self.was_refusing;
         }
         for (file, _) in end.refused.iter().chain(&end.halt) {
             self.seen.get_or_insert(seen);
-            self.postponed.extend(file.queue_place());
+            let place = file.queue_place();
+            self.postponed.extend(place.map(|place| (place, file.id(), file.message_id())));
         }
         let (_, error) = end.halt.as_ref()?;
         if Outlook::of(error) == Outlook::Refused {
@@ -75,8 +76,8 @@ impl Round {
     }
 
     /// Begins another round; returns the number of rounds after which the lane pauses first, and
-    /// the changes that were seen; `None` when the refused files may be tried at once.
-    pub(super) fn end(&mut self) -> Option<(u32, u64)> {
+    /// what was known; `None` when the refused files may be tried at once.
+    pub(super) fn end(&mut self) -> Option<(u32, Seen)> {
         self.was_refusing = false;
         if std::mem::take(&mut self.may_take_all) {
             self.begin();

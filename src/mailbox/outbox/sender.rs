@@ -251,7 +251,7 @@ pub(super) async fn publish(outbox: Outbox, file: Arc<OutboxFile>) {
     let core = &outbox.core;
     let (mut attempt, mut said) = (0, None);
     loop {
-        let seen = outbox.shared.queue.change_count();
+        let seen = outbox.shared.queue.seen();
         let delivery = file.lock_delivery().await;
         let is_under_way = matches!(file.state(), SendState::Prepared | SendState::Preparing);
         if !is_under_way || file.is_unlinked() {

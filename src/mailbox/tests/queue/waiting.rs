@@ -321,6 +321,9 @@ async fn a_refused_file_that_is_written_again_is_tried_at_once() {
     let world = World::new();
     let (alice, bob) = patient_alice_and_bob(&world).await;
     world.faulty.inject_on(Operation::PushBlob, &layer_of(b"large"), Fault::fail(denied));
+    world.faulty.inject_on(Operation::PushBlob, &layer_of(b"other"), Fault::fail(denied));
+    let other = copy(&alice, &bob, "other", b"other").await;
+    until_refused(&other).await;
     let file = copy(&alice, &bob, "a.txt", b"large").await;
     until_refused(&file).await;
     until_paused(&alice).await;
@@ -332,6 +335,47 @@ async fn a_refused_file_that_is_written_again_is_tried_at_once() {
 
     until(&again, SendState::Sent).await;
     assert_eq!(received(&alice, &bob).await, [named("a.txt", b"small")]);
+}
+
+#[tokio::test]
+async fn a_file_that_gets_the_place_of_a_refused_one_is_tried_at_once() {
+    let world = World::new();
+    let (alice, bob) = patient_alice_and_bob(&world).await;
+    for content in [b"one", b"two"] {
+        world.faulty.inject_on(Operation::PushBlob, &layer_of(content), Fault::fail(denied));
+    }
+    let one = copy(&alice, &bob, "one", b"one").await;
+    until_refused(&one).await;
+    let two = copy(&alice, &bob, "two", b"two").await;
+    until_refused(&two).await;
+    until_paused(&alice).await;
+
+    alice.mailbox.outbox().cancel(&two).await.unwrap();
+    let third = copy(&alice, &bob, "third", b"third").await;
+
+    until(&third, SendState::Sent).await;
+    assert_eq!(one.state(), SendState::Queued);
+}
+
+#[tokio::test]
+async fn a_request_while_another_file_is_under_way_is_not_lost() {
+    let world = World::new();
+    let (alice, bob) = patient_alice_and_bob(&world).await;
+    world.faulty.inject_on(Operation::PushBlob, &layer_of(b"old"), Fault::fail(denied));
+    let old = copy(&alice, &bob, "old", b"old").await;
+    until_refused(&old).await;
+    until_paused(&alice).await;
+    world.faulty.heal();
+    let gate = Gate::closed();
+    world.faulty.inject_on(Operation::PushBlob, &layer_of(b"new"), Fault::hold(&gate));
+    let new = copy(&alice, &bob, "new", b"new").await;
+    gate.wait_for_arrivals(1).await;
+
+    alice.mailbox.outbox().retry(&old).await.unwrap();
+    gate.open();
+
+    until(&new, SendState::Sent).await;
+    until(&old, SendState::Sent).await;
 }
 
 #[tokio::test]

@@ -120,7 +120,7 @@ fn failure(error: MailboxError, digest: &Digest) -> Failure {
         }
         error @ MailboxError::Unconfirmed(_) => Failure::from(error)
             .about(format!("message {short} was perhaps not sent again yet"))
-            .hint("a mount finishes it, and it arrives once; the same command again is refused"),
+            .hint("a mount finishes it when it starts; the same command again is refused"),
         error => Failure::from(error).about(format!("message {short} was not sent again")),
     }
 }

@@ -208,8 +208,8 @@ impl MailboxError {
                     .map(|question| format!("{question} If so, remove the new directory"));
             }
             Self::Unconfirmed(_) => {
-                let hint = "run the same command again, or start a mount: each of them finishes \
-                            this message, and it arrives once";
+                let hint = "run the same command again, which finishes this message: it arrives \
+                            once. A mount does so when it starts";
                 return Some(hint.to_owned());
             }
             _ => {}

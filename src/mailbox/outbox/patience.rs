@@ -126,14 +126,13 @@ impl Outlook {
             | ErrorClass::TimedOut
             | ErrorClass::NotPermitted
             | ErrorClass::NotSupported
-            | ErrorClass::ReadOnly
             | ErrorClass::InvalidName
             | ErrorClass::Interrupted
             | ErrorClass::Busy
             | ErrorClass::Configuration
             | ErrorClass::Internal => Self::Refused,
             // The disk's, for every file.
-            ErrorClass::NoSpace | ErrorClass::QuotaExceeded => Self::Away,
+            ErrorClass::NoSpace | ErrorClass::QuotaExceeded | ErrorClass::ReadOnly => Self::Away,
         }
     }
 }

@@ -163,7 +163,7 @@ impl Queue {
     }
 
     /// Ends every pause, also that of an attempt which is under way now and fails.
-    pub(super) fn retry_now(&self) {
+    pub(in crate::mailbox) fn retry_now(&self) {
         self.requests.send_modify(|number| *number += 1);
     }
 

@@ -77,7 +77,15 @@ async fn message_for(
     file: &Arc<OutboxFile>,
     uploaded: &Uploaded,
 ) -> Result<PreparedMessage, MailboxError> {
-    let (name, mut reserved, version) = match file.message_basis(uploaded.generation) {
+    let mut basis = file.message_basis(uploaded.generation);
+    if let MessageBasis::Made(message) = &basis
+        && is_over(&outbox.core, message)?
+        && outbox.core.repository.resolve_tag(&message.tag).await? != Some(message.digest)
+    {
+        file.forget_taken_id();
+        basis = file.message_basis(uploaded.generation);
+    }
+    let (name, mut reserved, version) = match basis {
         MessageBasis::Made(message) => return Ok(message),
         MessageBasis::Make { name, id, version } => (name, id, version),
     };
@@ -93,6 +101,11 @@ async fn message_for(
     };
     file.fix_message(version, &message);
     Ok(message)
+}
+
+/// Returns whether a message that waited has expired: nobody would list it any longer.
+fn is_over(core: &Core, message: &PreparedMessage) -> Result<bool, MailboxError> {
+    Ok(Message::parse(&message.manifest)?.envelope.is_expired(core.now()))
 }
 
 fn build_message(
@@ -193,14 +206,15 @@ pub(super) async fn publish_once(
     };
     match core.repository.resolve_tag(&message.tag).await? {
         Some(digest) if digest == message.digest => {}
-        Some(_) => {
-            // Another message holds the tag: a new id, under a new signature (P4).
+        other if other.is_some() || is_over(core, &message)? => {
+            // Another message holds the tag, or this one has waited longer than it lives: a new id
+            // and time, under a new signature (P4).
             file.forget_taken_id();
             file.unpark().await?;
             prepare(outbox, file).await?;
             return Box::pin(publish_once(outbox, file)).await;
         }
-        None => {
+        _ => {
             let upload =
                 manifest_upload(message.manifest.clone().into(), Some(message.tag.clone()));
             let mut is_complete = !refresh(outbox, file, &message).await?;

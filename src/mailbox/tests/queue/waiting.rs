@@ -237,6 +237,22 @@ async fn a_person_ends_the_pause_of_either_delivery() {
 }
 
 #[tokio::test]
+async fn a_person_who_asks_during_an_attempt_gets_another_one() {
+    let world = World::new();
+    let (alice, bob) = patient_alice_and_bob(&world).await;
+    let gate = Gate::closed();
+    world.faulty.inject_next(Operation::BlobExists, 1, Fault::hold(&gate));
+    world.faulty.inject_next(Operation::PushBlob, 1, Fault::fail(denied));
+    let file = copy(&alice, &bob, "a.txt", b"abc").await;
+    gate.wait_for_arrivals(1).await;
+
+    alice.mailbox.outbox().queue().retry_now();
+    gate.open();
+
+    until(&file, SendState::Sent).await;
+}
+
+#[tokio::test]
 async fn one_refused_file_lets_those_behind_it_pass() {
     let world = World::new();
     let (alice, bob) = patient_alice_and_bob(&world).await;
@@ -265,7 +281,7 @@ async fn one_refused_file_lets_those_behind_it_pass() {
 }
 
 #[tokio::test]
-async fn a_registry_that_refuses_everything_sees_few_files_of_a_long_queue() {
+async fn all_of_a_long_queue_is_sent_once_after_a_registry_that_refused_everything() {
     let world = World::new();
     let (alice, bob) = patient_alice_and_bob(&world).await;
     world.faulty.inject_always(Operation::PushBlob, Fault::fail(denied));
@@ -286,7 +302,7 @@ async fn a_registry_that_refuses_everything_sees_few_files_of_a_long_queue() {
         until(file, SendState::Sent).await;
     }
     assert_eq!(bob.receive(&alice).await.len(), 100);
-    // All of them once, and one batch in vain at most.
+    // All of them once.
     let attempts = world.faulty.counts().of(Operation::PushManifest);
     assert_eq!(attempts, 300);
 }
@@ -381,15 +397,17 @@ async fn a_request_while_another_file_is_under_way_is_not_lost() {
 #[tokio::test]
 async fn what_no_attempt_can_send_fails_with_a_note_and_the_next_file_is_sent() {
     let world = World::new();
-    let (alice, bob) = alice_and_bob(&world).await;
+    let (alice, bob) = patient_alice_and_bob(&world).await;
     stop_registry(&world);
     let gone = copy(&alice, &bob, "gone", b"abc").await;
     until_refused(&gone).await;
-    until_settled(&gone).await;
+    // No attempt has the staged file open.
+    until_paused(&alice).await;
     let next = copy(&alice, &bob, "next", b"def").await;
 
     std::fs::remove_file(alice.home().join("state/spool").join(gone.unique_name())).unwrap();
     world.faulty.heal();
+    alice.mailbox.outbox().retry(&next).await.unwrap();
 
     until(&next, SendState::Sent).await;
     until(&gone, SendState::Failed).await;
@@ -399,19 +417,25 @@ async fn what_no_attempt_can_send_fails_with_a_note_and_the_next_file_is_sent() 
 
 #[tokio::test]
 async fn a_message_that_waited_longer_than_it_lives_is_made_when_it_can_be_sent() {
-    let world = World::new();
-    let (alice, bob) = patient_alice_and_bob(&world).await;
-    world.faulty.inject_always(Operation::PushBlob, Fault::fail(denied));
-    let file = copy(&alice, &bob, "a.txt", b"abc").await;
-    until_refused(&file).await;
-    until_paused(&alice).await;
-    world.clock.advance(Duration::from_secs(alice.options.ttl_secs * 2));
-    world.faulty.heal();
+    // Refused before there is a message, with its manifest, and with nothing but its tag.
+    for (operation, taken) in
+        [(Operation::PushBlob, 0), (Operation::PushManifest, 0), (Operation::PushManifest, 2)]
+    {
+        let world = World::new();
+        let (alice, bob) = patient_alice_and_bob(&world).await;
+        world.faulty.inject(operation, taken..u64::MAX, Fault::fail(denied));
+        let file = copy(&alice, &bob, "a.txt", b"abc").await;
+        until_refused(&file).await;
+        until_paused(&alice).await;
+        world.clock.advance(Duration::from_secs(alice.options.ttl_secs * 2));
+        world.faulty.heal();
 
-    alice.mailbox.outbox().retry(&file).await.unwrap();
+        alice.mailbox.outbox().retry(&file).await.unwrap();
 
-    until(&file, SendState::Sent).await;
-    assert_eq!(received(&alice, &bob).await, [named("a.txt", b"abc")]);
+        until(&file, SendState::Sent).await;
+        assert_eq!(received(&alice, &bob).await, [named("a.txt", b"abc")], "{operation:?} {taken}");
+        assert_eq!(tags(&world, "inbox-").len(), 1);
+    }
 }
 
 #[tokio::test]

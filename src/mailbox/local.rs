@@ -30,7 +30,7 @@ impl Snapshot {
 
     /// Returns whether a file such as `NAME.aria2` beside NAME says that it is not finished.
     ///
-    /// One that was left there before the file was opened says nothing: a copy over what an
+    /// One that was left there before the file was begun says nothing: a copy over what an
     /// interrupted download left is complete. One that the configuration lets be sent is a message
     /// like any other.
     fn has_control_file(&self, file: &OutboxFile) -> bool {
@@ -38,6 +38,6 @@ impl Snapshot {
         controls_of(&file.name())
             .filter_map(|control| dir.files.get(&control))
             .filter(|control| control.is_temporary() && control.state() != SendState::Sent)
-            .any(|control| control.mtime() >= file.opened_at())
+            .any(|control| control.mtime() >= file.begun_at())
     }
 }

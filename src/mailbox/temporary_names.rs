@@ -33,6 +33,7 @@ pub const TEMPORARY_NAMES: &[&str] = &[
     "*.aria2",
     "*.aria2__temp",
     "*.ytdl",
+    "*.*.st",
     "*.part-Frag*",
     "*.!qB",
     "*.!ut",
@@ -90,7 +91,7 @@ pub const TEMPORARY_NAMES: &[&str] = &[
 
 /// Files that say how far a download has come; the name in front of the ending is written in place,
 /// and is complete once its control file is gone.
-const CONTROL_ENDINGS: &[&str] = &[".aria2", ".ytdl", ".lftp-pget-status"];
+const CONTROL_ENDINGS: &[&str] = &[".aria2", ".st", ".ytdl", ".lftp-pget-status"];
 
 /// Returns whether a directory of this name stays local: those of `patterns` that end with `/`.
 pub(super) fn matches_any_dir(patterns: &[String], name: &str) -> bool {
@@ -150,6 +151,7 @@ mod tests {
             "a.iso.aria2",
             "a.iso.aria2__temp",
             "a.mp4.ytdl",
+            "a.iso.st",
             "a.!qB",
             "a.!ut",
             "a.tmp",
@@ -207,6 +209,7 @@ mod tests {
             ".notes.Draft1",
             ".a.\u{e9}\u{e9}\u{e9}",
             "report.pdf",
+            "plc.st",
             "part",
             "a.partx",
             "a.part1.rar",

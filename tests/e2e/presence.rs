@@ -108,7 +108,7 @@ fn a_tag_that_is_taken_away_again_and_again_is_put_back_three_times() {
         assert!(scene.tag_dir().exists());
         if round == 1 {
             // The count is durable.
-            scene.mount.kill();
+            scene.mount.unmount();
             scene.mount = scene.alice.mount();
         }
     }

@@ -147,7 +147,7 @@ fn a_draft_of_an_earlier_mount_is_neither_sent_nor_local_once_its_name_is_no_lon
 #[test]
 fn a_file_beside_its_control_file_is_local_and_goes_when_that_is_removed() {
     for delivery in DELIVERIES {
-        for control in ["big.iso.aria2", "big.iso.ytdl", "big.iso.lftp-pget-status"] {
+        for control in ["big.iso.aria2", "big.iso.st", "big.iso.ytdl", "big.iso.lftp-pget-status"] {
             let mut scene = Scene::with_settings(&[delivery]);
             unfinished(&scene, "big.iso", control, b"whole");
             // A window later: the one that `big.iso` began is over, and has sent nothing.
@@ -230,5 +230,40 @@ fn a_copy_over_what_an_interrupted_download_left_is_sent() {
         scene.mount.wait_for_state(scene.to_bob("big.iso"), "sent");
         scene.mount.wait_for_state(scene.to_bob("big.iso.aria2"), "local");
         assert_eq!(scene.received(), [("big.iso".to_owned(), b"all bytes".to_vec())]);
+    }
+}
+
+#[test]
+fn what_was_promised_before_a_control_file_came_is_sent_and_holds_up_nothing() {
+    for delivery in DELIVERIES {
+        let mut scene = Scene::with_settings(&[delivery]);
+        create(&scene.to_bob("a"), b"promised");
+        create(&scene.to_bob("a.aria2"), b"progress");
+        create(&scene.to_bob("b.tmp"), b"renamed");
+        create(&scene.to_bob("b.aria2"), b"progress");
+        rename(scene.to_bob("b.tmp"), scene.to_bob("b")).unwrap();
+
+        scene.sent("later", b"later");
+
+        for name in ["a", "b"] {
+            scene.mount.wait_for_state(scene.to_bob(name), "sent");
+        }
+        assert_eq!(scene.received().len(), 3, "{delivery}");
+    }
+}
+
+#[test]
+fn a_download_that_is_resumed_and_interrupted_again_is_not_sent() {
+    for delivery in DELIVERIES {
+        let mut scene = Scene::with_settings(&[delivery]);
+        unfinished(&scene, "big.iso", "big.iso.aria2", b"half");
+
+        let mut file = File::options().write(true).open(scene.to_bob("big.iso")).unwrap();
+        file.write_all(b"more").unwrap();
+        close(file);
+        scene.sent("later", b"later");
+
+        scene.mount.wait_for_state(scene.to_bob("big.iso"), "local");
+        assert_eq!(scene.received(), [("later".to_owned(), b"later".to_vec())]);
     }
 }

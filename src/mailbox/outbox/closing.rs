@@ -55,15 +55,16 @@ impl Outbox {
 
     /// Ends the settle window `number`, unless the file was opened or renamed since.
     async fn settle(&self, file: &Arc<OutboxFile>, number: u64) {
-        // What a program has only begun to write anew was reported to it.
-        if !file.is_window_open(number)
-            || file.is_partly_rewritten()
-            || self.core.listing.snapshot().stays_local(file)
-        {
+        if !file.is_window_open(number) {
             return;
         }
+        // What was promised is sent, whatever lies beside it by now.
         if file.state() == SendState::Draft {
-            if self.waits_for_working_copy(file) {
+            // What a program has only begun to write anew was reported to it.
+            if file.is_partly_rewritten()
+                || self.core.listing.snapshot().stays_local(file)
+                || self.waits_for_working_copy(file)
+            {
                 return;
             }
             let delivered = match self.delivery_of(file) {

@@ -88,6 +88,12 @@ impl Outbox {
             "an empty file that waits for {copy} beside it; it is sent once that has gone"
         ));
         self.core.listing.touch();
+        let now = self.core.listing.snapshot();
+        let dir = now.outbox.get(&file.recipient().dir_name());
+        if !dir.is_some_and(|dir| dir.files.contains_key(copy)) {
+            // Gone in this very moment, when nothing was known to wait for it.
+            self.end_waiting(file.recipient(), copy);
+        }
         true
     }
 

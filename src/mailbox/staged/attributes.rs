@@ -13,8 +13,8 @@ const XATTR_BYTES_MAX: usize = 64 << 10;
 pub(super) struct Attributes {
     /// The last change of content, or what a program has set.
     pub(super) mtime: SystemTime,
-    /// When the first of its present writers opened it, or the last ones did.
-    pub(super) opened_at: SystemTime,
+    /// When its content was begun: at its creation, or when it was last cut to nothing.
+    pub(super) begun_at: SystemTime,
     /// Permission bits.
     pub(super) mode: u32,
     xattrs: BTreeMap<String, Vec<u8>>,
@@ -22,7 +22,7 @@ pub(super) struct Attributes {
 
 impl Attributes {
     pub(super) fn new(mtime: SystemTime, mode: u32) -> Self {
-        Self { mtime, opened_at: mtime, mode, xattrs: BTreeMap::new() }
+        Self { mtime, begun_at: mtime, mode, xattrs: BTreeMap::new() }
     }
 
     pub(super) fn xattr(&self, name: &str) -> Option<Vec<u8>> {

@@ -275,9 +275,9 @@ impl OutboxFile {
         self.staged.with(|inner| inner.attributes.mtime)
     }
 
-    /// Returns when the first of its present writers opened it, or the last ones did.
-    pub(in crate::mailbox) fn opened_at(&self) -> SystemTime {
-        self.staged.with(|inner| inner.attributes.opened_at)
+    /// Returns when its content was begun: at its creation, or when it was last cut to nothing.
+    pub(in crate::mailbox) fn begun_at(&self) -> SystemTime {
+        self.staged.with(|inner| inner.attributes.begun_at)
     }
 
     /// Sets the time; kept locally, never sent.

@@ -49,9 +49,6 @@ impl OutboxFile {
             if !is_open || is_any_sent(inner) {
                 return false;
             }
-            if inner.content.writer_count() == 0 {
-                inner.attributes.opened_at = self.staged().area.clock().now();
-            }
             inner.content.add_writer();
             for member in &mut inner.members {
                 member.apply(Event::Opened);
@@ -167,6 +164,9 @@ impl OutboxFile {
         }
         let resized = self.writable_spool()?.set_len(len);
         let voided = self.staged().with(|inner| {
+            if len == 0 {
+                inner.attributes.begun_at = self.staged().area.clock().now();
+            }
             // Cut to the length that it has, an abandoned file is begun anew all the same.
             let is_abandoned = |member: &Member<_>| member.state() == SendState::Abandoned;
             // The old content that is written anew may be longer than what was written of it.

@@ -9,6 +9,8 @@ mod receipts;
 mod receive;
 mod recipients;
 mod repair;
+mod resend;
+mod scene;
 mod send;
 mod uploads;
 

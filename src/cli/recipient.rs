@@ -18,7 +18,7 @@ pub(super) enum Confirmation {
     Given,
     /// By a question, if there is a terminal to ask on.
     Asked,
-    /// Standard input is taken, so nobody can answer.
+    /// Standard input is the file, so there is no one to ask.
     Impossible,
 }
 

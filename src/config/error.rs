@@ -50,7 +50,7 @@ pub(crate) enum ConfigError {
         /// Why.
         reason: String,
     },
-    /// My own name is not an address, and nobody said that it need not be one.
+    /// My own name is not an address, and no flag allows a name of another form.
     #[error("`{}` is not an address: {problem}", Untrusted(name))]
     NotAnAddress {
         /// What was given.

@@ -266,19 +266,19 @@ mod tests {
                 FlushStep::RepeatError,
             ),
             (
-                "7 queued",
+                "8 queued",
                 FlushFacts { delivery: Delivery::Queued, ..COMPLETE },
                 false,
                 FlushStep::Enqueue,
             ),
             (
-                "3 before 7: nothing of a dying process is queued",
+                "3 before 8: nothing of a dying process is queued",
                 FlushFacts { delivery: Delivery::Queued, dies: true, ..COMPLETE },
                 false,
                 FlushStep::Abandon,
             ),
             (
-                "6 before 7: nothing that another holds is queued",
+                "6 before 8: nothing that another holds is queued",
                 FlushFacts { delivery: Delivery::Queued, ..COMPLETE },
                 true,
                 FlushStep::Nothing,
@@ -298,7 +298,7 @@ mod tests {
                 FlushStep::AbandonRefused,
             ),
             (
-                "7 written after a refusal",
+                "8 written after a refusal",
                 FlushFacts { was_refused: true, ..COMPLETE },
                 false,
                 FlushStep::Prepare,
@@ -311,7 +311,7 @@ mod tests {
             ),
             ("6 held by another", COMPLETE, true, FlushStep::Nothing),
             (
-                "7 again after a failure",
+                "8 again after a failure",
                 FlushFacts { state: SendState::Failed, ..COMPLETE },
                 false,
                 FlushStep::Prepare,

@@ -36,7 +36,7 @@ pub(crate) fn failed_writer(facts: EmptyFacts) -> Option<ExitStatus> {
     if len > 0 || state != SendState::Draft || is_unlinked {
         return None;
     }
-    // Whoever holds it may still write.
+    // A program that holds it may still write.
     if writer_count > 0 || is_time_set {
         return None;
     }

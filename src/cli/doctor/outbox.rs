@@ -41,7 +41,7 @@ pub(super) async fn waiting(setup: &Setup) -> Check {
         .hint("`dockercomms queue ls` lists them all; what waits is tried again by itself")
 }
 
-/// Names the people to whom files go although nobody compared a fingerprint with them.
+/// Names the people to whom files go although their fingerprints were never compared.
 pub(super) async fn recipients(setup: &Setup) -> Option<Check> {
     // What cannot be read is another check's failure.
     let unheld = recipient::unheld(setup).await?;

@@ -340,7 +340,7 @@ impl Watching {
         core.store.take_back_put_back(&message.digest).await?;
         match source.class() {
             // Another login, another permission or the end of a maintenance may change that; an
-            // immutable tag never does, but a try at ever longer intervals harms nobody.
+            // immutable tag never does, but a try at ever longer intervals does no harm.
             ErrorClass::NotFound
             | ErrorClass::Denied
             | ErrorClass::DirectoryDenied

@@ -44,6 +44,13 @@ impl Outbox {
                 unlist_name(Arc::make_mut(dir), &file.name(), file);
             }
         });
-        self.control_gone(file.recipient(), &file.name());
+        self.name_left(file.recipient(), &file.name());
+    }
+
+    /// Begins the settle windows of what waited for the file `name`, which is off the list: a
+    /// download for its control file, a placeholder for its working copy.
+    pub(super) fn name_left(&self, recipient: &Identity, name: &str) {
+        self.control_gone(recipient, name);
+        self.end_waiting(recipient, name);
     }
 }

@@ -1,4 +1,4 @@
-//! Empty files that are not what somebody wants to send: those of a writer that failed, and the
+//! Empty files that are not meant to be sent: those of a writer that failed, and the
 //! placeholder that a browser keeps under the final name while it downloads into a file beside it.
 //!
 //! Start at [`made_in`].

@@ -34,12 +34,11 @@ impl Outbox {
         });
         row.save(&self.core.store).await?;
         crash::point!("outbox.rename.recorded");
-        self.control_gone(file.recipient(), from.as_str());
-        if let Some(replaced) = replaced.filter(|replaced| !Arc::ptr_eq(replaced, file)) {
-            self.replace(&replaced, file).await?;
+        self.name_left(file.recipient(), from.as_str());
+        match replaced {
+            Some(replaced) if !Arc::ptr_eq(&replaced, file) => self.replace(&replaced, file).await,
+            _ => Ok(()),
         }
-        self.end_waiting(file.recipient(), from.as_str());
-        Ok(())
     }
 
     /// Undoes a rename whose delivery failed: a rename that fails leaves both names as they were,

@@ -57,7 +57,7 @@ impl Outbox {
         Ok(judged.recipient)
     }
 
-    /// Refuses a file for a name that cannot be a new recipient. Whoever has a directory keeps it.
+    /// Refuses a file for a name that cannot be a new recipient. Directories that are listed stay.
     pub(super) fn admit(&self, recipient: &Identity) -> Result<(), MailboxError> {
         let is_listed = self.core.listing.snapshot().outbox.contains_key(&recipient.dir_name());
         if !is_listed {

@@ -92,7 +92,6 @@ impl Outbox {
         let _delivery = file.lock_delivery().await;
         self.end(file).await?;
         self.unlist(file);
-        self.end_waiting(file.recipient(), &file.name());
         Ok(())
     }
 

@@ -103,7 +103,7 @@ async fn message_for(
     Ok(message)
 }
 
-/// Returns whether a message that waited has expired: nobody would list it any longer.
+/// Returns whether a message that waited has expired: its recipient would not list it.
 fn is_over(core: &Core, message: &PreparedMessage) -> Result<bool, MailboxError> {
     Ok(Message::parse(&message.manifest)?.envelope.is_expired(core.now()))
 }

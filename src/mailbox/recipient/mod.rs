@@ -1,6 +1,6 @@
 //! Who may become a recipient: a name that is known, that the user allowed, or that is an address.
 //!
-//! `cp -r photos outbox/` makes a directory, and a typing error is somebody else's name: neither may
+//! `cp -r photos outbox/` makes a directory, and a typing error is another person's name: neither may
 //! carry a file away. Pure: names in, a verdict with its reason out. Start at [`judge`]; `near.rs`
 //! finds what was probably meant, `unheld.rs` counts what goes to people without a key here.
 //!

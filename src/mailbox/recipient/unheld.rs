@@ -1,4 +1,4 @@
-//! What goes to people whose key is not held: nobody has compared a fingerprint with them.
+//! What goes to people whose key is not held: their fingerprints were never compared.
 
 use std::collections::BTreeMap;
 use std::fmt;

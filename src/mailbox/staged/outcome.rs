@@ -90,7 +90,7 @@ impl Outcome {
         self.withdrawn.get_or_insert(why);
     }
 
-    /// Returns whether the registry has lost the message: withdrawn by nobody, received by nobody.
+    /// Returns whether the registry has lost the message: neither withdrawn nor known to be received.
     pub(super) fn is_lost(&self) -> bool {
         self.is_lost && self.withdrawn.is_none() && self.receipt.is_none()
     }
